@@ -1,0 +1,7 @@
+"""``python -m retain``."""
+
+import sys
+
+from retain.cli import main
+
+sys.exit(main())

@@ -1,0 +1,148 @@
+"""Writes that are whole or not at all, and readers that check.
+
+A file is written beside its place, synced, renamed, and its folder synced: whoever reads the name sees the old content or the
+new one. A folder is built beside its place with its manifest last; a folder without a valid manifest does not exist for readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from retain.errors import DataError, IntegrityError
+
+MANIFEST = "manifest.json"
+_PARTIAL = ".partial-"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names inside ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a path beside ``target`` to write to; on success it becomes ``target``, on any error it is removed."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
+    try:
+        yield partial
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(target)
+        sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``target``; on success a manifest of hashes is written last and it becomes ``target``.
+
+    A folder that stood there before is replaced. On any error the new one is removed and the old one stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
+    partial.mkdir()
+    try:
+        yield partial
+        for file in _files(partial):
+            with (partial / file).open("rb") as handle:
+                os.fsync(handle.fileno())
+        write_json(partial / MANIFEST, {"files": {name: sha256(partial / name) for name in _files(partial)}})
+        if target.exists():
+            old = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-old"
+            target.rename(old)
+            partial.rename(target)
+            shutil.rmtree(old)
+        else:
+            partial.rename(target)
+        sync_folder(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def verify_folder(folder: Path) -> dict[str, str]:
+    """Return name -> sha256 of a folder whose every file is what its manifest says.
+
+    Raises:
+        IntegrityError: the manifest is missing or unreadable, a file is missing, changed, or not listed.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        raise IntegrityError(f"{folder.name}: {MANIFEST} is missing, so the folder was never finished; build it again")
+    listed = read_json(manifest).get("files")
+    if not isinstance(listed, dict):
+        raise IntegrityError(f"{folder.name}: {MANIFEST} does not list files; build the folder again")
+    present = {name for name in _files(folder) if name != MANIFEST}
+    if present != set(listed):
+        odd = sorted(present ^ set(listed))
+        raise IntegrityError(f"{folder.name}: {odd[0]} is missing or not listed in {MANIFEST}; build the folder again")
+    for name, digest in listed.items():
+        if sha256(folder / name) != digest:
+            raise IntegrityError(f"{folder.name}: {name} is not the file that {MANIFEST} describes; restore it or build it again")
+    return dict(listed)
+
+
+def remove_partials(folder: Path) -> int:
+    """Remove what an interrupted process left in ``folder``; return how many."""
+    orphans = list(folder.glob(f"{_PARTIAL}*")) if folder.is_dir() else []
+    for orphan in orphans:
+        shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink(missing_ok=True)
+    return len(orphans)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` atomically as readable JSON; keys keep their order, NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` atomically as UTF-8."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a log and sync it; what this returned from survives a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        os.write(handle, (line.rstrip("\n") + "\n").encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON, or say which file is broken.
+
+    Raises:
+        DataError: the file is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name} is not JSON ({error}); restore it or run the command that writes it") from error
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

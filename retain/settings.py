@@ -1,0 +1,45 @@
+"""What a deployment decides, read from the environment; nothing else in the project reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from retain.errors import ConfigError
+
+PREFIX = "RETAIN_"
+
+
+class Settings(BaseModel):
+    """Deployment settings. Each field is the environment variable RETAIN_<NAME>."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workspace: Path = Path("var")
+    """Where run-time state lies, when --workspace does not say."""
+    threads: int = Field(default=2, ge=1)
+    """Threads of SQL and training. One row is always scored with one."""
+    memory_gb: float = Field(default=2.0, gt=0)
+    """What SQL may keep in memory before it spills to the workspace."""
+    host: str = "127.0.0.1"
+    """Address to serve on; only loopback is accepted until there are API keys."""
+    port: int = Field(default=3000, ge=0, le=65535)
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from the environment.
+
+        Raises:
+            ConfigError: a RETAIN_ variable is unknown or its value cannot be.
+        """
+        source = os.environ if environment is None else environment
+        values = {key[len(PREFIX) :].lower(): value for key, value in source.items() if key.startswith(PREFIX)}
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = PREFIX + str(first["loc"][0]).upper()
+            raise ConfigError(f"environment variable {name}: {first['msg'].lower()}; see retain/settings.py", field=name) from error

@@ -1,0 +1,115 @@
+"""What a frame, a task, a model and a fitted model are: protocols and plain values, no behaviour.
+
+A task is a question: rows, outcome, success. A model is hyperparameters and how to learn with them. What was learned is another
+class, so that nobody can predict before fitting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.interactions import Interactions
+
+Purpose = Literal["all", "new", "repeat"]
+PURPOSES: tuple[Purpose, ...] = ("all", "new", "repeat")
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Customers at cutoffs, what was known of them, and what they did in the horizon after. Row-aligned."""
+
+    customer_id: NDArray[np.object_]
+    """(rows,) ids as strings."""
+    cutoff: NDArray[np.datetime64]
+    """(rows,) datetime64[us], naive UTC."""
+    columns: tuple[str, ...]
+    """Names of the features in ``x``, as ``view__column``."""
+    x: Floats
+    """(rows, columns); NaN where nothing is known; categories are codes of the frame's encoder."""
+    y: Floats
+    """(rows,) the outcome; NaN where the window is not closed."""
+    horizon_days: int
+
+    def __post_init__(self) -> None:
+        rows = len(self.customer_id)
+        if not (len(self.cutoff) == rows == len(self.y) and self.x.shape == (rows, len(self.columns))):
+            raise ValueError(
+                f"frame: {rows} customers, {len(self.cutoff)} cutoffs, x {self.x.shape}, {len(self.columns)} columns, {len(self.y)} outcomes"
+            )
+
+    def __len__(self) -> int:
+        return len(self.customer_id)
+
+    def at(self, cutoffs: tuple[datetime, ...]) -> Frame:
+        """The rows of some cutoffs, in the order they stand."""
+        wanted = np.array([np.datetime64(cutoff.replace(tzinfo=None), "us") for cutoff in cutoffs], dtype="datetime64[us]")
+        return self.take(np.flatnonzero(np.isin(self.cutoff, wanted)))
+
+    def take(self, rows: NDArray[np.intp]) -> Frame:
+        """Some rows, in the given order."""
+        return Frame(self.customer_id[rows], self.cutoff[rows], self.columns, self.x[rows], self.y[rows], self.horizon_days)
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A model that has learned; the only thing that can predict."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names and order of the columns that ``predict`` expects."""
+
+    def predict(self, x: Floats) -> Floats:
+        """(rows, columns) -> (rows,): one row alone and the same row in a batch give the same answer."""
+
+    def save(self, folder: Path) -> None:
+        """Write native files and JSON into an existing folder; no pickle."""
+
+
+class Model(Protocol):
+    """Hyperparameters, and how to learn with them. A frozen pydantic object; equal frames and seed give an equal model."""
+
+    def fit(self, frame: Frame) -> Fitted:
+        """Learn from a frame; the frame is not changed."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranked lists, one row per asked customer."""
+
+    items: NDArray[np.int32]
+    """(customers, k) positions in the catalogue, best first; -1 where a list is shorter than k."""
+    scores: Floats
+    """(customers, k) scores, falling; NaN where ``items`` is -1."""
+
+
+@runtime_checkable
+class FittedRanker(Protocol):
+    """A recommender that has learned. It ranks for whatever history it is handed."""
+
+    @property
+    def items(self) -> NDArray[np.object_]:
+        """The catalogue it learned: item ids by position."""
+
+    def rank(self, history: Interactions, customers: Integers, k: int, purpose: Purpose) -> Ranking:
+        """Best ``k`` items for customers (positions in ``history``): any, never bought before, or bought before.
+
+        ``history.items`` equals ``items``. Equal scores fall to the smaller item position. A short list is a valid answer.
+        """
+
+    def save(self, folder: Path) -> None:
+        """Write native files and JSON into an existing folder; no pickle."""
+
+
+class Ranker(Protocol):
+    """A recommender's hyperparameters, and how to learn with them."""
+
+    def fit(self, history: Interactions) -> FittedRanker:
+        """Learn from everything bought before the moment of ``history``."""

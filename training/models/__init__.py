@@ -1,0 +1,1 @@
+"""One answer each: how to learn, and what was learned."""
