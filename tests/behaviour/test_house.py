@@ -1,0 +1,82 @@
+"""What the house must not have in it: mostly absences."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("retain", "features", "training", "serving", "experiments")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
+DOORS = {
+    "feast": {"features/store.py", "features/repo/definitions.py"},
+    "mlflow": {"training/registry.py"},
+    "bentoml": {"serving/service.py"},
+}
+PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+CLOCKS = re.compile(r"\b(datetime\.now|datetime\.utcnow|datetime\.today|date\.today|time\.time|Timestamp\.now|time\.localtime)\(")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_library_has_one_door(name: str) -> None:
+    imported = set(_imports(ROOT / name))
+    for library, doors in DOORS.items():
+        assert library not in imported or name in doors, f"{name} imports {library}; its door is {sorted(doors)[0]}"
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests").rglob("*.py")))])
+def test_nothing_pickles(name: str) -> None:
+    assert not PICKLES & set(_imports(ROOT / name))
+    source = (ROOT / name).read_text(encoding="utf-8")
+    assert "allow_pickle=" + "True" not in source
+    assert "yaml.unsafe" + "_load" not in source
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clock_and_environment_are_read_in_one_place(name: str) -> None:
+    source = (ROOT / name).read_text(encoding="utf-8")
+    if name != "retain/workspace.py":
+        assert not CLOCKS.search(source), f"{name} reads a clock of its own; ask Workspace.now()"
+    if name != "retain/settings.py":
+        assert not re.search(r"os\.(environ\b(?!\.setdefault)(?!\[)|getenv)", source), f"{name} reads the environment; add a field to retain/settings.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_module_says_what_is_decided_in_it(name: str) -> None:
+    assert ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8")))
+
+
+def test_every_direct_dependency_has_a_floor() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    assert not [line for line in everything if ">=" not in line]
+
+
+def test_the_lock_pins_with_hashes_what_the_project_asks_for() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    asked = {re.split(r"[\[<>=~ ]", line)[0].lower().replace("_", "-") for line in everything}
+    assert asked <= pinned
+    assert lock.count("--hash=sha256:") > len(pinned)
+    assert "http" + "://" not in lock
+    assert "https" + "://" not in lock
+
+
+def test_no_path_of_a_machine_is_in_the_tree() -> None:
+    pattern = re.compile(r"(?<![\w.~-])/(?:home|root|Users|work|mnt)/\w")
+    for path in [*MODULES, *(ROOT / "configs").rglob("*.yaml"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "Makefile"]:
+        assert not pattern.search(path.read_text(encoding="utf-8")), path

@@ -1,0 +1,60 @@
+"""The dispatcher is quick, honest about what it does not know, and turns errors into one sentence and a code."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from retain.cli import COMMANDS, main
+from retain.errors import RefusedError
+from retain.terminal import parser, run, table
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = "import sys\nfrom retain.cli import main\nmain(['--help'])\n"
+    code += "heavy = {'feast', 'mlflow', 'bentoml', 'sklearn', 'pandas', 'duckdb', 'lightgbm', 'matplotlib'} & set(sys.modules)\nsys.exit(str(heavy) if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "backtest" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_exists_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module, _, function = COMMANDS[name][0].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert "--workspace" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "trian" in capsys.readouterr().err
+
+
+def test_a_wrong_option_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("x", lambda: lambda argv: parser("x", "words").parse_args(argv) and 0, ["--nope"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_errors_become_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(_: object) -> int:
+        raise RefusedError("the gate said no; try again with more data", field="model")
+
+    assert run("promote", lambda: refuse, ["--json"]) == 5
+    out, err = capsys.readouterr()
+    assert '"code": "refused"' in out
+    assert err == "retain promote: the gate said no; try again with more data\n"
+
+
+def test_an_interrupt_is_code_130() -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    assert run("train", lambda: interrupt, []) == 130
+
+
+def test_tables_are_aligned() -> None:
+    assert table([["a", "1"], ["long", "22"]], ["name", "n"]).splitlines() == ["name   n", "----  --", "a      1", "long  22"]
