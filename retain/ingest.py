@@ -1,0 +1,195 @@
+"""A source mapping to contract tables: staged, judged, merged, derived, sorted, and put in place all at once."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+from retain import quarantine
+from retain.assemble import assembled, digest, nothing
+from retain.census import census
+from retain.engine import Engine, empty, quoted
+from retain.errors import DataError
+from retain.files import atomic_folder, remove_partials, write_json, write_text
+from retain.inputs import Opened, located, opened
+from retain.mapping import Source, data_folder, load
+from retain.merge import Merged, merge
+from retain.quarantine import Report, TableReport
+from retain.staging import Staged, stage, stage_rates
+from retain.tables import TABLES
+from retain.workspace import STATE, State, Workspace, moment, naive, shift_days
+
+GRACE = timedelta(hours=24)
+"""Clocks differ: a fact this far ahead of now is kept and not yet seen, one further ahead is unusable."""
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def ingest(
+    source: str | Path,
+    workspace: Workspace,
+    *,
+    data: Path | None = None,
+    until: datetime | None = None,
+    now: datetime | None = None,
+    say: Callable[[str], None] = _silent,
+) -> Report:
+    """Fill a workspace from a source; what stood there before is replaced when all has gone well, and stays when not.
+
+    Args:
+        source: a name in ``configs/sources/`` or the path of a mapping.
+        workspace: where the tables go.
+        data: the folder of the files; the mapping's package where it is not said.
+        until: as if today were that moment: what happened or became known at or after it is left out, and it is the clock.
+        now: the time after which a fact lies in the future; the computer's clock where it is not said.
+        say: is told what is being done.
+
+    Raises:
+        ConfigError: the mapping says what cannot be.
+        DataError: the files break the contract, or too many rows do.
+        LockedError: somebody else is at work in the workspace.
+    """
+    mapping = load(source)
+    files = located(mapping, data_folder(mapping, data))
+    with workspace.lock("retain ingest"):
+        remove_partials(workspace.root)
+        shutil.rmtree(workspace.temporary, ignore_errors=True)
+        folder = workspace.temporary / f"ingest-{uuid.uuid4().hex[:12]}"
+        folder.mkdir(parents=True)
+        try:
+            with empty(workspace) as engine:
+                engine.restrict([path for paths in files.values() for path in paths], [workspace.root])
+                say("opening the files")
+                readable = opened(engine, files, folder)
+                staged, as_of = _staged(engine, mapping, readable, folder, now or datetime.now(UTC), say)
+                return _written(engine, mapping, workspace, staged, as_of if until is None else until, until, say)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _staged(engine: Engine, source: Source, readable: Opened, folder: Path, now: datetime, say: Callable[[str], None]) -> tuple[dict[str, Staged], datetime | None]:
+    """Every mapped table staged and judged, transactions first because they can set the clock; and the clock."""
+    stage_rates(engine, source, readable)
+    as_of = moment(source.as_of.isoformat(), source.stored) if not isinstance(source.as_of, str) else None
+    staged: dict[str, Staged] = {}
+    for name in sorted(source.tables, key=lambda one: one != "transactions"):
+        say(f"reading {name}")
+        limit = (now if as_of is None else min(now, as_of)) + GRACE
+        staged[name] = stage(engine, source, name, readable, limit, folder / f"{name}.parquet")
+        bad = quarantine.reasons(engine, staged[name])
+        quarantine.refuse_if_too_many(source, name, staged[name].rows + bad.get(quarantine.MALFORMED, 0), bad)
+        if name == "transactions" and source.as_of == "last_complete_day":
+            as_of = _last_complete_day(engine, staged[name], source)
+    return staged, as_of
+
+
+def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> datetime:
+    """The midnight before the last transaction, on the stored clock; the one after it where times are whole days."""
+    rows = f"read_parquet({quoted(transactions.path)}) where len(reasons) = 0"
+    last, whole_days = engine.rows(
+        f"select max(occurred_at), bool_and(occurred_at = timezone({quoted(source.stored)}, date_trunc('day', timezone({quoted(source.stored)}, occurred_at)))) from {rows}"
+    )[0]
+    if last is None:
+        raise DataError(f"{source.name}: transactions: there are no usable rows; check the files and the mapping's expressions")
+    midnight = moment(datetime.combine(naive(last, source.stored), time()).isoformat(), source.stored)
+    return shift_days(midnight, 1, source.stored) if whole_days else midnight
+
+
+def _written(
+    engine: Engine, source: Source, workspace: Workspace, staged: dict[str, Staged], as_of: datetime | None, until: datetime | None, say: Callable[[str], None]
+) -> Report:
+    """Write tables, quarantine, report and state; the old ones stand until the new ones are whole."""
+    warnings = _warnings(source, staged)
+    with atomic_folder(workspace.quarantine) as refused, atomic_folder(workspace.tables) as tables:
+        reports: dict[str, TableReport] = {}
+        for name, table in TABLES.items():
+            if name not in staged:
+                engine.write(nothing(table), tables / f"{name}.parquet")
+                continue
+            say(f"writing {name}")
+            merged = merge(engine, staged[name], until)
+            quarantine.write_rows(engine, staged[name], merged.superseded_sql, refused / f"{name}.parquet")
+            rows = engine.write(assembled(engine, source, staged[name], merged), tables / f"{name}.parquet")
+            reports[name] = _report(engine, staged[name], merged, rows)
+        if reports["transactions"].rows_out == 0:
+            raise DataError(f"{source.name}: transactions: no rows are left; check the files, the mapping's expressions and the date asked for")
+        engine.attach({name: tables / f"{name}.parquet" for name in TABLES})
+        say("counting")
+        state = _state(source, staged, as_of, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(engine))
+        report = Report(
+            source=source.name,
+            title=source.title,
+            as_of=as_of,
+            until=until,
+            tables=reports,
+            counts=census(engine),
+            warnings=warnings,
+            assumed=state.assumed,
+            digest=state.digest,
+        )
+        write_json(refused / "report.json", report.model_dump(mode="json"))
+        write_text(refused / "report.txt", report.text())
+        # Between the new tables and their state there is no state at all: whoever is killed there finds an empty workspace, not a wrong one.
+        (workspace.root / STATE).unlink(missing_ok=True)
+    workspace.write_state(state)
+    return report
+
+
+def _report(engine: Engine, staged: Staged, merged: Merged, rows: int) -> TableReport:
+    bad = quarantine.reasons(engine, staged)
+    return TableReport(
+        rows_in=staged.rows + bad.get(quarantine.MALFORMED, 0),
+        rows_out=rows,
+        quarantined=sum(bad.values()),
+        reasons=bad,
+        merged=merged.merged,
+        superseded=merged.superseded,
+        after_until=merged.after_until,
+        left_out=staged.left_out,
+        duplicates_kept=merged.duplicates_kept,
+        raised=merged.raised,
+        ignored_columns=staged.ignored,
+    )
+
+
+def _state(source: Source, staged: dict[str, Staged], as_of: datetime | None, rows: dict[str, int], hashed: str) -> State:
+    # What transactions say of an id counts most: populations are made of them.
+    id_types = {name: kind for one in (*staged.values(), staged["transactions"]) for name, kind in one.id_types.items()}
+    customers = staged.get("customers")
+    return State(
+        source=source.name,
+        title=source.title,
+        origin=source.origin,
+        licence=source.licence,
+        cost_per_record=source.cost_per_record,
+        synthetic=source.synthetic,
+        as_of=as_of,
+        stored_zone=source.stored,
+        local_zone=source.local,
+        currency=source.currency,
+        assumed=source.assume.listed(),
+        id_types={**id_types, "category": "string"},
+        descriptive=tuple(customers.descriptive) if customers else (),
+        horizon_days=source.horizon_days,
+        item=source.item,
+        tables=rows,
+        digest=hashed,
+    )
+
+
+def _warnings(source: Source, staged: dict[str, Staged]) -> tuple[str, ...]:
+    warnings = []
+    for name, one in staged.items():
+        found = quarantine.sensitive(one.ignored)
+        if found:
+            warnings.append(f"{name}: {', '.join(found)} look like special categories of personal data; they were left out")
+    if source.assume.consent is None and not ("customers" in staged and "consents" in staged["customers"].mapped):
+        warnings.append("no consent is given and none is assumed: lists and offers for contact will be refused")
+    if source.assume.margin_rate is None and "margin" not in staged["transactions"].mapped:
+        warnings.append("no margin is given and none is assumed: what needs a margin will be refused, value is net spend")
+    return tuple(warnings)
