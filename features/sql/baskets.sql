@@ -1,0 +1,27 @@
+-- What a customer's purchases are like: size, discounts, returns. One row per customer and moment.
+select
+    spine.customer_id,
+    spine.event_timestamp,
+    cast(sum(o.sold_amount) as double) / nullif(count(*) filter (where o.is_opening), 0) as amount_per_order_365d,
+    cast(sum(o.sold_amount) filter (where o.occurred_at >= spine.since_90d) as double)
+    / nullif(count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d), 0) as amount_per_order_90d,
+    cast(sum(o.lines) as double) / nullif(count(*) filter (where o.is_opening), 0) as lines_per_order_365d,
+    cast(sum(o.units) as double) / nullif(count(*) filter (where o.is_opening), 0) as units_per_order_365d,
+    cast(sum(o.discount) as double) / nullif(cast(sum(o.sold_amount) + sum(o.discount) as double), 0) as discount_share_365d,
+    cast(sum(o.discount) filter (where o.occurred_at >= spine.since_90d) as double)
+    / nullif(
+        cast(
+            sum(o.sold_amount) filter (where o.occurred_at >= spine.since_90d) + sum(o.discount) filter (where o.occurred_at >= spine.since_90d)
+            as double
+        ),
+        0
+    ) as discount_share_90d,
+    coalesce(sum(o.returned_lines), 0) as returned_lines_365d,
+    coalesce(cast(-sum(o.returned_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0) as returned_amount_90d,
+    cast(-sum(o.returned_amount) as double) / nullif(cast(sum(o.sold_amount) as double), 0) as return_share_365d
+from spine
+left join orders as o
+    on o.customer_id = spine.customer_id
+    and o.visible_at < spine.event_timestamp
+    and o.occurred_at >= spine.since_365d
+group by spine.customer_id, spine.event_timestamp

@@ -1,0 +1,25 @@
+-- What a customer bought lately: recency, frequency and money. One row per customer and moment.
+select
+    spine.customer_id,
+    spine.event_timestamp,
+    date_diff(
+        'day', cast(max(o.occurred_at) filter (where o.is_opening) as date), cast(spine.event_timestamp as date)
+    ) as days_since_order_365d,
+    date_diff(
+        'day', cast(min(o.occurred_at) filter (where o.is_opening) as date), cast(spine.event_timestamp as date)
+    ) as days_since_first_order_365d,
+    count(*) filter (where o.is_opening and o.occurred_at >= spine.since_7d) as orders_7d,
+    count(*) filter (where o.is_opening and o.occurred_at >= spine.since_30d) as orders_30d,
+    count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d) as orders_90d,
+    count(*) filter (where o.is_opening) as orders_365d,
+    coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_7d) as double), 0) as amount_7d,
+    coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_30d) as double), 0) as amount_30d,
+    coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0) as amount_90d,
+    coalesce(cast(sum(o.net_amount) as double), 0) as amount_365d,
+    coalesce(cast(sum(o.margin) as double), 0) as margin_365d
+from spine
+left join orders as o
+    on o.customer_id = spine.customer_id
+    and o.visible_at < spine.event_timestamp
+    and o.occurred_at >= spine.since_365d
+group by spine.customer_id, spine.event_timestamp

@@ -1,0 +1,315 @@
+"""The only door to Feast. Strict: historical and online rows are exactly those that were asked, in that order, or it raises.
+
+Snapshots are the single source of both sides. What Feast leaves open is closed here: rows that a join loses, rows that were known
+only later, values of any age online, unknown customers that look like customers with nulls.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from features import catalog, services
+from features.catalog import View
+from retain.engine import empty, quoted
+from retain.errors import ConfigError, DataError, IntegrityError, NotReadyError, RefusedError
+from retain.terminal import progress
+from retain.workspace import Workspace
+
+BLOCK = 5_000
+"""Entities read from the online store at once."""
+_BUILD = "run `retain features build`"
+
+
+@dataclass(frozen=True)
+class OnlineRows:
+    """What the online store holds of the asked entities, in the asked order."""
+
+    values: pd.DataFrame
+    """One column per feature, ``view__column``; null where nothing is known."""
+    known: NDArray[np.bool_]
+    """(rows,) whether the store has the entity at all; score nobody that it has not."""
+    age_s: NDArray[np.float64]
+    """(rows,) age in seconds of the oldest view of the row; NaN if unknown."""
+    stale: NDArray[np.bool_]
+    """(rows,) whether a view of a known row is missing or older than its time to live; its old values are given all the same."""
+
+
+def definitions(workspace: Workspace, views: Sequence[View] | None = None) -> list[Any]:
+    """Feast's objects for a workspace: entities, the catalogue's views over its snapshots, and a service per task."""
+    from features.repo import objects
+
+    tasks = {task: _by_view(services.refs(task)) for task in services.TASKS}
+    return objects.definitions(workspace.snapshots, catalog.views() if views is None else views, tasks)
+
+
+def apply(workspace: Workspace, views: Sequence[View] | None = None) -> int:
+    """Write Feast's settings and registry of a workspace anew from the catalogue; return the number of views. The online store stays."""
+    from features.repo import layout
+
+    made = definitions(workspace, views)
+    with layout.scratch(workspace) as folder, layout.quiet():
+        store = layout.opened(folder)
+        store.apply(made)
+        count = len(store.list_feature_views())
+        layout.publish(workspace, folder, layout.CONFIG, layout.REGISTRY)
+    return count
+
+
+def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame) -> pd.DataFrame:
+    """Features as they were known at each moment, row by row in the order of ``spine``, and ``is_known``.
+
+    Args:
+        workspace: where snapshots and registry lie.
+        refs: features as ``view:column``, all of one entity.
+        spine: ``customer_id`` (or ``product_id``) and ``event_timestamp`` with a time zone; rows may repeat.
+
+    Returns:
+        One column per feature, ``view__column``: float64 with NaN, or strings with None. Null where no snapshot within the view's time to
+        live was known at the moment; ``is_known`` says whether the entity was in any earlier snapshot at all.
+
+    Raises:
+        IntegrityError: Feast lost, doubled or invented a row.
+        RefusedError: a source does not say when its rows became known.
+        NotReadyError: nothing has been built, or not these features.
+    """
+    store = _open(workspace)
+    key, chosen = _chosen(store, refs)
+    asked = _asked(spine, key)
+    columns: dict[str, NDArray[Any]] = {}
+    known = np.zeros(len(asked), dtype=bool)
+    # One view at a time: a training frame of all views is then the largest thing in memory, not the join's own copy of it.
+    for view, names in chosen:
+        table = _joined(store, workspace, view, names, asked)
+        columns.update({f"{view.name}__{name}": _plain(table.column(f"{view.name}__{name}")) for name in names})
+        known |= _known(workspace, view, key, asked)
+    return _frame(refs, columns).assign(is_known=known)
+
+
+def materialize(workspace: Workspace, at: datetime) -> dict[str, int]:
+    """Fill the online store with each entity's latest snapshot at ``at``, if within the view's time to live; return rows by view.
+
+    All views change at once, when everything is written. Doing it again gives the same.
+
+    Raises:
+        IntegrityError: a row was known only after ``at``, or other rows were written than the snapshots have.
+        RefusedError: a source does not say when its rows became known.
+    """
+    from features.repo import layout
+
+    _open(workspace)
+    written: dict[str, int] = {}
+    with layout.scratch(workspace) as folder:
+        shutil.copy(workspace.feast / layout.REGISTRY, folder / layout.REGISTRY)
+        store = layout.opened(folder)
+        views = sorted(store.list_feature_views(), key=lambda view: str(view.name))
+        backend = layout.backend(store)
+        backend.update(store.config, [], views, [], [], partial=False)
+        for view in progress(views, len(views), "online store"):
+            expected = _rows_at(workspace, view, at)
+            with layout.engine(workspace), layout.quiet():
+                store.materialize(at - view.ttl, at, feature_views=[view.name])
+            _check_written(backend, store, view, expected)
+            written[view.name] = expected
+        layout.publish(workspace, folder, layout.REGISTRY, layout.ONLINE)
+    return written
+
+
+def online(workspace: Workspace, refs: Sequence[str], ids: Sequence[str], now: datetime) -> OnlineRows:
+    """Materialised features of entities, in the asked order, with what must be known before anybody is scored.
+
+    Raises:
+        NotReadyError: the online store was never filled, or with other features.
+        IntegrityError: a row is from after ``now``.
+    """
+    from features.repo import layout
+
+    store = _open(workspace)
+    key, chosen = _chosen(store, refs)
+    backend = layout.backend(store)
+    columns: dict[str, NDArray[Any]] = {}
+    ages = np.full((len(chosen), len(ids)), np.nan)
+    for row, (view, names) in enumerate(chosen):
+        answers = _answers(backend, store, view, names, key, ids)
+        moments = np.array([np.nan if at is None else at.timestamp() for at, _ in answers], dtype=np.float64)
+        ages[row] = now.timestamp() - moments
+        columns.update({f"{view.name}__{name}": _column([values and values[name] for _, values in answers], _is_text(view, name)) for name in names})
+    if (ages < 0).any():
+        raise IntegrityError(f"online store: it holds features from after {now.isoformat()}; {_BUILD} at this moment")
+    known = ~np.isnan(ages).all(axis=0)
+    lives = np.array([view.ttl.total_seconds() for view, _ in chosen]).reshape(-1, 1)
+    oldest = np.where(known, np.nanmax(np.where(np.isnan(ages), -1.0, ages), axis=0, initial=-1.0), np.nan)
+    return OnlineRows(_frame(refs, columns), known, oldest, known & ~(ages <= lives).all(axis=0))
+
+
+def _by_view(refs: Sequence[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for ref in refs:
+        view, _, name = ref.partition(":")
+        groups.setdefault(view, []).append(name)
+    return groups
+
+
+def _chosen(store: Any, refs: Sequence[str]) -> tuple[str, list[tuple[Any, list[str]]]]:
+    """The column of the one entity that is meant, and the registered views with the columns wanted of each."""
+    views = {view.name: view for view in store.list_feature_views()}
+    chosen: list[tuple[Any, list[str]]] = []
+    for name, columns in _by_view(refs).items():
+        missing = name if name not in views else next((f"{name}:{c}" for c in columns if c not in {f.name for f in views[name].features}), None)
+        if missing is not None:
+            raise NotReadyError(f"feature {missing} is not registered in this workspace; {_BUILD}, or see `retain features list`")
+        if not views[name].batch_source.created_timestamp_column:
+            raise RefusedError(f"view {name}: its source has no created column, so rows known only later would leak; {_BUILD} to register it anew")
+        chosen.append((views[name], columns))
+    keys = {view.entity_columns[0].name for view, _ in chosen}
+    if len(keys) != 1:
+        raise ConfigError(f"refs: features of one entity are expected, these are of {sorted(keys) or 'none'}; ask for one at a time", field="refs")
+    return keys.pop(), chosen
+
+
+def _asked(spine: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The asked rows as Feast wants them, each with a number of ours."""
+    for column in (key, "event_timestamp"):
+        if column not in spine:
+            raise DataError(f"spine: column {column} is missing; give {key} and event_timestamp", field=column)
+        if spine[column].isna().any():
+            raise DataError(f"spine: {column} is null in some rows; leave them out", field=column)
+    at = spine["event_timestamp"]
+    if not isinstance(at.dtype, pd.DatetimeTZDtype):
+        raise DataError("spine: event_timestamp has no time zone; give aware times, for example in UTC", field="event_timestamp")
+    moments = at.dt.tz_convert("UTC").astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]")
+    return pd.DataFrame(
+        {
+            key: spine[key].astype(str).to_numpy(dtype=object),
+            "event_timestamp": pd.Series(moments).dt.tz_localize("UTC"),
+            "asked_row": np.arange(len(spine)),
+        }
+    )
+
+
+def _joined(store: Any, workspace: Workspace, view: Any, names: list[str], asked: pd.DataFrame) -> pa.Table:
+    """Feast's answer for one view, put back into the asked order by our own row number."""
+    _check_source(workspace, view)
+    if asked.empty:
+        types = {f"{view.name}__{name}": pa.string() if _is_text(view, name) else pa.float64() for name in names}
+        return pa.table({name: pa.array([], kind) for name, kind in types.items()})
+    from features.repo import layout
+
+    refs = [f"{view.name}:{name}" for name in names]
+    with layout.engine(workspace), layout.quiet():
+        job = store.get_historical_features(entity_df=asked, features=refs, full_feature_names=True, filter_by_created_timestamp=True)
+        answer = job.to_arrow()
+    numbers = answer.column("asked_row").to_numpy()
+    if len(numbers) != len(asked) or (np.bincount(numbers, minlength=len(asked)) != 1).any():
+        raise IntegrityError(f"view {view.name}: {len(asked)} rows were asked of Feast and {len(numbers)} came back, not each once; {_BUILD}")
+    return answer if (np.diff(numbers) == 1).all() else answer.take(np.argsort(numbers))
+
+
+def _known(workspace: Workspace, view: Any, key: str, asked: pd.DataFrame) -> NDArray[np.bool_]:
+    """(rows,) whether the entity was in any snapshot that was known at or before the moment, whatever its age."""
+    with empty(workspace) as engine:
+        first = engine.query(f"select {key}, min(greatest(event_timestamp, created_at)) as since from {_files(view)} group by {key}")
+    rows = pd.Index(first[key]).get_indexer(asked[key])
+    since = np.append(first["since"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
+    return np.asarray(since[rows] <= asked["event_timestamp"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]"))
+
+
+def _rows_at(workspace: Workspace, view: Any, at: datetime) -> int:
+    """Entities with a snapshot within the time to live at ``at``."""
+    _check_source(workspace, view)
+    window = f"event_timestamp between timestamptz '{(at - view.ttl).isoformat()}' and timestamptz '{at.isoformat()}'"
+    with empty(workspace) as engine:
+        key = view.entity_columns[0].name
+        ((rows, late),) = engine.rows(
+            f"select count(distinct {key}), count(*) filter (where created_at > timestamptz '{at.isoformat()}') from {_files(view)} where {window}"
+        )
+    if late:
+        raise IntegrityError(f"view {view.name}: {late} snapshot rows from before {at.isoformat()} were known only after it; give a later moment")
+    return int(rows)
+
+
+def _check_source(workspace: Workspace, view: Any) -> None:
+    files = sorted((workspace.snapshots / view.name).glob("[0-9]*.parquet"))
+    if not files:
+        raise NotReadyError(f"view {view.name} has no snapshots in the workspace {workspace.root}; {_BUILD} first")
+    created = view.batch_source.created_timestamp_column
+    for file in (files[0], files[-1]):
+        if not created or created not in pq.read_schema(file).names:
+            raise RefusedError(f"view {view.name}: {file.name} has no created column, so rows known only later would leak; remove it and {_BUILD}")
+
+
+def _check_written(backend: Any, store: Any, view: Any, expected: int) -> None:
+    from features.repo.online import RowsOnlineStore
+
+    if isinstance(backend, RowsOnlineStore) and (written := backend.count(store.config, view.name)) != expected:
+        raise IntegrityError(f"view {view.name}: {expected} rows to serve and {written} were written; {_BUILD} again")
+
+
+Answer = tuple[datetime | None, dict[str, Any] | None]
+"""Time and features of one entity in one view, as Feast's online stores give them; (None, None) if it is not there."""
+
+
+def _answers(backend: Any, store: Any, view: Any, names: list[str], key: str, ids: Sequence[str]) -> list[Answer]:
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+    from feast.protos.feast.types.Value_pb2 import Value
+
+    answers: list[Answer] = []
+    for start in range(0, len(ids), BLOCK):
+        keys = [EntityKey(join_keys=[key], entity_values=[Value(string_val=str(each))]) for each in ids[start : start + BLOCK]]
+        answers.extend(backend.online_read(store.config, view, keys, names))
+    if len(answers) != len(ids):
+        raise IntegrityError(f"view {view.name}: {len(ids)} rows were asked of the online store and {len(answers)} came back; {_BUILD}")
+    return answers
+
+
+def _column(values: list[Any], is_text: bool) -> NDArray[Any]:
+    """One online feature: words with None, or float64 with NaN."""
+    fields = [None if value is None else value.WhichOneof("val") for value in values]
+    if is_text:
+        return np.array([value.string_val if field == "string_val" else None for value, field in zip(values, fields, strict=True)], dtype=object)
+    numbers = [np.nan if field is None or field == "null_val" else getattr(value, field) for value, field in zip(values, fields, strict=True)]
+    return np.array(numbers, dtype=np.float64)
+
+
+def _plain(column: pa.ChunkedArray) -> NDArray[Any]:
+    """One historical feature: words with None, or float64 with NaN."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.asarray(column.to_pandas(), dtype=object)
+    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def _is_text(view: Any, name: str) -> bool:
+    return any(field.name == name and str(field.dtype) == "String" for field in view.features)
+
+
+def _frame(refs: Sequence[str], columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+    names = [ref.replace(":", "__") for ref in refs]
+    # Without a copy: pandas would gather the columns of a frame that is already as large as memory allows once.
+    return pd.DataFrame({name: columns[name] for name in names}, copy=False)
+
+
+def _files(view: Any) -> str:
+    return f"read_parquet({quoted(view.batch_source.path)})"
+
+
+def _open(workspace: Workspace) -> Any:
+    """Feast's store of a workspace; registered anew if the folder was copied or moved, because sources hold absolute paths."""
+    from features.repo import layout
+    from features.repo.objects import pattern
+
+    if not all((workspace.feast / name).is_file() for name in (layout.CONFIG, layout.REGISTRY)):
+        raise NotReadyError(f"the workspace {workspace.root} has no feature store; {_BUILD} first")
+    store = layout.opened(workspace.feast)
+    if all(view.batch_source.path == pattern(workspace.snapshots, view.name) for view in store.list_feature_views()):
+        return store
+    apply(workspace)
+    return layout.opened(workspace.feast)
