@@ -24,8 +24,12 @@ class Measure(BaseModel):
     baseline: float
     baseline_low: float
     baseline_high: float
-    is_higher_better: bool | None = None
-    """None where the metric only describes, such as a mean."""
+    gain: float
+    """Paired difference from the baseline, turned so that more is better."""
+    gain_low: float
+    gain_high: float
+    better: Literal["higher", "lower", "zero", ""] = ""
+    """Which value is better; empty where the metric only describes, such as a mean."""
 
 
 class Curve(BaseModel):
@@ -84,10 +88,6 @@ class Card(BaseModel):
     metrics: dict[str, Measure]
     curves: dict[str, Curve] = {}
     """``calibration`` (predicted, observed) and ``lift`` (share of customers, share of the outcome found), where they make sense."""
-    score_edges: tuple[float, ...] = ()
-    """Inner deciles of the scores on the newest customers; drift is measured against them."""
-    score_shares: tuple[float, ...] = ()
-    """Share of those scores in each of the bins."""
     moment: AwareDatetime
     """The time in the workspace when it was trained."""
     seed: int

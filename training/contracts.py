@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.interactions import Interactions
+from retain.errors import DataError
 
 Purpose = Literal["all", "new", "repeat"]
 PURPOSES: tuple[Purpose, ...] = ("all", "new", "repeat")
@@ -57,6 +58,19 @@ class Frame:
         """Some rows, in the given order."""
         return Frame(self.customer_id[rows], self.cutoff[rows], self.columns, self.x[rows], self.y[rows], self.horizon_days)
 
+    def select(self, columns: tuple[str, ...]) -> Frame:
+        """The same rows with these columns in this order.
+
+        Raises:
+            DataError: a column is not in the frame; matching is by name, never by position.
+        """
+        place = {name: position for position, name in enumerate(self.columns)}
+        missing = [name for name in columns if name not in place]
+        if missing:
+            raise DataError(f"the frame lacks the column {missing[0]}, which the model needs; build the features that the model's card names")
+        x = np.ascontiguousarray(self.x[:, [place[name] for name in columns]])
+        return Frame(self.customer_id, self.cutoff, columns, x, self.y, self.horizon_days)
+
 
 @runtime_checkable
 class Fitted(Protocol):
@@ -71,6 +85,11 @@ class Fitted(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write native files and JSON into an existing folder; no pickle."""
+
+
+def score(fitted: Fitted, frame: Frame) -> Floats:
+    """Predictions for the rows of a frame, its columns matched to the model's by name."""
+    return fitted.predict(frame.select(fitted.columns).x)
 
 
 class Model(Protocol):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.interactions import Interactions
 from training.contracts import PURPOSES, Fitted, FittedRanker, Floats
@@ -27,13 +28,14 @@ def of_scorer(fitted: Fitted, x: Floats) -> dict[str, Any]:
 
 
 def holds_for_scorer(fitted: Fitted, golden: dict[str, Any]) -> bool:
-    """Whether the model still says what it said, all rows at once and one at a time."""
+    """Whether the model still says what it said."""
+    return _close(fitted.predict(golden_rows(golden, len(fitted.columns))), np.array(golden["predictions"], dtype=np.float64))
+
+
+def golden_rows(golden: dict[str, Any], columns: int) -> Floats:
+    """The rows that a scorer was asked about."""
     x = np.array([[np.nan if value is None else value for value in row] for row in golden["x"]], dtype=np.float64)
-    x = x.reshape(len(golden["x"]), len(fitted.columns))
-    said = np.array(golden["predictions"], dtype=np.float64)
-    together = fitted.predict(x)
-    alone = np.array([fitted.predict(row[None, :])[0] for row in x], dtype=np.float64)
-    return _close(together, said) and _close(alone, said)
+    return x.reshape(len(golden["x"]), columns)
 
 
 def of_ranker(fitted: FittedRanker, history: Interactions) -> dict[str, Any]:
@@ -59,16 +61,7 @@ def of_ranker(fitted: FittedRanker, history: Interactions) -> dict[str, Any]:
 
 def holds_for_ranker(fitted: FittedRanker, golden: dict[str, Any]) -> bool:
     """Whether the ranker still gives the same lists; items of equal score may change places."""
-    history = Interactions(
-        moment=datetime.fromisoformat(golden["moment"]),
-        customers=_names(golden["customers"]),
-        items=fitted.items,
-        customer=np.array(golden["customer"], dtype=np.int32),
-        item=np.array(golden["item"], dtype=np.int32),
-        order=np.array(golden["order"], dtype=np.int64),
-        at=np.array(golden["at"], dtype=np.int64).astype("datetime64[us]"),
-        price=np.array([np.nan if price is None else price for price in golden["price"]], dtype=np.float64),
-    )
+    history = golden_history(golden, fitted.items)
     everyone = np.arange(golden["customers"], dtype=np.int64)
     for purpose in PURPOSES:
         said = golden["lists"][purpose]
@@ -81,6 +74,20 @@ def holds_for_ranker(fitted: FittedRanker, golden: dict[str, Any]) -> bool:
         if bool((moved & ~_tied(scores)).any()):
             return False
     return True
+
+
+def golden_history(golden: dict[str, Any], items: NDArray[np.object_]) -> Interactions:
+    """The histories that a ranker was asked about, on its catalogue."""
+    return Interactions(
+        moment=datetime.fromisoformat(golden["moment"]),
+        customers=_names(golden["customers"]),
+        items=items,
+        customer=np.array(golden["customer"], dtype=np.int32),
+        item=np.array(golden["item"], dtype=np.int32),
+        order=np.array(golden["order"], dtype=np.int64),
+        at=np.array(golden["at"], dtype=np.int64).astype("datetime64[us]"),
+        price=np.array([np.nan if price is None else price for price in golden["price"]], dtype=np.float64),
+    )
 
 
 def nameless(history: Interactions, customers: int = ROWS) -> Interactions:
@@ -99,7 +106,7 @@ def nameless(history: Interactions, customers: int = ROWS) -> Interactions:
     )
 
 
-def _names(count: int) -> np.ndarray[Any, np.dtype[np.object_]]:
+def _names(count: int) -> NDArray[np.object_]:
     return np.array([f"golden-{position:04d}" for position in range(count)], dtype=object)
 
 
@@ -107,7 +114,7 @@ def _close(a: Floats, b: Floats) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=TOLERANCE, atol=1e-12, equal_nan=True))
 
 
-def _tied(scores: Floats) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _tied(scores: Floats) -> NDArray[np.bool_]:
     """Where a score equals a neighbour's, or stands last, so that the next item of equal score is unseen."""
     close = np.isclose(scores[:, 1:], scores[:, :-1], rtol=TOLERANCE, atol=1e-12)
     tied = np.zeros(scores.shape, dtype=bool)

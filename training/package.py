@@ -1,7 +1,7 @@
 """A model as a folder: card, native files, golden rows and hashes; opened only when all of them hold.
 
-``models/<task>/<model id>/`` holds ``card.json``, ``encoder.json`` (scorers), ``golden.json``, the native files below ``model/``, and the
-manifest of hashes, written last. No file of it can run code.
+``models/<task>/<model id>/`` holds ``card.json``, ``encoder.json`` (scorers), ``golden.json``, ``evidence.npz``, the native files below
+``model/``, and the manifest of hashes, written last. No file of it can run code.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from retain.workspace import Workspace
 from training.card import Card, migrate
 from training.contracts import Fitted, FittedRanker, Floats
 from training.encoding import Encoder
+from training.evidence import Evidence
 from training.golden import holds_for_ranker, holds_for_scorer, of_ranker, of_scorer
 
 ALLOWED = "training.models."
@@ -75,15 +76,18 @@ class Package:
         return self.fitted
 
 
-def package(fitted: Fitted | FittedRanker, card: Card, root: Path, *, encoder: Encoder | None = None, golden: Floats | Interactions) -> Path:
+def package(
+    fitted: Fitted | FittedRanker, card: Card, root: Path, *, evidence: Evidence, golden: Floats | Interactions, encoder: Encoder | None = None
+) -> Path:
     """Write a model below ``root/<task>/`` under an id made of what it says and holds; equal models land in the same folder.
 
     Args:
         fitted: What was learned.
         card: Its card; ``model_id`` and ``fitted`` are filled here.
         root: ``Workspace.models``.
-        encoder: How raw features became the numbers it learned; for scorers.
+        evidence: What it was judged at.
         golden: Rows of features (scorer) or a history (ranker) to keep a few answers of.
+        encoder: How raw features became the numbers it learned; for scorers.
 
     Returns:
         The folder, with its manifest.
@@ -96,6 +100,7 @@ def package(fitted: Fitted | FittedRanker, card: Card, root: Path, *, encoder: E
         stage = Path(name)
         (stage / "model").mkdir()
         fitted.save(stage / "model")
+        evidence.save(stage)
         if isinstance(golden, Interactions):
             if not isinstance(fitted, FittedRanker):
                 raise ConfigError(f"{card.title}: golden histories need a ranker; give rows of features")
@@ -155,7 +160,7 @@ def load(folder: Path) -> Package:
             package = Package(card, folder, fitted, Encoder.load(folder / "encoder.json"))
             holds = isinstance(fitted, Fitted) and fitted.columns == card.columns and holds_for_scorer(fitted, golden)
     except (ValueError, TypeError, KeyError, IndexError, OSError, EOFError, DataError) as error:
-        raise IntegrityError(f"{folder.name}: its files cannot be read as a {kind.__name__} ({error}); restore them or train the model again") from error
+        raise IntegrityError(f"{folder.name}: its files are no {kind.__name__} ({error}); restore them or train the model again") from error
     if not holds:
         raise IntegrityError(f"{folder.name}: it does not repeat its own golden answers; restore the folder or train the model again")
     return package

@@ -1,0 +1,270 @@
+"""The shared suite for every scorer, and what is each one's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retain.errors import IntegrityError, RefusedError
+from training.contracts import Frame, score
+from training.models import stored
+from training.models.calibrated import Calibrated, FittedCalibrated, choose, learn
+from training.models.constant import FittedConstant, Mean, Prevalence
+from training.models.levelled import Levelled
+from training.models.lightgbm import FittedLightGBM, LightGBM
+from training.models.logistic import Logistic, sigmoid
+from training.models.period import FittedLastPeriod, LastPeriod
+from training.models.rows import folds, later_window
+from training.models.rules import RecencyRule, RfmLogistic
+from training.models.stretched import FittedStretched
+
+_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
+_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
+
+TREES = {"use": "training.models.lightgbm:LightGBM", "trees": 30}
+MONEY = {**TREES, "objective": "tweedie"}
+
+
+class TestPrevalence(ModelContract):
+    model = Prevalence()
+
+    def test_it_is_the_share_drawn_towards_the_prior(self) -> None:
+        frame = sample().take(np.arange(3))
+        expected = (frame.y.sum() + 0.5) / 4
+        assert Prevalence().fit(frame).value == expected
+
+
+class TestMean(ModelContract):
+    model, kind = Mean(), "amount"
+
+
+class TestRecencyRule(ModelContract):
+    model = RecencyRule()
+
+    def test_longer_ago_is_likelier_gone(self, fitted, frame) -> None:
+        assert (np.diff(fitted.predict(np.array([[1.0], [30.0], [200.0]]))) > 0).all()
+
+
+class TestRfmLogistic(ModelContract):
+    model = RfmLogistic()
+
+    def test_columns_that_the_frame_dropped_are_left_out(self, frame) -> None:
+        rest = frame.select(frame.columns[1:])
+        assert RfmLogistic().fit(rest).columns == ("purchases__orders_365d", "purchases__amount_365d", "purchases__days_since_first_order_365d")
+
+    def test_without_any_column_it_refuses(self, frame) -> None:
+        with pytest.raises(RefusedError, match="name features"):
+            RfmLogistic().fit(frame.select(("profile__region",)))
+
+    def test_the_newest_cutoff_alone_is_the_same_as_a_frame_of_it(self, frame) -> None:
+        newest = frame.take(np.flatnonzero(frame.cutoff == frame.cutoff.max()))
+        assert np.array_equal(score(RfmLogistic(newest_only=True).fit(frame), frame), score(RfmLogistic().fit(newest), frame))
+
+
+class TestLogistic(ModelContract):
+    model = Logistic(c=0.3)
+
+    def test_one_class_gives_the_level(self, frame) -> None:
+        only = frame.take(np.flatnonzero(frame.y == 0))
+        assert (score(self.model.fit(only), only) < 1e-5).all()
+
+    def test_a_missing_value_is_not_a_mean_value(self, frame) -> None:
+        x = frame.x.copy()
+        x[:, 0] = np.where(frame.y == 1, np.nan, x[:, 0])
+        gone = Frame(frame.customer_id, frame.cutoff, frame.columns, x, frame.y, frame.horizon_days)
+        answer = score(self.model.fit(gone), gone)
+        assert answer[frame.y == 1].min() > answer[frame.y == 0].mean()
+
+    def test_it_agrees_with_scikit_learn(self, frame) -> None:
+        from sklearn.linear_model import LogisticRegression
+
+        x = np.log1p(frame.x[:, 1:2])
+        z = (x - x.mean()) / x.std()
+        theirs = LogisticRegression(C=0.3, tol=1e-8).fit(z, frame.y).predict_proba(z)[:, 1]
+        ours = score(Logistic(columns=(frame.columns[1],), c=0.3).fit(frame), frame)
+        assert np.allclose(ours, theirs, rtol=1e-6)
+
+
+class TestLightGBM(ModelContract):
+    model = LightGBM(trees=40)
+
+    def test_threads_change_nothing(self, frame, fitted) -> None:
+        assert LightGBM(trees=40, threads=2).fit(frame).text == fitted.text
+
+    def test_another_seed_is_another_model(self, frame, fitted) -> None:
+        assert LightGBM(trees=40, seed=8).fit(frame).text != fitted.text
+
+    def test_the_mean_score_is_the_base_rate(self, frame, fitted) -> None:
+        assert abs(score(fitted, frame).mean() - frame.y.mean()) < 0.01
+
+    def test_contributions_add_up_to_the_score(self, frame, fitted) -> None:
+        parts = fitted.contributions(frame.x[:20])
+        assert np.allclose(sigmoid(parts.sum(axis=1)), fitted.predict(frame.x[:20]), rtol=1e-9)
+
+    def test_a_large_batch_gets_the_same_answers(self, frame, fitted) -> None:
+        many = np.tile(frame.x, (30, 1))
+        assert np.array_equal(fitted.predict(many)[: len(frame)], fitted.predict(frame.x))
+
+    def test_a_handful_of_rows_is_enough_to_fit(self, frame) -> None:
+        assert np.isfinite(score(LightGBM(trees=5).fit(frame.take(np.arange(12))), frame)).all()
+
+
+class TestLightGBMTweedie(ModelContract):
+    model, kind = LightGBM(objective="tweedie", trees=40), "amount"
+
+    def test_negative_spend_counts_as_zero_in_learning(self, frame) -> None:
+        clipped = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, np.maximum(frame.y, 0), frame.horizon_days)
+        assert (frame.y < 0).any()
+        assert self.model.fit(frame).text == self.model.fit(clipped).text
+
+    def test_amounts_are_positive(self, fitted, frame) -> None:
+        assert (score(fitted, frame) > 0).all()
+
+
+class TestLastPeriod(ModelContract):
+    model, kind = LastPeriod(), "amount"
+
+    def test_it_takes_the_window_nearest_the_horizon_and_scales_it(self, frame) -> None:
+        fortnight = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, frame.y, 15)
+        assert LastPeriod().fit(frame) == FittedLastPeriod("purchases__amount_30d", 1.0)
+        assert LastPeriod().fit(fortnight) == FittedLastPeriod("purchases__amount_30d", 0.5)
+
+    def test_without_money_it_refuses(self, frame) -> None:
+        with pytest.raises(RefusedError, match="family"):
+            LastPeriod(family="visits__count").fit(frame)
+
+
+class TestCalibrated(ModelContract):
+    model = Calibrated(inner=TREES)
+
+
+class TestCalibratedIsotonic(ModelContract):
+    model = Calibrated(inner={"use": "training.models.rules:RecencyRule"}, method="isotonic")
+
+
+class TestLevelled(ModelContract):
+    model, kind = Levelled(inner=MONEY), "amount"
+
+    def test_the_total_is_set_right(self) -> None:
+        frame = sample(kind="amount")
+        half = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, np.where(frame.cutoff == frame.cutoff.max(), 1.2, 1.0) * frame.y, 30)
+        inner = {"use": "training.models.period:LastPeriod"}
+        fitted = Levelled(inner=inner, widest=10).fit(half)
+        newest = half.take(np.flatnonzero(half.cutoff == half.cutoff.max()))
+        assert score(fitted, newest).sum() == pytest.approx(newest.y.sum())
+
+    def test_a_season_is_not_a_level(self) -> None:
+        frame = sample(kind="amount")
+        ten = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, 100 * frame.y, 30)
+        assert Levelled(inner={"use": "training.models.period:LastPeriod"}, widest=1.5).fit(ten).factor == 1.5
+
+
+def test_calibration_leaves_what_is_right_alone() -> None:
+    random = np.random.default_rng(5)
+    p = random.random(4000)
+    y = (random.random(4000) < p).astype(float)
+    assert choose(p, y, random.integers(0, 5, 4000)) == "none"
+
+
+def test_calibration_repairs_a_wrong_level_and_keeps_the_order() -> None:
+    random = np.random.default_rng(5)
+    p = random.random(4000)
+    y = (random.random(4000) < p).astype(float)
+    off = sigmoid(np.log(p / (1 - p)) * 2 + 1)
+    assert choose(off, y, random.integers(0, 5, 4000)) in ("platt", "isotonic")
+    repaired = learn("platt", off, y)(off)
+    assert np.abs(repaired - p).mean() < 0.02
+    assert (np.diff(repaired[np.argsort(off)]) >= 0).all()
+
+
+def test_steps_are_not_learned_from_few_rows() -> None:
+    random = np.random.default_rng(6)
+    p = random.random(500)
+    y = (p > 0.5).astype(float)
+    assert choose(p, y, random.integers(0, 5, 500)) != "isotonic"
+
+
+def test_a_falling_map_is_never_learned() -> None:
+    p = np.linspace(0.01, 0.99, 400)
+    assert learn("platt", p, (p < 0.5).astype(float)).method == "none"
+
+
+def test_the_later_window_starts_after_the_earlier_ones_closed() -> None:
+    frame = sample(cutoffs=4)
+    found = later_window(frame)
+    assert found is not None
+    early, late = found
+    assert (frame.cutoff[early].max() + np.timedelta64(frame.horizon_days, "D")) <= frame.cutoff[late].min()
+    assert later_window(frame.take(late)) is None
+
+
+def test_a_customer_falls_into_one_fold_whatever_the_frame() -> None:
+    frame = sample()
+    fold = folds(frame, 5)
+    assert set(fold) == set(range(5))
+    for customer in ("c0000", "c0100"):
+        assert len(set(fold[frame.customer_id == customer])) == 1
+    some = np.arange(0, len(frame), 3)
+    assert np.array_equal(folds(frame.take(some), 5), fold[some])
+
+
+def test_stretched_lengthens_and_repeats_from_files(tmp_path: Path) -> None:
+    frame = sample()
+    inner = RecencyRule().fit(frame)
+    longer = FittedStretched(inner, "chance", 2.0)
+    assert np.allclose(score(longer, frame), score(inner, frame) ** 2)
+    longer.save(tmp_path)
+    assert np.array_equal(score(FittedStretched.load(tmp_path), frame), score(longer, frame))
+    assert np.allclose(score(FittedStretched(inner, "amount", 1.5), frame), score(inner, frame) * 1.5)
+
+
+def _json(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("text", ['{"value": NaN}', '{"value": "1"}', "{}", "[]", '{"value": true}', '{"value": 1e999}'])
+def test_a_broken_constant_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError):
+        FittedConstant.load(_json(tmp_path, "constant.json", text))
+
+
+@pytest.mark.parametrize("use", ["os:system", "training.models.constant:np", "training.metrics:Metric", "training.models.nothing:Fitted", "x"])
+def test_only_our_models_are_opened(use: str, tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="train the model again"):
+        stored.read(_json(tmp_path, "class.json", f'{{"use": "{use}"}}'))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('{"method": "magic", "x": [], "y": []}', "magic"),
+        ('{"method": "platt", "x": [1.0], "y": []}', "2 finite"),
+        ('{"method": "isotonic", "x": [0.1, 0.1], "y": [0.1, 0.2]}', "steps"),
+        ('{"method": "isotonic", "x": [0.1, 0.2], "y": [0.3, 0.2]}', "steps"),
+        ('{"method": "isotonic", "x": [0.1, 0.2], "y": [0.3, 1.2]}', "steps"),
+    ],
+)
+def test_a_broken_map_is_refused(text: str, what: str, tmp_path: Path) -> None:
+    FittedCalibrated(FittedConstant(0.5), learn("none", np.empty(0), np.empty(0))).save(tmp_path)
+    with pytest.raises(IntegrityError, match=what):
+        FittedCalibrated.load(_json(tmp_path, "calibrated.json", text))
+
+
+def test_trees_open_only_with_the_columns_they_learned(tmp_path: Path) -> None:
+    fitted = LightGBM(trees=3).fit(sample())
+    fitted.save(tmp_path)
+    swapped = [*fitted.columns[1::-1], *fitted.columns[2:]]
+    import json
+
+    _json(tmp_path, "columns.json", json.dumps({"columns": swapped}))
+    with pytest.raises(IntegrityError, match="features"):
+        FittedLightGBM.load(tmp_path)

@@ -1,0 +1,82 @@
+"""Features and labels joined at cutoffs; features come through the feature store only, and guards look at every frame that trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from retain import engine
+from retain.errors import NotReadyError
+from retain.workspace import Workspace
+from training import labels
+from training.contracts import Floats, Frame
+from training.encoding import Encoder
+
+
+class Asked(Protocol):
+    """What a frame needs to know of its task."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task; its features are those of ``features.services``."""
+
+    def outcome(self, after: pd.DataFrame) -> Floats:
+        """The outcome per row of ``training.labels.after``."""
+
+
+def frame(
+    workspace: Workspace, task: Asked, cutoffs: Sequence[datetime], *, horizon_days: int, encoder: Encoder | None = None
+) -> tuple[Frame, Encoder]:
+    """The task's population at the cutoffs, its features as known then, and its outcomes; NaN where the window is not closed yet.
+
+    Args:
+        workspace: Where tables and snapshots lie.
+        task: Whose question.
+        cutoffs: Moments at or before the workspace's clock, each with snapshots.
+        horizon_days: Days after the cutoff in which the outcome falls.
+        encoder: How categories were coded in training; learned from these rows where not given.
+
+    Raises:
+        NotReadyError: a cutoff has no snapshots, or no customer.
+    """
+    from features import services, store
+
+    state, now = workspace.state(), workspace.now()
+    with engine.of(workspace) as sql:
+        after = labels.after(sql, cutoffs, horizon_days, state.stored_zone, now)
+    refs = services.refs(task.name)
+    spine = after[["customer_id"]].assign(event_timestamp=after["cutoff"])
+    raw = store.historical(workspace, refs, spine)
+    _known(after["cutoff"], raw["is_known"].to_numpy(dtype=bool), cutoffs)
+    columns = tuple(ref.replace(":", "__", 1) for ref in refs)
+    features = raw[list(columns)]
+    learned = Encoder.learn(features, [ref.replace(":", "__", 1) for ref in services.categorical(refs)]) if encoder is None else encoder
+    outcome = np.where(after["is_closed"].to_numpy(dtype=bool), task.outcome(after), np.nan)
+    return (
+        Frame(
+            customer_id=after["customer_id"].to_numpy(dtype=object),
+            cutoff=after["cutoff"].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]"),
+            columns=columns,
+            x=learned.encode(features),
+            y=outcome,
+            horizon_days=horizon_days,
+        ),
+        learned,
+    )
+
+
+def _known(cutoff: pd.Series, is_known: np.ndarray[tuple[int], np.dtype[np.bool_]], asked: Sequence[datetime]) -> None:
+    """A customer that came after the newest snapshot has no row; a cutoff at which nobody has one was never built."""
+    known = pd.Series(is_known).groupby(cutoff.to_numpy()).any()
+    for moment in asked:
+        stamp = pd.Timestamp(moment).tz_convert("UTC").tz_localize(None).to_datetime64()
+        if stamp not in known.index:
+            raise NotReadyError(
+                f"no customer had bought anything in the year before {moment:%Y-%m-%d}; ingest more history or ask about a later date"
+            )
+        if not known[stamp]:
+            raise NotReadyError(f"no features are stored at {moment:%Y-%m-%d}; run `retain features build` for that moment first")

@@ -1,0 +1,48 @@
+"""Predictions for rows that a model did not learn from: a later window where there is one, else other customers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.contracts import Floats, Frame, Model, score
+from training.models.rows import Rows, folds, later_window
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Rows of a frame and what a model that did not see them says of them."""
+
+    rows: Rows
+    predicted: Floats
+
+
+def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | None:
+    """Predictions for the rows of the newest cutoff, by a model that learned from earlier closed windows, or from other customers.
+
+    Args:
+        model: Hyperparameters.
+        frame: Rows in canonical order.
+        later_cutoffs: Earlier closed cutoffs below which time gives way to customers.
+
+    Returns:
+        None where the frame has too few customers to hold any out.
+    """
+    split = later_window(frame)
+    if split is not None and len(np.unique(frame.cutoff[split[0]])) >= later_cutoffs:
+        early, late = split
+        return HeldOut(late, score(model.fit(frame.take(early)), frame.take(late)))
+    fold = folds(frame, FOLDS)
+    newest = frame.cutoff == frame.cutoff.max()
+    predicted = np.full(len(frame), np.nan)
+    for k in range(FOLDS):
+        asked, rest = np.flatnonzero((fold == k) & newest), np.flatnonzero(fold != k)
+        if not len(rest):
+            return None
+        if len(asked):
+            predicted[asked] = score(model.fit(frame.take(rest)), frame.take(asked))
+    rows = np.flatnonzero(newest)
+    return HeldOut(rows, predicted[rows])

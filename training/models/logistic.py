@@ -1,0 +1,101 @@
+"""Logistic regression on signed logs of features, standardised, with missing values said by a weight of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from retain.errors import RefusedError
+from retain.files import write_json
+from training.contracts import Floats, Frame
+from training.models import stored
+from training.models.rows import canonical
+
+
+@dataclass(frozen=True)
+class FittedLogistic:
+    """Weights on standardised signed logs."""
+
+    columns: tuple[str, ...]
+    mean: Floats
+    scale: Floats
+    weight: Floats
+    missing: Floats
+    """What a missing value adds instead of its weight."""
+    bias: float
+
+    def predict(self, x: Floats) -> Floats:
+        """The chance; each row is summed on its own and in the columns' order, so that a row alone gets the answer it gets in a batch."""
+        values = signed_log(stored.checked(x, self.columns))
+        total = np.full(len(values), self.bias)
+        for position in range(len(self.columns)):
+            column = values[:, position]
+            known = (column - self.mean[position]) / self.scale[position] * self.weight[position]
+            total += np.where(np.isnan(column), self.missing[position], known)
+        return sigmoid(total)
+
+    def save(self, folder: Path) -> None:
+        """Write ``logistic.json``."""
+        lists = {name: getattr(self, name).tolist() for name in ("mean", "scale", "weight", "missing")}
+        write_json(folder / "logistic.json", {"columns": list(self.columns), **lists, "bias": self.bias})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read ``logistic.json``."""
+        found = stored.values(folder / "logistic.json")
+        columns = stored.names(found, "columns")
+        mean, scale, weight, missing = (stored.numbers(found, name, count=len(columns)) for name in ("mean", "scale", "weight", "missing"))
+        return cls(columns, mean, np.where(scale > 0, scale, 1.0), weight, missing, stored.number(found, "bias"))
+
+
+class Logistic(BaseModel):
+    """Logistic regression with a ridge."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[str, ...] = ()
+    """Features to use, as ``view__column``; those that the frame has dropped are left out. Empty: all."""
+    c: float = Field(default=1.0, gt=0)
+    """Inverse strength of the ridge on standardised features."""
+
+    def fit(self, frame: Frame) -> FittedLogistic:
+        """Learn weights by L-BFGS from a fixed start.
+
+        Raises:
+            RefusedError: the frame has none of the columns.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        columns = tuple(name for name in self.columns if name in frame.columns) if self.columns else frame.columns
+        if not columns:
+            raise RefusedError(f"logistic: the frame has none of {', '.join(self.columns)}; name features that it has with `columns`")
+        chosen = canonical(frame).select(columns)
+        if len(np.unique(chosen.y)) < 2:
+            share = float(np.clip(chosen.y.mean() if len(chosen) else 0.5, 1e-6, 1 - 1e-6))
+            nothing = np.zeros(len(columns))
+            return FittedLogistic(columns, nothing, np.ones(len(columns)), nothing, nothing, float(np.log(share / (1 - share))))
+        values = signed_log(chosen.x)
+        gaps = np.isnan(values)
+        mean = np.where(gaps, 0.0, values).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
+        centred = np.where(gaps, 0.0, values - mean)
+        scale = np.sqrt((centred**2).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1))
+        scale = np.where(scale > 1e-12, scale, 1.0)
+        design = np.hstack([centred / scale, gaps.astype(np.float64)])
+        learned = LogisticRegression(C=self.c, max_iter=2000, tol=1e-8).fit(design, chosen.y)
+        weight = learned.coef_[0]
+        return FittedLogistic(columns, mean, scale, weight[: len(columns)], weight[len(columns) :], float(learned.intercept_[0]))
+
+
+def signed_log(x: Floats) -> Floats:
+    """sign(x) log(1 + |x|): large counts and money count by their ratio, returns keep their sign."""
+    return np.asarray(np.sign(x) * np.log1p(np.abs(x)))
+
+
+def sigmoid(z: Floats) -> Floats:
+    """1 / (1 + exp(-z)), without overflow."""
+    small = np.exp(-np.abs(z))
+    return np.asarray(np.where(z >= 0, 1 / (1 + small), small / (1 + small)))

@@ -1,0 +1,159 @@
+"""One YAML, one run: judge a recipe beside its baseline, learn it on every closed window, package it; then the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+from features import catalog
+from retain import __version__
+from retain.config import build
+from retain.config import spec as spec_of
+from retain.errors import RefusedError
+from retain.files import remove_partials
+from retain.terminal import progress
+from retain.workspace import Workspace
+from training import parity, promotions
+from training.candidates import Contender, choose
+from training.card import Card, Measure
+from training.evidence import Evidence
+from training.experiment import Experiment, Plan, plan
+from training.gate import Verdict
+from training.package import champion, package, read_card
+from training.registry import Mirrored, mirror
+from training.trials import Judged, Trial, cutoffs, open_trial
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A trial and what has been judged on it: the same recipe is judged once, whoever asks."""
+
+    trial: Trial
+    seed: int
+    _judged: dict[str, Judged] = field(default_factory=dict)
+
+    def judge(self, model: Any) -> Judged:
+        """How good a recipe is on the test window."""
+        key = repr(spec_of(model))
+        if key not in self._judged:
+            self._judged[key] = self.trial.judge(model, self.seed)
+        return self._judged[key]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training a task came to."""
+
+    task: str
+    trained: tuple[Contender, ...]
+    verdicts: dict[str, Verdict]
+    """Model id to the gate's word, for those it was asked about."""
+    champion: str | None
+    mirrored: Mirrored
+
+
+def bench(chosen: Plan, workspace: Workspace) -> Bench:
+    """Open the trial of a plan's task."""
+    first = chosen.experiments()[0]
+    return Bench(open_trial(first, workspace, cutoffs(first, workspace)), chosen.seed)
+
+
+def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str = "") -> Contender:
+    """Judge, learn, package and verify one model; equal data, code and file give an equal model."""
+    trial, model, baseline = bench.trial, experiment.answer(), build(experiment.baseline, "baseline")
+    judged, against = bench.judge(model), bench.judge(baseline)
+    learned = trial.learn(model)
+    evidence = judged.evidence.with_newest(learned.newest)
+    state = workspace.state()
+    card = Card(
+        task=trial.name,
+        title=experiment.title,
+        kind=trial.kind,
+        fitted="",
+        task_spec=spec_of(experiment.question()),
+        model_spec=spec_of(model),
+        baseline_spec=spec_of(baseline),
+        is_simple=experiment.is_simple,
+        columns=getattr(learned.fitted, "columns", ()),
+        horizon_days=trial.horizon_days,
+        item=trial.item,
+        windows=trial.windows,
+        training_rows=learned.rows,
+        test_rows=trial.test_rows,
+        primary=trial.primary,
+        metrics=_measures(evidence, against.evidence, trial, experiment.title),
+        curves=judged.curves,
+        moment=workspace.now(),
+        seed=bench.seed,
+        data_digest=state.digest,
+        features_digest=catalog.digest(),
+        code_version=__version__,
+        commit=commit,
+        assumptions=state.assumed,
+        synthetic=state.synthetic,
+        notes=learned.notes,
+    )
+    folder = package(learned.fitted, card, workspace.models, evidence=evidence, golden=learned.golden, encoder=learned.encoder)
+    return Contender(read_card(folder), folder, evidence, parity.failures(folder))
+
+
+def train(
+    task: str,
+    workspace: Workspace,
+    *,
+    models: Sequence[str] = (),
+    quick: bool = False,
+    reason: str = "",
+    commit: str = "",
+    show: bool = False,
+) -> Outcome:
+    """Train the models of a task, judge each beside the baseline, package them, and let the gate choose the champion.
+
+    Args:
+        task: A name in ``configs/tasks/`` or the path of a YAML file.
+        workspace: Where features lie; models, ledger and MLflow's catalogue are written there.
+        models: Names to train; all where empty.
+        quick: Smaller settings where the task's file has them.
+        reason: Lets a challenger that is not worse replace the champion.
+        commit: Commit of the code, for the card.
+        show: Progress on a terminal.
+    """
+    chosen = plan(task)
+    experiments: Iterable[Experiment] = chosen.experiments(tuple(models), quick)
+    with workspace.lock(f"retain train {task}"):
+        promotions.follow(workspace)
+        opened = bench(chosen, workspace)
+        name = opened.trial.name
+        remove_partials(workspace.models / name)
+        if show:
+            experiments = progress(experiments, len(list(experiments)), f"models of {name}")
+        trained = tuple(run(experiment, workspace, opened, commit) for experiment in experiments)
+        verdicts = choose(workspace, name, trained, lambda model: opened.judge(model).evidence, reason)
+        at = champion(workspace, name)
+        return Outcome(name, trained, verdicts, None if at is None else at.name, mirror(workspace, name))
+
+
+def _measures(ours: Evidence, baseline: Evidence, trial: Trial, title: str) -> dict[str, Measure]:
+    """Every metric that is a number, beside the baseline's."""
+    result: dict[str, Measure] = {}
+    for name, better in trial.directions.items():
+        mine, theirs, gain = ours.interval(name), baseline.interval(name), ours.minus(baseline, name, better)
+        if gain is None or not all(isfinite(value) for each in (mine, theirs, gain) for value in (each.value, each.low, each.high)):
+            continue
+        result[name] = Measure(
+            value=mine.value,
+            low=mine.low,
+            high=mine.high,
+            baseline=theirs.value,
+            baseline_low=theirs.low,
+            baseline_high=theirs.high,
+            gain=gain.value,
+            gain_low=gain.low,
+            gain_high=gain.high,
+            better=better or "",
+        )
+    if trial.primary not in result:
+        raise RefusedError(f"{title}: {trial.primary} cannot be measured on the test window of {trial.test_rows} rows; ingest more history")
+    return result

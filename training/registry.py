@@ -1,0 +1,188 @@
+"""The only module that talks to MLflow, which is a catalogue here and never a loader.
+
+MLflow mirrors what the workspace already holds: one run per model folder, one registered model per task, and the alias ``champion``
+where the ledger has it. ``mirror`` brings MLflow up to date from the folders and the ledger, so what could not be reached today is
+caught up by the next command.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retain.files import write_json
+from retain.workspace import Workspace
+from training.card import Card
+from training.package import champion, folders, read_card
+from training.pictures import pictures
+
+ALIAS = "champion"
+ID_TAG = "retain.model_id"
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What MLflow knows after a mirror."""
+
+    logged: int
+    """Models that got a run just now."""
+    champion: str | None
+    problem: str = ""
+    """Why MLflow could not be reached; empty when all went well."""
+
+
+def mirror(workspace: Workspace, task: str) -> Mirrored:
+    """Bring MLflow up to date with the model folders and the champion of one task; never raises because of MLflow."""
+    workspace.mlruns.mkdir(parents=True, exist_ok=True)
+    target = champion(workspace, task)
+    try:
+        client, errors = _client(workspace)
+    except OSError as error:
+        return Mirrored(0, None, f"MLflow's database below {workspace.mlruns} cannot be opened ({error.strerror or error})")
+    logged = 0
+    try:
+        experiment = _experiment(client, workspace, task)
+        known = _runs(client, experiment)
+        for folder in folders(workspace, task):
+            if folder.name not in known:
+                known[folder.name] = _log(client, experiment, read_card(folder), folder)
+                logged += 1
+        if target is not None and target.name in known:
+            _alias(client, f"retain-{task}", target.name, known[target.name])
+    except errors as error:
+        return Mirrored(logged, None, f"MLflow could not be reached ({' '.join(str(error).split())[:200]})")
+    return Mirrored(logged, None if target is None else target.name)
+
+
+def uri(workspace: Workspace) -> str:
+    """Where MLflow keeps its catalogue; give it to ``mlflow ui --backend-store-uri``."""
+    return f"sqlite:///{(workspace.mlruns / 'mlflow.db').resolve()}"
+
+
+def _client(workspace: Workspace) -> tuple[Any, tuple[type[Exception], ...]]:
+    """An MLflow client and the errors it may raise; silent, offline, and without asking for git."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # What MLflow's imports say about pydantic and others is theirs to mend.
+        warnings.simplefilter("ignore")
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with (workspace.mlruns / "mlflow.db").open("ab"):
+            pass
+        try:
+            client = MlflowClient(tracking_uri=uri(workspace), registry_uri=uri(workspace))
+        except (MlflowException, SQLAlchemyError) as error:
+            raise OSError(str(error)) from error
+    return client, (MlflowException, SQLAlchemyError, OSError)
+
+
+def _experiment(client: Any, workspace: Workspace, task: str) -> str:
+    found = client.get_experiment_by_name(f"retain-{task}")
+    if found is not None:
+        return str(found.experiment_id)
+    root = (workspace.mlruns / "artifacts").resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    return str(client.create_experiment(f"retain-{task}", artifact_location=(root / task).as_uri()))
+
+
+def _runs(client: Any, experiment: str) -> dict[str, str]:
+    """Model id to run id of every finished run."""
+    found: dict[str, str] = {}
+    token: str | None = None
+    while True:
+        page = client.search_runs([experiment], filter_string="attributes.status = 'FINISHED'", max_results=1000, page_token=token)
+        found.update({run.data.tags[ID_TAG]: run.info.run_id for run in page if ID_TAG in run.data.tags})
+        token = page.token
+        if not token:
+            return found
+
+
+def _log(client: Any, experiment: str, card: Card, folder: Path) -> str:
+    from mlflow.entities import Metric, Param, RunTag
+
+    at = int(card.moment.timestamp() * 1000)
+    run = client.create_run(experiment, start_time=at, run_name=card.title)
+    run_id = str(run.info.run_id)
+    params = [Param(name, str(value)[:6000]) for name, value in parameters(card).items()]
+    tags = [RunTag(name, str(value)[:5000]) for name, value in labels(card).items()]
+    values = [Metric(name, value, at, 0) for name, value in figures(card).items()]
+    client.log_batch(run_id, metrics=values, params=params, tags=tags)
+    client.log_artifacts(run_id, str(folder), "model")
+    with tempfile.TemporaryDirectory() as name:
+        for file, content in pictures(card).items():
+            (Path(name) / file).write_bytes(content)
+        write_json(Path(name) / "curves.json", {key: curve.model_dump(mode="json") for key, curve in card.curves.items()})
+        client.log_artifacts(run_id, name, "pictures")
+    client.set_terminated(run_id, status="FINISHED", end_time=at)
+    return run_id
+
+
+def _alias(client: Any, name: str, model_id: str, run_id: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name, description="Champions of retain. The promotion ledger of the workspace is the truth.")
+    versions = {version.tags.get(ID_TAG): version.version for version in client.search_model_versions(f"name = '{name}'")}
+    if model_id not in versions:
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        versions[model_id] = client.create_model_version(name, source=source, run_id=run_id, tags={ID_TAG: model_id}).version
+    client.set_registered_model_alias(name, ALIAS, versions[model_id])
+
+
+def parameters(card: Card) -> dict[str, Any]:
+    """What a run was asked to do."""
+    result: dict[str, Any] = {}
+    for prefix, spec in (("task", card.task_spec), ("model", card.model_spec), ("baseline", card.baseline_spec)):
+        result |= {f"{prefix}.{key}": value for key, value in _flat(spec)}
+    for name in ("train", "valid", "test", "final"):
+        result[f"cutoffs.{name}"] = " ".join(moment.isoformat() for moment in getattr(card.windows, name))
+    return result | {"horizon_days": card.horizon_days, "seed": card.seed, "training_rows": card.training_rows, "test_rows": card.test_rows}
+
+
+def labels(card: Card) -> dict[str, Any]:
+    """What pins a run: ids, digests, versions."""
+    return {
+        ID_TAG: card.model_id,
+        "retain.task": card.task,
+        "retain.primary": card.primary,
+        "retain.data_digest": card.data_digest,
+        "retain.features_digest": card.features_digest,
+        "retain.code_version": card.code_version,
+        "retain.commit": card.commit,
+        "retain.synthetic": str(card.synthetic).lower(),
+        "retain.simple": str(card.is_simple).lower(),
+        "retain.windows": card.windows.words,
+    }
+
+
+def figures(card: Card) -> dict[str, float]:
+    """Metrics with their intervals, beside the baseline's."""
+    result: dict[str, float] = {}
+    for raw, measure in card.metrics.items():
+        name = raw.replace("@", "_at_")
+        result |= {name: measure.value, f"{name}_low": measure.low, f"{name}_high": measure.high}
+        result |= {f"baseline_{name}": measure.baseline, f"baseline_{name}_low": measure.baseline_low, f"baseline_{name}_high": measure.baseline_high}
+        result |= {f"gain_{name}": measure.gain, f"gain_{name}_low": measure.gain_low, f"gain_{name}_high": measure.gain_high}
+    return result
+
+
+def _flat(spec: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in spec.items():
+        rows += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)]
+    return rows

@@ -1,0 +1,154 @@
+"""The trial of a task that gives each customer a score: churn, value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+
+from retain import engine
+from retain.workspace import Workspace
+from training.card import Curve, Windows
+from training.contracts import Floats, Frame, Model, score
+from training.encoding import Encoder
+from training.evidence import of_scores
+from training.frames import Asked, frame
+from training.golden import ROWS
+from training.guards import sound
+from training.horizons import lengthen
+from training.metrics import Direction, Metric, tenths
+from training.splits import Split, by_time
+from training.trials import Judged, Learned
+
+STEPS = 20
+"""Points of a lift curve."""
+
+
+class Scoring(Asked, Protocol):
+    """A task that scores customers."""
+
+    kind: ClassVar[Literal["chance", "amount"]]
+    primary: ClassVar[str]
+    metrics: ClassVar[Mapping[str, tuple[Metric, Direction | None]]]
+
+    @property
+    def horizon_days(self) -> int | None:
+        """Days asked for; None is the source's own."""
+
+
+@dataclass(frozen=True)
+class ScoringTrial:
+    """Rows of every cutoff that a task's models learn from, are judged on and answer for."""
+
+    workspace: Workspace
+    task: Scoring
+    split: Split
+    frame: Frame
+    encoder: Encoder
+    now: datetime
+
+    kind: ClassVar[Literal["scorer"]] = "scorer"
+    item: ClassVar[Literal[""]] = ""
+
+    @classmethod
+    def open(cls, task: Scoring, workspace: Workspace, moments: list[datetime]) -> ScoringTrial:
+        """Read features and outcomes at the cutoffs that ``moments`` allow, and at the present moment."""
+        chosen = split(task, workspace, moments)
+        now = workspace.now()
+        wanted = sorted({*chosen.judged, *chosen.test, *chosen.final, now})
+        rows, encoder = frame(workspace, task, wanted, horizon_days=chosen.horizon_days)
+        return cls(workspace, task, chosen, rows, encoder, now)
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.task.name
+
+    @property
+    def primary(self) -> str:
+        """The metric that the gate compares."""
+        return self.task.primary
+
+    @property
+    def directions(self) -> dict[str, Direction | None]:
+        """Which value of each metric is better."""
+        return {name: direction for name, (_, direction) in self.task.metrics.items()}
+
+    @property
+    def calibration(self) -> str | None:
+        """Chances have a calibration error, amounts have none that a limit could be put on."""
+        return "ece" if self.task.kind == "chance" else None
+
+    @property
+    def windows(self) -> Windows:
+        """The cutoffs."""
+        return Windows(train=self.split.judged, valid=self.split.valid, test=self.split.test, final=self.split.final, words=self.split.words)
+
+    @property
+    def horizon_days(self) -> int:
+        """Days that the packaged model answers for."""
+        return self.split.asked_days
+
+    @property
+    def test(self) -> Frame:
+        """The rows that judge."""
+        return self.frame.at(self.split.test)
+
+    @property
+    def newest(self) -> Frame:
+        """The customers of the present moment; their outcomes are unknown."""
+        return self.frame.at((self.now,))
+
+    @property
+    def test_rows(self) -> int:
+        """Rows judged."""
+        return len(self.test)
+
+    def judge(self, model: Model, seed: int) -> Judged:
+        """Learn on the windows that closed before the test window, judge on it."""
+        test = self.test
+        learned = model.fit(sound(self.frame.at(self.split.judged), f"{self.name}, judging").frame)
+        predicted = score(learned, test)
+        evidence = of_scores(test, predicted, {name: metric for name, (metric, _) in self.task.metrics.items()}, seed)
+        return Judged(evidence, {"calibration": calibration(test.y, predicted), "lift": lift(test.y, predicted)})
+
+    def learn(self, model: Model) -> Learned:
+        """Learn on every closed window; where windows are scaled, the model answers for the asked horizon all the same."""
+        usable = sound(self.frame.at(self.split.final), f"{self.name}, final")
+        fitted = lengthen(self.workspace, self.task, self.task.kind, model.fit(usable.frame), usable.frame, self.split)
+        newest = self.newest
+        rows = newest if len(newest) else usable.frame
+        golden = rows.select(fitted.columns).x[:ROWS]
+        notes = (f"{len(usable.dropped)} features that never vary are left out",) if usable.dropped else ()
+        return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), notes)
+
+
+def split(task: Scoring, workspace: Workspace, moments: list[datetime]) -> Split:
+    """Which of the moments train and which judge."""
+    state = workspace.state()
+    with engine.of(workspace) as sql:
+        first = sql.rows("select min(occurred_at) from transactions")[0][0]
+    horizon = task.horizon_days or state.horizon_days
+    return by_time(moments, horizon, workspace.now(), state.stored_zone, workspace.now() if first is None else first)
+
+
+def calibration(y: Floats, p: Floats) -> Curve:
+    """Mean prediction and mean outcome of each tenth of the predictions."""
+    tenth = tenths(p)
+    groups = [np.flatnonzero(tenth == k) for k in np.unique(tenth)]
+    return Curve(
+        x=tuple(float(p[rows].mean()) for rows in groups),
+        y=tuple(float(y[rows].mean()) for rows in groups),
+        weight=tuple(float(len(rows)) for rows in groups),
+    )
+
+
+def lift(y: Floats, p: Floats) -> Curve:
+    """Share of the outcome found among the highest predictions, by share of customers."""
+    found = np.r_[0.0, np.cumsum(y[np.argsort(-p, kind="stable")])]
+    share = np.linspace(0, 1, STEPS + 1)
+    total = found[-1] if found[-1] else 1.0
+    return Curve(x=tuple(share.tolist()), y=tuple((np.interp(share * len(y), np.arange(len(found)), found) / total).tolist()))

@@ -1,0 +1,50 @@
+"""Churn: who of the active customers will buy nothing in the horizon?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from training import metrics
+from training.contracts import Floats
+from training.metrics import Direction, Metric
+
+
+class Churn(BaseModel):
+    """Per customer with a purchase in the year before the cutoff: the chance of no purchase in the horizon.
+
+    Judged by log loss, because a decision uses the chance itself and not only the order; AUC and lift say how good the order is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    horizon_days: int | None = Field(default=None, ge=1)
+    """Calendar days that no purchase must last; None is the source's own."""
+
+    name: ClassVar[Literal["churn"]] = "churn"
+    kind: ClassVar[Literal["chance"]] = "chance"
+    output: ClassVar[str] = "p_churn"
+    primary: ClassVar[str] = "log_loss"
+    metrics: ClassVar[Mapping[str, tuple[Metric, Direction | None]]] = {
+        "log_loss": (metrics.log_loss, "lower"),
+        "auc": (metrics.auc, "higher"),
+        "pr_auc": (metrics.pr_auc, "higher"),
+        "brier": (metrics.brier, "lower"),
+        "ece": (metrics.ece, "lower"),
+        "lift": (metrics.lift, "higher"),
+        "mean_predicted": (metrics.mean_predicted, None),
+        "mean_actual": (metrics.mean_actual, None),
+    }
+    """Each metric with the direction that is better; None where it only describes."""
+
+    def outcome(self, after: pd.DataFrame) -> Floats:
+        """1 where a customer did not return, 0 where it did."""
+        return np.asarray(1.0 - after["returned"].to_numpy(dtype=np.float64))
+
+    def evaluate(self, y: Floats, p: Floats) -> dict[str, float]:
+        """Every metric on rows with closed windows."""
+        return {name: metric(y, p) for name, (metric, _) in self.metrics.items()}

@@ -1,0 +1,129 @@
+"""One task on one workspace: its windows and rows are opened once, then each model is judged and learns on them.
+
+A scorer's trial and a ranker's trial answer to the same protocol, so that pipeline, gate, comparison and backtest are written once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from features.interactions import Interactions
+from retain.errors import ConfigError
+from retain.workspace import Workspace
+from training.card import Curve, Windows
+from training.contracts import Fitted, FittedRanker, Floats
+from training.encoding import Encoder
+from training.evidence import Evidence
+from training.experiment import Experiment
+from training.metrics import Direction
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How good a recipe is: learned on the windows before the test window, judged on it."""
+
+    evidence: Evidence
+    curves: dict[str, Curve]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The recipe, learned on every closed window."""
+
+    fitted: Fitted | FittedRanker
+    encoder: Encoder | None
+    golden: Floats | Interactions
+    """Something to ask it, so that a loaded copy can test itself."""
+    rows: int
+    newest: Floats
+    """Scores on the customers of today; empty for a ranker."""
+    notes: tuple[str, ...] = ()
+
+
+class Trial(Protocol):
+    """What a run needs of its task."""
+
+    @property
+    def kind(self) -> Literal["scorer", "ranker"]:
+        """Whether models give a score per customer or a list."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+
+    @property
+    def primary(self) -> str:
+        """The metric that the gate compares."""
+
+    @property
+    def directions(self) -> dict[str, Direction | None]:
+        """Which value of each metric is better; None where it only describes."""
+
+    @property
+    def calibration(self) -> str | None:
+        """The metric that is the calibration error, where scores are probabilities."""
+
+    @property
+    def windows(self) -> Windows:
+        """The cutoffs."""
+
+    @property
+    def horizon_days(self) -> int:
+        """Days in which the outcome falls."""
+
+    @property
+    def item(self) -> Literal["product", "category", ""]:
+        """What is ranked; empty for a scorer."""
+
+    @property
+    def test_rows(self) -> int:
+        """Rows, or customers, judged."""
+
+    def judge(self, model: Any, seed: int) -> Judged:
+        """Learn before the test window, judge on it."""
+
+    def learn(self, model: Any) -> Learned:
+        """Learn on every closed window."""
+
+
+def kind_of(experiment: Experiment) -> Literal["scorer", "ranker"]:
+    """Which kind of trial the task of an experiment needs.
+
+    Raises:
+        ConfigError: the task can neither score nor rank.
+    """
+    task = experiment.question()
+    if hasattr(task, "outcome"):
+        return "scorer"
+    if hasattr(task, "targets"):
+        return "ranker"
+    raise ConfigError(f"task {experiment.task['use']} has neither an outcome nor targets; see training/tasks for examples", field="task")
+
+
+def cutoffs(experiment: Experiment, workspace: Workspace) -> list[datetime]:
+    """The moments that an experiment names, in UTC; those of the cadence where it names none."""
+    from features.snapshot import cadence
+    from retain.workspace import moment
+
+    if experiment.cutoffs:
+        zone = workspace.state().stored_zone
+        return sorted(moment(cutoff.isoformat(), zone) for cutoff in experiment.cutoffs)
+    return cadence(workspace)
+
+
+def open_trial(experiment: Experiment, workspace: Workspace, moments: list[datetime]) -> Trial:
+    """Read what the task needs at those moments.
+
+    Raises:
+        NotReadyError: snapshots are missing.
+        RefusedError: the data are too few, or a feature holds the outcome.
+    """
+    if kind_of(experiment) == "ranker":
+        from training.ranking_trial import RankingTrial
+
+        return RankingTrial.open(experiment.question(), workspace)
+    from training.scoring_trial import ScoringTrial
+
+    return ScoringTrial.open(experiment.question(), workspace, moments)
