@@ -1,0 +1,343 @@
+"""From a checked request to an answer: rows, champions and the rules of the house brought together. Reads, never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from retain.errors import RetainError
+from retain.tables import CHANNELS
+from retain.workspace import Workspace
+from serving import schemas
+from serving.champions import SCORED, Champions, open_champions
+from serving.decisions import lists, receipts
+from serving.decisions.decide import Decision, Source, decide
+from serving.decisions.eligibility import EVERYTHING, may_contact, may_profile
+from serving.decisions.facts import Ask, Customer, Estimate, Scores, Withheld
+from serving.decisions.policy import Policy, policy
+from serving.decisions.reasons import of_risk
+from serving.decisions.scoring import EVIDENCE, expected_loss
+from serving.fresh import Fresh
+from serving.rows import Row, Rows, open_rows
+from training.contracts import Floats
+from training.package import champion
+
+BLOCK = 20_000
+
+
+class TooManyError(RetainError):
+    """More than one call may ask for."""
+
+    code = "too_large"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one process answers from; opened once, never changed, so that one answer has one version of everything."""
+
+    rows: Rows
+    champions: Champions
+    policy: Policy
+    clock: Callable[[], datetime]
+    fresh: Fresh = field(default_factory=Fresh)
+    degraded: tuple[str, ...] = ()
+    """What is known to be missing from the start."""
+
+    @classmethod
+    def open(cls, workspace: Workspace, fresh: Fresh | None = None) -> Answers:
+        """Open rows and champions of a workspace, verified.
+
+        Raises:
+            NotReadyError: nothing was published.
+            IntegrityError: the rows do not verify.
+        """
+        rows = open_rows(workspace)
+        champions = open_champions(workspace, rows.card.columns, rows.card.vocabulary)
+        state = workspace.state()
+        fixed = state.as_of
+        clock = (lambda: datetime.now(UTC)) if fixed is None else (lambda: fixed.astimezone(UTC))
+        codes = [*champions.degraded, *(code for code in rows.card.degraded if code.startswith("recommend"))]
+        if state.digest != rows.card.data_digest:
+            codes.append("rows_of_older_tables")
+        folder = champion(workspace, "recommend")
+        if folder is not None and folder.name != rows.card.models.get("recommend"):
+            codes.append("lists_of_other_model")
+        if champions.model_id("clv") != rows.card.models.get("clv"):
+            codes.append("bands_of_other_model")
+        return cls(rows, champions, policy(), clock, Fresh() if fresh is None else fresh, tuple(dict.fromkeys(codes)))
+
+    def decision(
+        self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
+    ) -> tuple[schemas.DecisionAnswer, dict[str, datetime]]:
+        """Decide, and say until when outcomes count for each offer."""
+        at = self.at(request.as_of)
+        row = self.rows.get(request.customer_id)
+        customer = None if row is None else self._customer(row, at)
+        ask = Ask(
+            goal=request.goal,
+            at=at,
+            channels=CHANNELS if request.channel is None else (request.channel,),
+            is_inbound=request.placement in self.policy.inbound_placements,
+            personalised=request.personalised,
+            intent=None if request.context is None else request.context.intent,
+            max_offers=request.max_offers,
+            exclude=frozenset(request.exclude),
+            language=request.language,
+        )
+        wrong = self._wrong_time(at)
+        if wrong is not None:
+            decided = Decision((), (Withheld(EVERYTHING, "clock", wrong),), "none", (*self.degraded, wrong), False)
+        else:
+            source, codes = self._rung(row, at)
+            decided = decide(ask, customer, self.rows.shop, self.policy, source=source, degraded=codes, is_over=is_over)
+        ends = receipts.windows(decided, self.rows.shop, at)
+        return self._answer(request, decision_id, decided, at, row, ends), ends
+
+    def scores(self, ids: Sequence[str]) -> schemas.ScoresAnswer:
+        """Scores of customers, in the asked order.
+
+        Raises:
+            TooManyError: more than the cap of one call.
+        """
+        if len(ids) > self.policy.batch_cap:
+            raise TooManyError(
+                f"customer_ids: {len(ids)} are asked for, at most {self.policy.batch_cap} fit into one call; split it", field="customer_ids"
+            )
+        at = self.clock()
+        rows = [self.rows.get(each) for each in ids]
+        scored = self.score([row for row in rows if row is not None])
+        results, following = [], iter(scored)
+        for customer_id, row in zip(ids, rows, strict=True):
+            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, next(following), at))
+        known = [row for row in rows if row is not None]
+        return schemas.ScoresAnswer(
+            scores=results,
+            horizon_days=self.rows.shop.horizon_days,
+            currency=self.rows.shop.currency,
+            as_of=at,
+            degraded=list(self._rung(None, at)[1]),
+            assumed=list(self.rows.shop.assumed),
+            synthetic=self.rows.shop.synthetic,
+            freshness=self._freshness(known[0] if len(known) == 1 else None, at),
+            models=self._models(),
+        )
+
+    def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
+        """A ranked list of items; what is popular where nothing personal may or can be said."""
+        at = self.clock()
+        row = self.rows.get(request.customer_id)
+        source, codes = self._rung(row, at)
+        customer = None if row is None else self._customer(row, at)
+        if customer is None:
+            codes = (*codes, "unknown_customer")
+        is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
+        if customer is not None and not is_personal:
+            codes = (*codes, "not_personalised")
+        shop, excluded = self.rows.shop, set(request.exclude)
+        listed = row.likings(request.purpose, customer.scores.churn, 50) if row is not None and customer is not None and is_personal else ()
+        found = [(one.item, one.p) for one in listed if one.item in shop.items and one.item not in excluded and self._is_on_sale(one.item, at)]
+        if not found and not listed:
+            source = "popularity"
+            found = [(item, Estimate(*[shop.items[item].share] * 3)) for item in shop.popular if item not in excluded and self._is_on_sale(item, at)]
+        best = [
+            schemas.Recommendation(rank, item, shop.items[item].name, (p.value, p.low, p.high))
+            for rank, (item, p) in enumerate(found[: request.k], start=1)
+        ]
+        return schemas.RecommendationsAnswer(
+            customer_id=request.customer_id,
+            purpose=request.purpose,
+            item=shop.item_kind,
+            recommendations=best,
+            source=source if best else "none",
+            degraded=list(codes),
+            as_of=at,
+            synthetic=shop.synthetic,
+            freshness=self._freshness(row, at),
+            models=self._models(),
+        )
+
+    def churn_list(self, top: int, channel: str | None = None, language: Literal["en", "zh"] = "en") -> schemas.ChurnList:
+        """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
+        at, rows = self.clock(), self.rows
+        churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
+        flags = rows.array("flags")
+        channels = CHANNELS if channel is None else (channel,)
+        barred = {
+            "inactive": ~rows.array("is_active"),
+            "minor": flags[:, 2],
+            "refuses_profiling": flags[:, 1],
+            "do_not_contact": flags[:, 0],
+            "no_consent": np.array([not self._channels(position, channels) for position in range(len(rows))], dtype=bool),
+        }
+        picked = lists.churn(rows.array("ids"), churn, clv, barred, top)
+        result = []
+        for rank, position in enumerate(picked.order.tolist(), start=1):
+            row = Row(rows, position)
+            stored = row.stored
+            customer = self.fresh.on(row.customer(at, stored))
+            signs = of_risk(customer.habits, customer.complaint_at, rows.card.moment, rows.shop.currency, language)
+            result.append(
+                schemas.ChurnRow(
+                    rank=rank,
+                    customer_id=customer.customer_id,
+                    risk=float(churn[position]),
+                    value=float(clv[position]),
+                    expected_loss=float(picked.loss[position]),
+                    band=stored.band,
+                    stage=stored.stage,
+                    channels=self._channels(position, channels),
+                    reasons=[schemas.ReasonOut(sign.code, sign.text) for sign in signs],
+                )
+            )
+        return schemas.ChurnList(
+            rows=result,
+            left_out=picked.left_out,
+            customers=len(rows),
+            horizon_days=rows.shop.horizon_days,
+            currency=rows.shop.currency,
+            as_of=at,
+            assumed=list(rows.shop.assumed),
+            synthetic=rows.shop.synthetic,
+            models=self._models(),
+        )
+
+    def score(self, rows: Sequence[Row]) -> list[Scores]:
+        """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""
+        if not rows:
+            return []
+        positions = np.array([row.position for row in rows], dtype=np.intp)
+        values = self._predict(positions).tolist()
+        return [
+            Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, row.stored.band, row.stored.stage)
+            for row, (churn, clv) in zip(rows, values, strict=True)
+        ]
+
+    def at(self, as_of: datetime | None) -> datetime:
+        """The moment that is asked about, in UTC."""
+        try:
+            return self.clock() if as_of is None else as_of.astimezone(UTC)
+        except OverflowError:
+            return datetime(1, 1, 1, tzinfo=UTC) if as_of is not None and as_of.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
+
+    def _predict(self, positions: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Floats:
+        """(rows, tasks); NaN where a customer has no features or a task no model."""
+        result = np.full((len(positions), len(SCORED)), np.nan)
+        known = np.flatnonzero(self.rows.array("is_known")[positions])
+        for place, task in enumerate(SCORED):
+            scorer = self.champions.scorers.get(task)
+            if scorer is not None and len(known):
+                result[known, place] = scorer.predict(self.rows.array("raw")[positions[known]])
+        return result
+
+    @cached_property
+    def _everybody(self) -> Floats:
+        """Scores of all customers, made once: neither rows nor champions change."""
+        everybody = np.arange(len(self.rows), dtype=np.intp)
+        return np.concatenate([self._predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
+
+    def _customer(self, row: Row, at: datetime) -> Customer:
+        return self.fresh.on(row.customer(at, self.score([row])[0]))
+
+    def _channels(self, position: int, channels: Sequence[str]) -> list[str]:
+        """Channels on which a customer may be contacted to be kept."""
+        words = self.rows.card.vocabulary
+        consents = frozenset(words["consents"][self.rows.array("consents")[position]].split(",")) - {""}
+        left = frozenset(words["unsubscribed"][self.rows.array("unsubscribed")[position]].split(",")) - {""}
+        customer = self.fresh.on(Customer(self.rows.id(position), consents=consents, unsubscribed=left))
+        return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
+
+    def _score(self, row: Row, scores: Scores, at: datetime) -> schemas.Score:
+        customer_id = self.rows.id(row.position)
+        if not may_profile(row.customer(at, scores), self.policy):
+            return schemas.Score(customer_id, "not_profiled")
+        status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
+        loss = expected_loss(scores.churn, scores.clv)
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, f"{scores.band}/{scores.stage}")
+
+    def _rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
+        """The best source that rows and models allow at a moment, and what is degraded."""
+        codes = list(self.degraded)
+        age = at - self.rows.card.moment
+        if age > timedelta(days=self.policy.max_age_days) or (row is not None and row.is_stale):
+            codes.append("stale_features")
+        if row is not None and not row.has_features:
+            codes.append("no_features")
+        if self.champions.is_previous:
+            return "previous_model", tuple(codes)
+        return "fresh" if age <= timedelta(hours=self.policy.fresh_hours) and "stale_features" not in codes else "materialised", tuple(codes)
+
+    def _wrong_time(self, at: datetime) -> str | None:
+        """Why nothing can be decided at a moment: rows must not know more than was known then, and must not be outlived."""
+        if at < self.rows.card.moment:
+            return "as_of_before_rows"
+        if at > self.clock() + timedelta(days=self.policy.max_age_days):
+            return "as_of_after_clock"
+        return None
+
+    def _is_on_sale(self, item: str, at: datetime) -> bool:
+        thing = self.rows.shop.items[item]
+        launched = thing.launched_at is None or thing.launched_at <= at
+        return launched and (thing.retired_at is None or at < thing.retired_at) and (thing.stock is None or thing.stock > 0) and not thing.minimum_age
+
+    def _freshness(self, row: Row | None, at: datetime) -> schemas.Freshness:
+        waited = max((at - self.rows.card.moment).total_seconds(), 0.0)
+        age = None if row is None or row.age_s is None else row.age_s + waited
+        return schemas.Freshness(self.rows.card.moment, age, ["features"] if row is not None and row.is_stale else [])
+
+    def _models(self) -> schemas.Models:
+        churn, clv = (self.champions.model_id(task) for task in SCORED)
+        return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version)
+
+    def _answer(
+        self, request: schemas.DecisionRequest, decision_id: str | None, decided: Decision, at: datetime, row: Row | None, ends: dict[str, datetime]
+    ) -> schemas.DecisionAnswer:
+        shop = self.rows.shop
+        offers = []
+        for rank, offered in enumerate(decided.offers, start=1):
+            worth, offer = offered.worth, offered.worth.passed.offer
+            offers.append(
+                schemas.OfferOut(
+                    rank=rank,
+                    offer_id=offer.offer_id,
+                    name=offer.name,
+                    kind=offer.kind,
+                    goal=worth.passed.lens,
+                    channels=list(worth.passed.channels),
+                    p_shown=1.0,
+                    accept_prob=(worth.p.value, worth.p.low, worth.p.high),
+                    expected_margin=worth.gain,
+                    margin_basis=worth.basis,
+                    incremental_value=None,
+                    evidence=EVIDENCE,
+                    cost=offer.cost,
+                    expires_at=offer.valid_to,
+                    outcome_until=ends[offer.offer_id],
+                    text=offer.text,
+                    reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons] if request.explain else [],
+                )
+            )
+        return schemas.DecisionAnswer(
+            decision_id=decision_id,
+            request_id=request.request_id,
+            customer_id=request.customer_id,
+            as_of=at,
+            goal=request.goal,
+            policy=self.policy.version,
+            arm="policy",
+            exploration=False,
+            source=decided.source,
+            degraded=list(decided.degraded),
+            is_personal=decided.is_personal,
+            offers=offers,
+            withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
+            currency=shop.currency,
+            assumed=list(shop.assumed),
+            synthetic=shop.synthetic,
+            freshness=self._freshness(row, at),
+            models=self._models(),
+        )

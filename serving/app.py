@@ -1,0 +1,119 @@
+"""The ASGI application: everything under ``/v1``, JSON only, one shape of error. It runs under uvicorn as it is, or mounted in BentoML.
+
+Whoever runs it sets ``app.state.desk``; health and metrics belong to the runner.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, cast
+
+from litestar import Litestar, Request, Response, get, post
+from litestar.enums import MediaType
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from retain import __version__
+from serving import problems, schemas
+from serving.desk import Desk
+from serving.guard import App, Guard
+from serving.openapi import ExactJson
+from serving.strict import parse
+
+POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes")
+PathId = Annotated[str, Parameter(min_length=1, max_length=256, pattern=schemas.NAME, description="A decision's id.")]
+Top = Annotated[int, Parameter(ge=1, le=10_000, description="At most so many customers.")]
+
+
+class StrictRequest(Request[Any, Any, Any]):
+    """A request whose body is decoded once, strictly, into the type that its route declares."""
+
+    async def json(self) -> Any:
+        """The checked body."""
+        return parse(await self.body(), self.route_handler.opt["body"])
+
+
+def _errors(*statuses: int) -> dict[int, ResponseSpec]:
+    return {status: ResponseSpec(schemas.ErrorBody, description=problems.WORDS[status], generate_examples=False) for status in statuses}
+
+
+BODY = _errors(400, 413, 415, 422, 500, 503)
+
+
+def _desk(request: Request[Any, Any, Any]) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+@post(
+    "/v1/decisions",
+    opt={"body": schemas.DecisionRequest},
+    status_code=200,
+    responses={**BODY, **_errors(409)},
+    summary="What to offer this customer now",
+)
+async def decisions(data: schemas.DecisionRequest, request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
+    """Eligible offers and products by expected margin as far as the evidence goes, with reasons, and what was withheld and why."""
+    return _raw(await _desk(request).decide(data))
+
+
+@post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
+async def scores(data: schemas.ScoresRequest, request: Request[Any, Any, Any]) -> schemas.ScoresAnswer:
+    """One score per asked id, in the asked order; an unknown id is answered as unknown."""
+    return _desk(request).answers.scores(data.customer_ids)
+
+
+@post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")
+async def recommendations(data: schemas.RecommendationsRequest, request: Request[Any, Any, Any]) -> schemas.RecommendationsAnswer:
+    """A ranked list of items: all, new to the customer, or bought before."""
+    return _desk(request).answers.recommendations(data)
+
+
+@post("/v1/outcomes", opt={"body": schemas.OutcomeRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What came of a decision")
+async def outcomes(data: schemas.OutcomeRequest, request: Request[Any, Any, Any]) -> schemas.OutcomeAnswer:
+    """Kept on disk before the answer; sending one again is harmless."""
+    return await _desk(request).outcome(data)
+
+
+@get("/v1/lists/churn", responses=_errors(400, 422, 500, 503), summary="Customers by what their leaving would cost")
+async def churn_list(
+    request: Request[Any, Any, Any],
+    top: Top = 100,
+    channel: schemas.Channel | None = None,
+    language: Literal["en", "zh"] = "en",
+) -> schemas.ChurnList:
+    """Risk, value, expected loss, band, stage and reasons; who must not be contacted is left out and counted."""
+    return _desk(request).answers.churn_list(top, channel, language)
+
+
+@get("/v1/decisions/{decision_id:str}", responses=_errors(400, 404, 422, 500, 503), summary="A logged decision")
+async def decision(request: Request[Any, Any, Any], decision_id: PathId) -> schemas.DecisionTrace:
+    """What was asked, what was answered, what came of it."""
+    return _desk(request).trace(decision_id)
+
+
+def application() -> Litestar:
+    """The application, without a desk yet."""
+    return Litestar(
+        [decisions, scores, recommendations, outcomes, churn_list, decision],
+        request_class=StrictRequest,
+        exception_handlers=problems.HANDLERS,
+        logging_config=None,
+        openapi_config=OpenAPIConfig(
+            title="retain",
+            version=__version__,
+            description="Which customers are about to leave, what each is worth, and what to offer next. JSON only; every error has one shape.",
+            path="/v1",
+            create_examples=False,
+            render_plugins=[ExactJson(path="/openapi.json")],
+        ),
+    )
+
+
+def guarded(app: Litestar, body_cap: int) -> Guard:
+    """The application behind its guard: what a runner serves."""
+    return Guard(cast(App, app), POSTS, body_cap)
+
+
+def _raw(body: bytes) -> Response[Any]:
+    return Response(body, media_type=MediaType.JSON)

@@ -1,0 +1,220 @@
+"""What a decision is made from: plain values about the ask, the customer, the shop and what may be proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+Goal = Literal["cross_sell", "repeat", "retention", "best"]
+Lens = Literal["cross_sell", "repeat", "retention"]
+"""The way one proposal is looked at; ``best`` looks at each in all three."""
+LENSES: tuple[Lens, ...] = ("cross_sell", "repeat", "retention")
+Language = Literal["en", "zh"]
+Basis = Literal["observed", "declared", "assumed"]
+"""Where a margin comes from: the shop's own lines, the offer or product itself, or a constant that the source declares."""
+
+
+class Estimate(NamedTuple):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def times(self, factor: float) -> Estimate:
+        """The same, scaled by a number that is not negative."""
+        return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Contact:
+    """Something that was shown or sent to a customer."""
+
+    at: datetime
+    channel: str | None
+    offer_id: str | None
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a customer buys, at the moment of the rows; None where nothing is known."""
+
+    recency_days: float | None = None
+    tenure_days: float | None = None
+    usual_gap_days: float | None = None
+    pause_days: float | None = None
+    spend: float | None = None
+    spend_before: float | None = None
+    orders: float | None = None
+    orders_before: float | None = None
+    returned_share: float | None = None
+    """Returned money as a share of money spent in a year."""
+    period_days: int = 90
+    """Length of the periods of spend and orders."""
+
+
+HABITS = ("recency_days", "tenure_days", "usual_gap_days", "pause_days", "spend", "spend_before", "orders", "orders_before", "returned_share")
+"""The figures of ``Habits``, in the order in which the serving rows hold them."""
+
+
+@dataclass(frozen=True)
+class Liking:
+    """An item in one of the ranked lists of a customer."""
+
+    item: str
+    rank: int
+    """From 1."""
+    p: Estimate
+    """Probability that the customer buys it within the horizon."""
+
+
+@dataclass(frozen=True)
+class Owned:
+    """An item that a customer has bought."""
+
+    orders: int
+    last_days: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the models say of a customer."""
+
+    churn: float | None = None
+    """Probability of no purchase within the horizon."""
+    clv: float | None = None
+    """Predicted money within the horizon."""
+    band: str = "inactive"
+    stage: str = "potential"
+
+
+@dataclass(frozen=True)
+class Customer:
+    """What the rules of the house may know of a customer."""
+
+    customer_id: str
+    consents: frozenset[str] = frozenset()
+    do_not_contact: bool = False
+    refuses_profiling: bool = False
+    is_minor: bool = False
+    is_credit_blocked: bool = False
+    relation: str | None = None
+    region: str | None = None
+    country: str | None = None
+    birth_year: int | None = None
+    time_zone: str | None = None
+    complaint_at: datetime | None = None
+    """When the open complaint was made, where one is open."""
+    unsubscribed: frozenset[str] = frozenset()
+    """Channels that the customer left; ``*`` is every channel."""
+    contacts: tuple[Contact, ...] = ()
+    accepted: frozenset[str] = frozenset()
+    """Offers taken before."""
+    owned: Mapping[str, Owned] = field(default_factory=dict)
+    habits: Habits = Habits()
+    scores: Scores = Scores()
+    likings: Mapping[str, tuple[Liking, ...]] = field(default_factory=dict)
+    """By purpose: ``all``, ``new``, ``repeat``."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A product or a category: what recommendation ranks."""
+
+    item_id: str
+    name: str
+    share: float = 0.0
+    """Share of active customers who bought it in the last horizon."""
+    price: float | None = None
+    """Money of one order of it."""
+    margin: float | None = None
+    """Margin of one order of it; None where nothing is known or declared."""
+    margin_basis: Basis | None = None
+    minimum_age: int | None = None
+    stock: float | None = None
+    launched_at: datetime | None = None
+    retired_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What may be proposed: a row of the offers table, or an item standing for itself."""
+
+    offer_id: str
+    name: str
+    kind: str
+    goal: str = "any"
+    items: tuple[str, ...] = ()
+    """Items covered; empty where the offer covers none in particular."""
+    discount_rate: float | None = None
+    discount_amount: float | None = None
+    cost: float = 0.0
+    """Cost when it is used."""
+    margin: float | None = None
+    """Margin when it is used, before cost, where the offer itself says so."""
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    channels: tuple[str, ...] | None = None
+    regions: tuple[str, ...] | None = None
+    audience: tuple[str, ...] | None = None
+    minimum_age: int | None = None
+    stock: float | None = None
+    is_once: bool = False
+    needs_credit: bool = False
+    lever: float = 1.0
+    outcome_days: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is the same for every customer: one snapshot of offers, items and prices of contact."""
+
+    moment: datetime
+    """Everything here, and in the rows, was known before it."""
+    items: Mapping[str, Item]
+    popular: tuple[str, ...]
+    """Items by the number of customers who bought them lately, best first."""
+    offers: tuple[Offer, ...]
+    horizon_days: int
+    item_kind: str = "product"
+    currency: str = ""
+    local_zone: str = "UTC"
+    contact_cost: Mapping[str, float] = field(default_factory=dict)
+    """By channel; ``*`` is every other channel."""
+    accepted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By offer kind: how often it was accepted, of how many contacts."""
+    margin_rate: float | None = None
+    """Margin as a share of money spent, over all."""
+    margin_basis: Basis | None = None
+    assumed: tuple[str, ...] = ()
+    """What the source assumes, in words."""
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question, checked and in the clock of the workspace."""
+
+    goal: Goal
+    at: datetime
+    channels: tuple[str, ...]
+    """Channels that come into question; one where the caller named it."""
+    is_inbound: bool = False
+    """The customer turned to us, so nobody is contacted."""
+    personalised: bool = True
+    intent: str | None = None
+    max_offers: int = 3
+    exclude: frozenset[str] = frozenset()
+    language: Language = "en"
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """What was not proposed, at which stage of the funnel, by which rule. ``*`` stands for every offer."""
+
+    offer_id: str
+    stage: str
+    rule: str

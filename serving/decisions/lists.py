@@ -1,0 +1,53 @@
+"""Lists for marketers: who belongs on one, in which order, and who must be left out. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEFT_OUT = ("not_scored", "inactive", "minor", "refuses_profiling", "do_not_contact", "no_consent")
+"""Why a customer is not on a contact list; the first that holds is counted."""
+
+
+@dataclass(frozen=True)
+class Picked:
+    """A list as positions of customers, best first."""
+
+    order: NDArray[np.intp]
+    loss: NDArray[np.float64]
+    """(customers,) expected loss; NaN where nothing is scored."""
+    left_out: dict[str, int]
+    """Customers left out, by why."""
+
+
+def churn(
+    ids: NDArray[Any],
+    risk: NDArray[np.float64],
+    value: NDArray[np.float64],
+    barred: dict[str, NDArray[np.bool_]],
+    top: int,
+) -> Picked:
+    """The customers whose leaving would cost most: risk x predicted value, equal losses by smaller id.
+
+    Args:
+        ids: of customers.
+        risk: of leaving.
+        value: predicted; a negative one is nothing to lose.
+        barred: by a name of ``LEFT_OUT``, who must not be on the list.
+        top: at most so many.
+    """
+    loss = risk * np.maximum(value, 0.0)
+    masks = {**barred, "not_scored": ~np.isfinite(loss) | barred.get("not_scored", np.zeros(len(ids), dtype=bool))}
+    free = np.ones(len(ids), dtype=bool)
+    counts: dict[str, int] = {}
+    for name in LEFT_OUT:
+        mask = masks.get(name)
+        if mask is not None:
+            counts[name] = int((mask & free).sum())
+            free &= ~mask
+    rows = np.flatnonzero(free)
+    order = rows[np.lexsort((ids[rows], -loss[rows]))][: max(top, 0)]
+    return Picked(order, loss, {name: count for name, count in counts.items() if count})

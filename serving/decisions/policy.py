@@ -1,0 +1,131 @@
+"""The rules of the house as configuration: ``configs/decisions.yaml``, checked at load."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from retain import config
+from retain.tables import CHANNELS
+from serving.decisions.facts import Customer, Lens
+
+Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation"]
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limit(_Rule):
+    """At most so many contacts in so many days."""
+
+    most: int = Field(ge=0)
+    days: int = Field(ge=1, le=31)
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule in answers."""
+        return f"max_{self.most}_per_{self.days}d"
+
+
+class QuietHours(_Rule):
+    """No contact on these channels from ``start`` to ``end`` o'clock where the customer lives."""
+
+    channels: tuple[str, ...] = ("sms", "push", "call_center", "agent")
+    start: int = Field(default=21, ge=0, le=23)
+    end: int = Field(default=8, ge=0, le=23)
+
+    def cover(self, hour: int) -> bool:
+        """Whether an hour of the day is quiet."""
+        return self.start <= hour or hour < self.end if self.start > self.end else self.start <= hour < self.end
+
+
+class Suitability(_Rule):
+    """What does not suit whom: where ``fact`` compares so with ``value``, the named lenses and kinds are withheld."""
+
+    name: str
+    fact: Fact
+    is_: Literal["at_least", "at_most", "equal"] = Field(alias="is")
+    value: float | str
+    lenses: tuple[Lens, ...] = ("cross_sell", "repeat", "retention")
+    kinds: tuple[str, ...] = ()
+    """Empty: every kind."""
+
+    def holds(self, customer: Customer) -> bool:
+        """Whether the customer is one of those meant; an unknown fact is nobody's."""
+        fact: float | str | None = getattr(customer.scores, self.fact, None)
+        if fact is None:
+            fact = getattr(customer, self.fact, None)
+        if fact is None:
+            fact = getattr(customer.habits, self.fact, None)
+        if fact is None:
+            return False
+        if isinstance(fact, str) or isinstance(self.value, str):
+            return self.is_ == "equal" and fact == self.value
+        return {"at_least": fact >= self.value, "at_most": fact <= self.value, "equal": fact == self.value}[self.is_]
+
+
+class Prior(_Rule):
+    """What is believed of an offer kind before anything was seen: ``rate``, worth ``weight`` contacts."""
+
+    rate: float = Field(default=0.02, gt=0, lt=1)
+    weight: float = Field(default=50.0, gt=0)
+
+
+class Policy(_Rule):
+    """The whole of it."""
+
+    name: str = "nbo"
+    inbound_placements: tuple[str, ...] = ("inbound_start", "inbound_end", "web_page", "app_page", "store_counter")
+    """Placements where the customer turned to us."""
+    profiling: Literal["opt_out", "opt_in"] = "opt_out"
+    """opt_out: personalised unless refused; opt_in: only with a consent for profiling."""
+    total_limits: tuple[Limit, ...] = (Limit(most=3, days=7), Limit(most=8, days=28))
+    channel_limits: dict[str, tuple[Limit, ...]] = {}
+    same_offer_limit: Limit = Limit(most=2, days=7)
+    quiet_hours: QuietHours = QuietHours()
+    complaint_days: int = Field(default=60, ge=0)
+    """An open complaint suppresses selling for so long."""
+    complaint_kinds: tuple[str, ...] = ("repair", "service", "information")
+    """Kinds of offer that an open complaint does not suppress."""
+    lifecycle: dict[Lens, tuple[str, ...]] = {
+        "repeat": ("acquired", "growing", "mature", "declining", "won_back"),
+        "retention": ("acquired", "growing", "mature", "declining", "won_back"),
+    }
+    """Stages that a lens applies to; a lens that is not named applies to all."""
+    suitability: tuple[Suitability, ...] = ()
+    weights: dict[Lens, float] = {"cross_sell": 1.0, "repeat": 1.0, "retention": 1.0}
+    """Weight of each lens when the goal is ``best``."""
+    intents: dict[str, dict[Lens, float]] = {}
+    """Weights instead of those, by what the customer wants."""
+    accept_prior: Prior = Prior()
+    seat_price: float = Field(default=0.0, ge=0)
+    """Price of the contact slot, in money."""
+    fresh_hours: float = Field(default=36.0, gt=0)
+    """Rows at most so old are called fresh."""
+    max_age_days: float = Field(default=8.0, gt=0)
+    """Rows older than this are called stale."""
+    batch_cap: int = Field(default=10_000, ge=1)
+    """Most customers in one call."""
+    body_cap: int = Field(default=4 * 2**20, ge=1024)
+    """Most bytes of a request's body."""
+
+    @field_validator("channel_limits")
+    @classmethod
+    def _channels(cls, value: dict[str, tuple[Limit, ...]]) -> dict[str, tuple[Limit, ...]]:
+        unknown = sorted(set(value) - set(CHANNELS))
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no channel; the channels are {', '.join(CHANNELS)}")
+        return value
+
+    @property
+    def version(self) -> str:
+        """Name and a hash of every rule: equal versions decide equally."""
+        return f"{self.name}@{hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:8]}"
+
+
+def policy() -> Policy:
+    """The policy of ``configs/decisions.yaml``."""
+    return config.read(config.shipped("decisions.yaml"), Policy)

@@ -1,0 +1,36 @@
+"""What identifies a decision and a request: the same request has the same id and the same hash, whoever computes them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from serving.decisions.decide import Decision
+from serving.decisions.facts import Shop
+
+
+def decision_id(request_id: str) -> str:
+    """Id of the decision that answers a request."""
+    return "d_" + hashlib.sha256(f"decision\n{request_id}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def fingerprint(canonical: bytes) -> str:
+    """Hash of a request in its canonical form: defaults filled in, fields in order."""
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def windows(decision: Decision, shop: Shop, at: datetime) -> dict[str, datetime]:
+    """Until when outcomes count, by offer; ``*`` is any other."""
+    ends = {"*": later(at, shop.horizon_days)}
+    for offered in decision.offers:
+        offer = offered.worth.passed.offer
+        ends[offer.offer_id] = later(at, shop.horizon_days if offer.outcome_days is None else offer.outcome_days)
+    return ends
+
+
+def later(at: datetime, days: int) -> datetime:
+    """``days`` after, or the end of the calendar."""
+    try:
+        return at + timedelta(days=days)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=at.tzinfo)

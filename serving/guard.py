@@ -1,0 +1,103 @@
+"""What is refused before anything is parsed: other content types than JSON, and bodies that are too large."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+from serving.schemas import ErrorBody, Problem
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """ASGI middleware before every framework. It reads the whole body within its limit and hands it on as one piece."""
+
+    def __init__(self, app: App, posts: Collection[str], limit: int) -> None:
+        self.app = app
+        self.posts = frozenset(posts)
+        """Paths whose POST must be JSON even with an empty body."""
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = [(name.lower(), value) for name, value in scope["headers"]]
+        lengths = [value for name, value in headers if name == b"content-length"]
+        is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        has_body = is_chunked or any(length != b"0" for length in lengths)
+        must_be_json = scope["method"] == "POST" and scope["path"] in self.posts
+        if not has_body and not must_be_json:
+            await self.app(scope, receive, send)
+            return
+        if lengths and not (len(set(lengths)) == 1 and lengths[0].isdigit()):
+            await refuse(send, 400, Problem("syntax", "the Content-Length header is not a number"))
+            return
+        kinds = [value for name, value in headers if name == b"content-type"]
+        if len(kinds) != 1 or not _is_json(kinds[0]):
+            await refuse(send, 415, Problem("media_type", "send the body as application/json in UTF-8", "content-type"))
+            return
+        if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers):
+            await refuse(send, 415, Problem("media_type", "send the body without a content encoding", "content-encoding"))
+            return
+        if lengths and int(lengths[0]) > self.limit:
+            await refuse(send, 413, self._too_large())
+            return
+        body = await self._read(receive)
+        if body is None:
+            await refuse(send, 413, self._too_large())
+            return
+        if lengths and len(body) != int(lengths[0]):
+            await refuse(send, 400, Problem("syntax", "the body is not as long as Content-Length says"))
+            return
+        await self.app(scope, _once(body, receive), send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return b"".join(parts)
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > self.limit:
+                return None
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _too_large(self) -> Problem:
+        return Problem("too_large", f"the body is larger than {self.limit} bytes; split the request")
+
+
+async def refuse(send: Send, status: int, problem: Problem) -> None:
+    """Answer with the one error shape and close the connection: whatever follows on it is not read."""
+    body = msgspec.json.encode(ErrorBody(problem))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives the body first and then whatever comes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def given() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return given
+
+
+def _is_json(value: bytes) -> bool:
+    kind, _, parameters = value.partition(b";")
+    charset = parameters.strip().lower()
+    return kind.strip().lower() == b"application/json" and charset in (b"", b"charset=utf-8", b'charset="utf-8"')

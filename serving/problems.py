@@ -1,0 +1,67 @@
+"""How every error is answered: one shape, a status by its kind, no stack trace, no values of rows, no absolute file names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response
+from litestar.enums import MediaType
+from litestar.exceptions import HTTPException, ValidationException
+
+from retain.errors import NotReadyError, RetainError
+from serving.answers import TooManyError
+from serving.desk import ConflictError, NotFoundError
+from serving.ledger import LedgerError
+from serving.schemas import ErrorBody, Problem
+from serving.strict import ContentProblem, SyntaxProblem
+
+WORDS = {
+    400: "The request is not well-formed: JSON syntax, a key twice, NaN, wrong length.",
+    404: "Nothing stands under that id.",
+    405: "The path has no such method.",
+    409: "The key was used for something else before.",
+    413: "The body or the batch is too large.",
+    415: "The body is not application/json.",
+    422: "The request is well-formed and says what cannot be; field and row are named.",
+    500: "An error that we did not foresee.",
+    503: "The service cannot answer now.",
+}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "media_type"}
+_STATUS: tuple[tuple[type[RetainError], int], ...] = (
+    (SyntaxProblem, 400),
+    (ContentProblem, 422),
+    (TooManyError, 413),
+    (ConflictError, 409),
+    (NotFoundError, 404),
+    (LedgerError, 503),
+    (NotReadyError, 503),
+)
+
+
+def foreseen(_request: Request[Any, Any, Any], error: RetainError) -> Response[ErrorBody]:
+    """An error that we raise on purpose."""
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    message = "the ledger cannot be written; nothing that was acknowledged is lost" if isinstance(error, LedgerError) else error.message
+    return answer(status, Problem(error.code, message, error.field, error.row))
+
+
+def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+    """An error of the framework: no such path or method, a parameter that cannot be."""
+    if isinstance(error, ValidationException):
+        first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
+        return answer(422, Problem("content", str(first.get("message", error.detail)), first.get("key")))
+    message = WORDS.get(error.status_code, "the request cannot be answered")
+    return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
+
+
+def unforeseen(_request: Request[Any, Any, Any], _error: Exception) -> Response[ErrorBody]:
+    """Any other error: said, not explained; the log of the runner has the trace."""
+    return answer(500, Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
+
+
+def answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response[ErrorBody]:
+    """One error as a response."""
+    return Response(ErrorBody(problem), status_code=status, media_type=MediaType.JSON, headers=headers)
+
+
+HANDLERS: dict[int | type[Exception], Any] = {RetainError: foreseen, HTTPException: of_framework, Exception: unforeseen}

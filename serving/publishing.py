@@ -1,0 +1,239 @@
+"""What goes into the serving rows: features of the online store, facts of the tables, scores and lists of the champions, all of one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from retain.engine import Engine, of
+from retain.terminal import progress
+from retain.workspace import State, Workspace, shift_days
+from serving import candidates, gather
+from serving.champions import SCORED, on_rows, packages
+from serving.decisions.facts import HABITS, Estimate, Item, Offer, Shop
+from serving.rows import SCHEMA_VERSION, RowsCard
+from training import segments
+from training.contracts import PURPOSES, Floats
+from training.package import Package
+
+BLOCK = 20_000
+"""Customers whose features are held at once."""
+
+
+@dataclass
+class Content:
+    """Everything that is written."""
+
+    card: RowsCard
+    shop: Shop
+    arrays: dict[str, NDArray[Any]]
+
+
+@dataclass
+class _Words:
+    """Vocabularies that grow while columns of words become positions."""
+
+    known: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def code(self, name: str, words: Any) -> NDArray[np.int32]:
+        vocabulary = self.known.setdefault(name, {})
+        return np.array([-1 if pd.isna(word) else vocabulary.setdefault(str(word), len(vocabulary)) for word in words], dtype=np.int32)
+
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        return {name: tuple(vocabulary) for name, vocabulary in self.known.items()}
+
+
+def content(workspace: Workspace) -> Content:
+    """Gather, score and rank everybody who is known now."""
+    state, now = workspace.state(), workspace.now()
+    rules = segments.rules()
+    models = {task: packages(workspace, task) for task in (*SCORED, "recommend")}
+    words = _Words()
+    with of(workspace) as engine:
+        gather.attach_current(engine, now)
+        ids = gather.customers(engine)
+        arrays: dict[str, NDArray[Any]] = {"ids": np.array([each.encode() for each in ids], dtype="S") if len(ids) else np.zeros(0, dtype="S1")}
+        habits = _facts(engine, ids, now, state, rules, words, arrays)
+        columns = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
+        shop = _shop(engine, now, state)
+        names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
+    _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
+    used = {task: None if package is None else package.card.model_id for task, (package, _) in models.items()}
+    degraded = tuple(code for _, code in models.values() if code is not None)
+    card = RowsCard(
+        SCHEMA_VERSION,
+        "",
+        now,
+        state.source,
+        state.title,
+        state.digest,
+        columns,
+        words.lists(),
+        names,
+        used,
+        shares,
+        rules.stages.period_days,
+        degraded,
+    )
+    return Content(card, shop, arrays)
+
+
+def _facts(
+    engine: Engine, ids: NDArray[np.object_], now: datetime, state: State, rules: segments.Rules, words: _Words, arrays: dict[str, NDArray[Any]]
+) -> pd.DataFrame:
+    """Consent, flags, limits and habits into ``arrays``; return the habits."""
+    consent = gather.assumption(state, "consent")
+    described = gather.descriptions(engine, ids, None if consent is None else str(consent))
+    for name in ("consents", *gather.WORDS):
+        arrays[name] = words.code(name, described[name])
+    arrays["flags"] = described[list(gather.FLAGS)].to_numpy(dtype=np.bool_)
+    arrays["birth_year"] = described["birth_year"].astype("Float64").fillna(0).to_numpy(dtype=np.int32)
+    arrays["unsubscribed"] = words.code("unsubscribed", gather.unsubscribed(engine, ids))
+    arrays["complaint"] = gather.complaints(engine, ids, now)
+    contacts, taken = gather.contacts(engine, ids, now, state.stored_zone), gather.taken(engine, ids)
+    arrays |= {"contacts.start": contacts.start, "contacts.micros": contacts.columns["micros"].astype(np.int64), "taken.start": taken.start}
+    arrays["contacts.channel"] = words.code("channel", contacts.columns["channel"])
+    arrays["contacts.offer_id"] = words.code("offer_id", contacts.columns["offer_id"])
+    arrays["taken.offer_id"] = words.code("offer_id", taken.columns["offer_id"])
+    habits = gather.habits(engine, ids, now, state.stored_zone, rules)
+    arrays["habits"] = habits[list(HABITS)].to_numpy(dtype=np.float64)
+    arrays["is_active"] = habits["is_active"].to_numpy(dtype=np.bool_)
+    return habits
+
+
+def _features(
+    workspace: Workspace,
+    ids: NDArray[np.object_],
+    models: Mapping[str, Package | None],
+    now: datetime,
+    words: _Words,
+    arrays: dict[str, NDArray[Any]],
+) -> tuple[str, ...]:
+    """Raw features of the champions into ``arrays``, in blocks; return their columns. Words become positions in a vocabulary."""
+    refs = list(dict.fromkeys(ref for package in models.values() if package is not None for ref in package.refs))
+    text = {name for package in models.values() if package is not None and package.encoder is not None for name in package.encoder.categories}
+    columns = tuple(ref.replace(":", "__", 1) for ref in refs)
+    raw = np.full((len(ids), len(columns)), np.nan)
+    is_known, is_stale, age = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool), np.full(len(ids), np.nan)
+    if refs:
+        from features import store
+
+        starts = range(0, len(ids), BLOCK)
+        for start in progress(starts, len(starts), "rows"):
+            block = slice(start, start + BLOCK)
+            online = store.online(workspace, refs, [str(each) for each in ids[block]], now)
+            is_known[block], is_stale[block], age[block] = online.known, online.stale, online.age_s
+            for place, name in enumerate(columns):
+                values = online.values[name]
+                if name in text:
+                    codes = words.code(name, values)
+                    raw[block, place] = np.where(codes < 0, np.nan, codes)
+                else:
+                    raw[block, place] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    arrays |= {"raw": raw, "is_known": is_known, "is_stale": is_stale, "age_s": age}
+    return columns
+
+
+def _scores(
+    ids: NDArray[np.object_],
+    habits: pd.DataFrame,
+    models: Mapping[str, Package | None],
+    columns: tuple[str, ...],
+    rules: segments.Rules,
+    words: _Words,
+    arrays: dict[str, NDArray[Any]],
+) -> None:
+    """Churn and value of whoever has features, bands and stages of everybody, into ``arrays``."""
+    scores = np.full((len(ids), len(SCORED)), np.nan)
+    known = np.flatnonzero(arrays["is_known"])
+    for place, task in enumerate(SCORED):
+        package = models[task]
+        if package is not None:
+            scorer = on_rows(package, columns, words.lists())
+            for start in range(0, len(known), BLOCK):
+                chosen = known[start : start + BLOCK]
+                scores[chosen, place] = scorer.predict(arrays["raw"][chosen])
+    arrays["scores"] = scores
+    arrays["band"] = words.code("band", segments.bands(scores[:, SCORED.index("clv")], arrays["is_active"], ids, rules))
+    arrays["stage"] = words.code("stage", segments.stages(habits, rules))
+
+
+def _shop(engine: Engine, now: datetime, state: State) -> Shop:
+    """Offers that are or can still become valid, items, and what contact costs."""
+    rate, basis = gather.margin_rate(engine, now, state)
+    items = [_item(row) for row in gather.items(engine, state.item, now, state).to_dict("records")]
+    popular = [item.item_id for item in sorted(items, key=lambda item: (-item.share, item.item_id)) if item.share > 0]
+    return Shop(
+        moment=now,
+        items={item.item_id: item for item in items},
+        popular=tuple(popular[: candidates.LENGTH]),
+        offers=tuple(_offer(row) for row in gather.offers(engine, state.item, now).to_dict("records")),
+        horizon_days=state.horizon_days,
+        item_kind=state.item,
+        currency=state.currency,
+        local_zone=state.local_zone,
+        contact_cost=gather.contact_cost(engine, state),
+        accepted=gather.accepted(engine),
+        margin_rate=rate,
+        margin_basis=basis,
+        assumed=tuple(f"{each.name} = {each.value}: {each.basis}" for each in state.assumed),
+        synthetic=state.synthetic,
+    )
+
+
+def _lists(
+    engine: Engine, ids: NDArray[np.object_], model: Package | None, now: datetime, state: State, arrays: dict[str, NDArray[Any]]
+) -> tuple[tuple[str, ...], dict[str, list[list[Estimate]]]]:
+    """Ranked lists and what everybody owns into ``arrays``; return the item names and the shares by rank."""
+    from features import interactions
+
+    item = state.item if model is None or not model.card.item else model.card.item
+    history = interactions.load(engine, now, item, zone=state.stored_zone)
+    listed = np.array([], dtype=object) if model is None else model.ranker.items
+    names = np.array(sorted({*history.items, *listed}), dtype=object)
+    owned = candidates.owned(history, ids, names)
+    day = pd.DatetimeIndex(owned.columns["micros"].astype("datetime64[us]")).tz_localize("UTC").tz_convert(state.stored_zone).normalize()
+    today = pd.Timestamp(now).tz_convert(state.stored_zone).normalize()
+    # Days on a clock that moves in spring: rounded, because one of them has 23 hours.
+    days = np.rint((today - day) / pd.Timedelta(days=1)).astype(np.int32)
+    arrays |= {"owned.start": owned.start, "owned.item": owned.columns["item"], "owned.orders": owned.columns["orders"], "owned.days": days}
+    if model is None or item != state.item:
+        empty = np.full((len(ids), candidates.LENGTH), -1, dtype=np.int32)
+        arrays |= {f"list_{purpose}": empty for purpose in PURPOSES}
+        return tuple(names), {purpose: _estimates(np.zeros((2, candidates.LENGTH, 3))) for purpose in PURPOSES}
+    past = interactions.load(engine, shift_days(now, -state.horizon_days, state.stored_zone), item, zone=state.stored_zone)
+    lists = candidates.ranked(model.ranker, history, past, ids, names)
+    arrays |= {f"list_{purpose}": lists[purpose].items for purpose in PURPOSES}
+    return tuple(names), {purpose: _estimates(lists[purpose].shares) for purpose in PURPOSES}
+
+
+def _estimates(shares: Floats) -> list[list[Estimate]]:
+    return [[Estimate(*triple) for triple in which] for which in shares.tolist()]
+
+
+def _item(row: Mapping[Any, Any]) -> Item:
+    value: dict[str, Any] = {str(name): None if not isinstance(each, str) and pd.isna(each) else each for name, each in row.items()}
+    for name in ("launched_at", "retired_at"):
+        value[name] = None if value[name] is None else value[name].to_pydatetime()
+    value["minimum_age"] = None if value["minimum_age"] is None else int(value["minimum_age"])
+    return Item(**value)
+
+
+def _offer(row: Mapping[Any, Any]) -> Offer:
+    value: dict[str, Any] = {
+        str(name): each if isinstance(each, (str, list, np.ndarray)) else (None if pd.isna(each) else each) for name, each in row.items()
+    }
+    for name in ("valid_from", "valid_to"):
+        value[name] = None if value[name] is None else value[name].to_pydatetime()
+    for name in ("channels", "regions", "audience"):
+        value[name] = None if value[name] is None else tuple(sorted(map(str, value[name])))
+    for name in ("minimum_age", "outcome_days"):
+        value[name] = None if value[name] is None else int(value[name])
+    value["items"] = () if value["items"] is None else tuple(sorted(map(str, value["items"])))
+    return Offer(**value)

@@ -1,0 +1,266 @@
+"""One checked, precomputed row per customer: published as a whole, opened memory-mapped, read without Feast, SQL or pandas.
+
+``rows/<version>/`` holds arrays, the shop, the card and the manifest of hashes; ``rows/current.json`` points to it and names the version
+before, which is kept. No file of it can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from retain.errors import IntegrityError, NotReadyError
+from retain.files import atomic_folder, read_json, remove_partials, sync_folder, verify_folder, write_json
+from retain.workspace import Workspace
+from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop
+from training.contracts import Floats
+
+POINTER = "current.json"
+SCHEMA_VERSION = 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+CANDIDATES = 20
+"""Items of each list that a decision looks at."""
+RECENT = 50
+"""Most contacts of a customer that limits look at; the latest count."""
+
+
+@dataclass(frozen=True)
+class RowsCard:
+    """What stands on the card of published rows."""
+
+    schema_version: int
+    version: str
+    moment: datetime
+    """Everything in the rows was known before it."""
+    source: str
+    title: str
+    data_digest: str
+    columns: tuple[str, ...]
+    """Raw feature columns, as ``view__column``."""
+    vocabulary: dict[str, tuple[str, ...]]
+    """Words of each feature column that holds words, and of ``consents``, ``relation`` and the like."""
+    names: tuple[str, ...]
+    """Item ids by position in the lists."""
+    models: dict[str, str | None]
+    """Model behind the stored scores and lists, by task."""
+    shares: dict[str, list[list[Estimate]]]
+    """By purpose: share bought by rank, of all and of those who buy."""
+    period_days: int
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One customer's row."""
+
+    rows: Rows
+    position: int
+
+    @property
+    def raw(self) -> Floats:
+        """(1, columns) features as they are; words as positions in the vocabulary."""
+        return np.asarray(self.rows.array("raw")[self.position : self.position + 1])
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the feature store knew the customer."""
+        return bool(self.rows.array("is_known")[self.position])
+
+    @property
+    def age_s(self) -> float | None:
+        """Age of the oldest feature when the rows were published."""
+        age = float(self.rows.array("age_s")[self.position])
+        return None if np.isnan(age) else age
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a feature was older than its time to live when the rows were published."""
+        return bool(self.rows.array("is_stale")[self.position])
+
+    @property
+    def stored(self) -> Scores:
+        """The scores that were made when the rows were published."""
+        churn, clv = (None if np.isnan(each) else float(each) for each in self.rows.array("scores")[self.position])
+        words = self.rows.card.vocabulary
+        return Scores(churn, clv, words["band"][self.rows.array("band")[self.position]], words["stage"][self.rows.array("stage")[self.position]])
+
+    def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
+        """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one."""
+        names, shares = self.rows.card.names, self.rows.card.shares[purpose]
+        found = self.rows.array(f"list_{purpose}")[self.position, :most].tolist()
+        factor = 1.0 if churn is None else 1.0 - churn
+        by_rank = shares[0 if churn is None else 1]
+        return tuple(Liking(names[item], rank + 1, by_rank[rank].times(factor)) for rank, item in enumerate(found) if item >= 0)
+
+    def habits(self) -> Habits:
+        """How the customer buys."""
+        values = [None if np.isnan(value) else value for value in self.rows.array("habits")[self.position].tolist()]
+        return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
+
+    def customer(self, at: datetime, scores: Scores) -> Customer:
+        """What the rules may know of the customer."""
+        rows, i = self.rows, self.position
+        flags = rows.array("flags")[i].tolist()
+        relation, region, country, zone = (rows.word(name, i) for name in ("relation", "region", "country", "time_zone"))
+        complaint, born = int(rows.array("complaint")[i]), int(rows.array("birth_year")[i])
+        passed_days = max((at - rows.card.moment).days, 0)
+        return Customer(
+            customer_id=rows.id(i),
+            consents=frozenset((rows.word("consents", i) or "").split(",")) - {""},
+            do_not_contact=flags[0],
+            refuses_profiling=flags[1],
+            is_minor=flags[2],
+            is_credit_blocked=flags[3],
+            relation=relation,
+            region=region,
+            country=country,
+            birth_year=born if born > 0 else None,
+            time_zone=zone,
+            complaint_at=None if complaint < 0 else _moment(complaint),
+            unsubscribed=frozenset((rows.word("unsubscribed", i) or "").split(",")) - {""},
+            contacts=tuple(
+                Contact(_moment(micros), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer))
+                for micros, channel, offer in rows.entries("contacts", i, ("micros", "channel", "offer_id"))[-RECENT:]
+            ),
+            accepted=frozenset(rows.card.vocabulary["offer_id"][offer] for (offer,) in rows.entries("taken", i, ("offer_id",))),
+            owned={
+                rows.card.names[item]: Owned(orders, days + passed_days)
+                for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))
+            },
+            habits=self.habits(),
+            scores=scores,
+            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in rows.card.shares},
+        )
+
+
+class Rows:
+    """The published rows of a workspace, opened once; safe to share between threads, because nothing here changes."""
+
+    def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.card = card
+        self.shop = shop
+        # Plain views of the maps: indexing a memmap object costs three times as much.
+        self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        self._ids = self._arrays["ids"]
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @classmethod
+    def open(cls, folder: Path) -> Rows:
+        """Open one version, after its hashes hold.
+
+        Raises:
+            IntegrityError: a file is missing, changed or of a newer release.
+        """
+        listed = verify_folder(folder)
+        try:
+            card = msgspec.json.decode((folder / "card.json").read_bytes(), type=RowsCard)
+            shop = msgspec.json.decode((folder / "shop.json").read_bytes(), type=Shop)
+            arrays = {name[:-4]: np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in listed if name.endswith(".npy")}
+        except (msgspec.DecodeError, ValueError, OSError) as error:
+            raise IntegrityError(f"{folder.name}: the rows cannot be read ({error}); run `retain publish`") from error
+        if card.schema_version != SCHEMA_VERSION:
+            raise IntegrityError(f"{folder.name}: rows of schema {card.schema_version}, this release reads {SCHEMA_VERSION}; run `retain publish`")
+        lengths = {len(array) for name, array in arrays.items() if "." not in name}
+        if lengths - {len(arrays["ids"])}:
+            raise IntegrityError(f"{folder.name}: its arrays have different lengths; run `retain publish`")
+        return cls(card, shop, arrays)
+
+    def get(self, customer_id: str) -> Row | None:
+        """The row of a customer; None where nobody is known under that id."""
+        key = customer_id.encode("utf-8", "surrogatepass")
+        position = bisect_left(self._ids, key)
+        if position == len(self._ids) or self._ids[position] != key:
+            return None
+        return Row(self, position)
+
+    def id(self, position: int) -> str:
+        """The customer at a position."""
+        return bytes(self._ids[position]).decode()
+
+    def array(self, name: str) -> NDArray[Any]:
+        """One array by name."""
+        return self._arrays[name]
+
+    def word(self, name: str, position: int) -> str | None:
+        """A customer's word in a column of words."""
+        return self.vocabulary_word(name, int(self._arrays[name][position]))
+
+    def vocabulary_word(self, name: str, code: int) -> str | None:
+        """A word by its code; -1 is none."""
+        return None if code < 0 else self.card.vocabulary[name][code]
+
+    def entries(self, name: str, position: int, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """A customer's entries in a ragged table, in its order."""
+        start, end = self._arrays[f"{name}.start"][position : position + 2].tolist()
+        return list(zip(*(self._arrays[f"{name}.{column}"][start:end].tolist() for column in columns), strict=True)) if end > start else []
+
+
+def publish(workspace: Workspace) -> Rows:
+    """Make the rows that the service reads, of the workspace's clock, and point to them; return them opened.
+
+    Raises:
+        NotReadyError: the feature store was not filled at this moment.
+    """
+    from serving.publishing import content
+
+    with workspace.lock("retain publish"):
+        remove_partials(workspace.rows)
+        made = content(workspace)
+        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"])])
+        version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
+        card = replace(made.card, version=version)
+        with atomic_folder(workspace.rows / version) as folder:
+            for name, array in made.arrays.items():
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            (folder / "card.json").write_bytes(msgspec.json.encode(card))
+            (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))
+        rows = Rows.open(workspace.rows / version)
+        _point(workspace, version)
+    return rows
+
+
+def open_rows(workspace: Workspace) -> Rows:
+    """The rows that the pointer names, or the version before where they do not verify.
+
+    Raises:
+        NotReadyError: nothing was published.
+        IntegrityError: neither version verifies.
+    """
+    pointer = workspace.rows / POINTER
+    if not pointer.is_file():
+        raise NotReadyError(f"the workspace {workspace.root} has no serving rows; run `retain publish` first")
+    named = read_json(pointer)
+    try:
+        return Rows.open(workspace.rows / named["version"])
+    except IntegrityError:
+        if not named.get("previous"):
+            raise
+        return Rows.open(workspace.rows / named["previous"])
+
+
+def _point(workspace: Workspace, version: str) -> None:
+    """Swap the pointer, keep the version before, remove older ones."""
+    pointer = workspace.rows / POINTER
+    before = read_json(pointer) if pointer.is_file() else {}
+    previous = before.get("previous") if before.get("version") == version else before.get("version")
+    write_json(pointer, {"version": version, "previous": previous})
+    for folder in workspace.rows.iterdir():
+        if folder.is_dir() and folder.name not in (version, previous):
+            shutil.rmtree(folder)
+    sync_folder(workspace.rows)
+
+
+def _moment(micros: int) -> datetime:
+    return EPOCH + timedelta(microseconds=micros)

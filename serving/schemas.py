@@ -1,0 +1,304 @@
+"""Requests and answers under ``/v1``: typed, strict, and the source of the OpenAPI document.
+
+Requests refuse fields that they do not know, so that a typing error is told. Answers only ever grow.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from retain.tables import CHANNELS
+
+NAME = r"^[^\u0000-\u001f\u007f]+$(?!\n)"
+"""No control characters; the look-ahead is there because ``$`` also stands before a last newline."""
+Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=NAME)]
+Word = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME)]
+Moment = Annotated[datetime, Meta(tz=True)]
+Channel = Literal["email", "sms", "push", "in_app", "web", "call_center", "store", "mail", "agent"]
+assert set(Channel.__args__) == set(CHANNELS)  # type: ignore[attr-defined]  # noqa: S101 - the contract says the same twice
+Goal = Literal["cross_sell", "repeat", "retention", "best"]
+Purpose = Literal["all", "new", "repeat"]
+OutcomeKind = Literal["shown", "opened", "clicked", "accepted", "rejected", "purchased", "unsubscribed", "complained", "returned"]
+Count = Annotated[int, Meta(ge=1, le=50)]
+Triple = tuple[float, float, float]
+"""A figure and its 95 % interval: value, low, high."""
+
+
+class Problem(Struct, frozen=True):
+    """What went wrong, where, and what to do."""
+
+    code: str
+    message: str
+    field: str | None = None
+    row: int | None = None
+
+
+class ErrorBody(Struct, frozen=True):
+    """The one shape of every error."""
+
+    error: Problem
+
+
+class Context(Struct, frozen=True, forbid_unknown_fields=True):
+    """The situation of the moment."""
+
+    intent: Word | None = None
+    """For example cancel, complain, buy; weighs the goals when the goal is ``best``."""
+    device: Word | None = None
+
+
+class DecisionRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to offer this customer now."""
+
+    customer_id: Id
+    request_id: Id | None = None
+    """Idempotency key: the same request gives the same answer, a different one with the same key is refused."""
+    goal: Goal = "best"
+    personalised: bool = True
+    as_of: Moment | None = None
+    """Default: the clock of the workspace."""
+    channel: Channel | None = None
+    placement: Word | None = None
+    """Where it will be shown; a placement that the rules do not name as inbound is a contact that we start."""
+    context: Context | None = None
+    max_offers: Annotated[int, Meta(ge=1, le=20)] = 3
+    exclude: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
+    budget_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+    """Once it is spent before scoring, popularity decides and the answer says so."""
+    dry_run: bool = False
+    """Answer without writing anything down; the answer has no decision_id."""
+    explain: bool = True
+    """Reasons and what was withheld."""
+    language: Literal["en", "zh"] = "en"
+
+
+class ReasonOut(Struct, frozen=True):
+    """Why, as a code and in words."""
+
+    code: str
+    text: str
+
+
+class OfferOut(Struct, frozen=True):
+    """One proposal."""
+
+    rank: int
+    offer_id: str
+    name: str
+    kind: str
+    goal: str
+    channels: list[str]
+    p_shown: float
+    """Probability with which this slot's action was drawn; 1 without exploration."""
+    accept_prob: Triple
+    expected_margin: float | None
+    """Probability x margin - costs; for retention probability x margin at risk - costs. Null where no margin is known or declared."""
+    margin_basis: Literal["observed", "declared", "assumed"] | None
+    incremental_value: None
+    """Null until effects are estimated."""
+    evidence: Literal["A", "B", "C", "D"]
+    cost: float
+    """Cost when it is used."""
+    expires_at: Moment | None
+    outcome_until: Moment
+    """Outcomes up to here count for this decision."""
+    text: str | None
+    reasons: list[ReasonOut]
+
+
+class WithheldOut(Struct, frozen=True):
+    """What was not proposed; ``*`` stands for every offer."""
+
+    offer_id: str
+    stage: str
+    rule: str
+
+
+class Freshness(Struct, frozen=True):
+    """How old the facts behind an answer are."""
+
+    rows_at: Moment
+    oldest_feature_s: float | None
+    stale: list[str]
+
+
+class Models(Struct, frozen=True):
+    """Versions behind an answer; null where a part had no model."""
+
+    churn: str | None
+    clv: str | None
+    recommend: str | None
+    rows: str
+    uplift: None = None
+    accept: None = None
+
+
+class DecisionAnswer(Struct, frozen=True):
+    """What to offer, why, and what was withheld."""
+
+    decision_id: str | None
+    request_id: str | None
+    customer_id: str
+    as_of: Moment
+    goal: Goal
+    policy: str
+    arm: Literal["policy"]
+    exploration: bool
+    source: Literal["fresh", "materialised", "previous_model", "popularity", "none"]
+    degraded: list[str]
+    is_personal: bool
+    offers: list[OfferOut]
+    withheld: list[WithheldOut]
+    currency: str
+    assumed: list[str]
+    synthetic: bool
+    freshness: Freshness
+    models: Models
+
+
+class ScoresRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom to score; an id may stand twice and is answered twice."""
+
+    customer_ids: Annotated[list[Id], Meta(min_length=1)]
+
+
+class Score(Struct, frozen=True):
+    """What the models say of one customer."""
+
+    customer_id: str
+    status: Literal["ok", "no_features", "unknown", "not_profiled"]
+    churn: float | None = None
+    clv: float | None = None
+    expected_loss: float | None = None
+    band: str | None = None
+    stage: str | None = None
+    segment: str | None = None
+
+
+class ScoresAnswer(Struct, frozen=True):
+    """One score per asked id, in the asked order."""
+
+    scores: list[Score]
+    horizon_days: int
+    currency: str
+    as_of: Moment
+    degraded: list[str]
+    assumed: list[str]
+    synthetic: bool
+    freshness: Freshness
+    models: Models
+
+
+class RecommendationsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a customer may want."""
+
+    customer_id: Id
+    purpose: Purpose = "all"
+    k: Count = 10
+    personalised: bool = True
+    exclude: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
+
+
+class Recommendation(Struct, frozen=True):
+    """One item of a ranked list."""
+
+    rank: int
+    item_id: str
+    name: str
+    probability: Triple
+    """Of a purchase within the horizon, by how often what stood at this rank was bought."""
+
+
+class RecommendationsAnswer(Struct, frozen=True):
+    """A ranked list; a short one is a valid answer."""
+
+    customer_id: str
+    purpose: Purpose
+    item: str
+    recommendations: list[Recommendation]
+    source: Literal["fresh", "materialised", "previous_model", "popularity", "none"]
+    degraded: list[str]
+    as_of: Moment
+    synthetic: bool
+    freshness: Freshness
+    models: Models
+
+
+class OutcomeRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What came of a decision."""
+
+    outcome_id: Id
+    """Unique for the event; sending it again is harmless."""
+    decision_id: Id
+    type: OutcomeKind
+    occurred_at: Moment
+    offer_id: Id | None = None
+    customer_id: Id | None = None
+    """Only needed where the decision may be unknown here."""
+    channel: Channel | None = None
+    amount: Annotated[float, Meta(ge=-1e12, le=1e12)] | None = None
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)")] | None = None
+
+
+class OutcomeAnswer(Struct, frozen=True):
+    """The outcome is on disk."""
+
+    outcome_id: str
+    duplicate: bool
+    pending: bool
+    """Its decision is not known yet; it is joined when it comes."""
+    late: bool
+    """It came after the offer's outcome window."""
+
+
+class OutcomeSeen(Struct, frozen=True):
+    """An outcome in a trace."""
+
+    outcome_id: str
+    type: str
+    occurred_at: str
+    offer_id: str | None
+    amount: float | None
+    late: bool
+
+
+class DecisionTrace(Struct, frozen=True):
+    """A logged decision: what was asked, what was answered, what came of it."""
+
+    decision_id: str
+    recorded_at: Moment
+    request: DecisionRequest
+    answer: DecisionAnswer
+    outcomes: list[OutcomeSeen]
+
+
+class ChurnRow(Struct, frozen=True):
+    """One customer of the churn list."""
+
+    rank: int
+    customer_id: str
+    risk: float
+    value: float
+    expected_loss: float
+    band: str
+    stage: str
+    channels: list[str]
+    """Channels with a consent for retention or marketing."""
+    reasons: list[ReasonOut]
+
+
+class ChurnList(Struct, frozen=True):
+    """Customers by what their leaving would cost; who must not be contacted is left out and counted."""
+
+    rows: list[ChurnRow]
+    left_out: dict[str, int]
+    customers: int
+    horizon_days: int
+    currency: str
+    as_of: Moment
+    assumed: list[str]
+    synthetic: bool
+    models: Models

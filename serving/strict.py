@@ -1,0 +1,75 @@
+"""What counts as JSON here: UTF-8, every key once, no NaN, nothing after the end; then what counts as content."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from retain.errors import RetainError
+
+T = TypeVar("T")
+
+
+class SyntaxProblem(RetainError):
+    """The body is not JSON as RFC 8259 and good sense have it."""
+
+    code = "syntax"
+
+
+class ContentProblem(RetainError):
+    """The body is JSON and says what cannot be."""
+
+    code = "content"
+
+
+def parse(body: bytes, kind: type[T]) -> T:
+    """A checked object from a body.
+
+    Raises:
+        SyntaxProblem: not UTF-8, not JSON, a key twice, NaN or an infinity, nested too deeply.
+        ContentProblem: names the field and, in a list, the row.
+    """
+    try:
+        json.loads(body.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant)
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        words, _, path = str(error).rpartition(" - at `")
+        field, row = _place(path.rstrip("`")) if words else (_named(str(error)), None)
+        raise ContentProblem(words or str(error), field=field or _named(words), row=row) from error
+    except RecursionError as error:
+        raise SyntaxProblem("the body is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise SyntaxProblem(f"the body is not UTF-8 (byte {error.start})") from error
+    except (json.JSONDecodeError, msgspec.DecodeError) as error:
+        raise SyntaxProblem(f"the body is not JSON: {error}") from error
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise SyntaxProblem("a key stands twice in one object", field=key[:64])
+        seen.add(key)
+
+
+def _constant(text: str) -> NoReturn:
+    raise SyntaxProblem(f"{text} is not JSON; leave the field out or write null")
+
+
+def _place(path: str) -> tuple[str | None, int | None]:
+    """``$.customer_ids[3]`` as field and row."""
+    field, _, rest = path.removeprefix("$").lstrip(".").partition("[")
+    index = rest.partition("]")[0]
+    return field or None, int(index) if index.isdecimal() else None
+
+
+def _named(words: str) -> str | None:
+    """The field that a message names between backquotes."""
+    parts = words.split("`")
+    return (
+        parts[1]
+        if len(parts) > 2 and parts[1].isidentifier() and parts[1] not in ("int", "str", "object", "array", "null", "float", "bool")
+        else None
+    )

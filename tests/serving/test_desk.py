@@ -1,0 +1,162 @@
+"""The desk: same request same bytes, outcomes once, and what they change at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from retain.errors import LockedError
+from serving.answers import Answers
+from serving.desk import ConflictError, Desk, NotFoundError
+from serving.ledger import Ledger, LedgerError, Outcome
+from serving.schemas import DecisionRequest, OutcomeRequest
+
+Wait = Callable[[Any], Any]
+
+
+def ask(**changes: Any) -> DecisionRequest:
+    return DecisionRequest(**{"customer_id": "ann", "request_id": "r1", "placement": "inbound_end", "channel": "call_center", **changes})
+
+
+def outcome(now: datetime, **changes: Any) -> OutcomeRequest:
+    return OutcomeRequest(**{"outcome_id": "o1", "decision_id": "d", "type": "shown", "occurred_at": now, "channel": "email", **changes})
+
+
+def test_the_same_request_gets_the_same_bytes_also_from_the_next_process(desk: Desk, make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
+    first = wait(desk.decide(ask()))
+    assert wait(desk.decide(ask())) == first
+    desk.close()
+    again = Desk(make(popular=()), Ledger(tmp_path / "ledger"))
+    try:
+        assert wait(again.decide(ask())) == first
+    finally:
+        again.close()
+
+
+def test_another_body_under_the_same_request_id_is_refused_and_changes_nothing(desk: Desk, wait: Wait) -> None:
+    first = wait(desk.decide(ask()))
+    with pytest.raises(ConflictError) as caught:
+        wait(desk.decide(ask(max_offers=1)))
+    assert caught.value.field == "request_id"
+    assert wait(desk.decide(ask())) == first
+
+
+def test_a_retry_while_the_first_is_under_way_gets_the_same_bytes(desk: Desk) -> None:
+    async def both() -> list[bytes]:
+        return await asyncio.gather(*(desk.decide(ask()) for _ in range(20)))
+
+    assert len(set(asyncio.run(both()))) == 1
+
+
+def test_a_dry_run_leaves_no_trace(desk: Desk, wait: Wait) -> None:
+    answer = json.loads(wait(desk.decide(ask(dry_run=True))))
+    assert answer["decision_id"] is None
+    assert answer["offers"]
+    kept = json.loads(wait(desk.decide(ask())))
+    assert desk.trace(kept["decision_id"]).answer.decision_id == kept["decision_id"]
+    with pytest.raises(NotFoundError):
+        desk.trace("d_unknown")
+
+
+def test_an_outcome_sent_a_thousand_times_at_once_is_one_row(desk: Desk, now: datetime) -> None:
+    async def storm() -> list[Any]:
+        return await asyncio.gather(*(desk.outcome(outcome(now)) for _ in range(1000)))
+
+    answers = asyncio.run(storm())
+    assert sum(not answer.duplicate for answer in answers) == 1
+    assert len(desk.ledger.outcomes("d")) == 1
+
+
+def test_an_outcome_with_another_body_is_refused_and_the_first_stands(desk: Desk, wait: Wait, now: datetime) -> None:
+    wait(desk.outcome(outcome(now)))
+    with pytest.raises(ConflictError):
+        wait(desk.outcome(outcome(now, type="accepted")))
+    assert [each.kind for each in desk.ledger.outcomes("d")] == ["shown"]
+
+
+def test_an_outcome_before_its_decision_waits_and_is_joined(desk: Desk, wait: Wait, now: datetime) -> None:
+    from serving.decisions.receipts import decision_id
+
+    identity = decision_id("r1")
+    early = wait(desk.outcome(outcome(now, decision_id=identity, type="unsubscribed", channel=None)))
+    late = wait(desk.outcome(outcome(now, outcome_id="o2", decision_id=identity, type="purchased", occurred_at=now + timedelta(days=400))))
+    assert early.pending
+    assert late.pending
+    answer = json.loads(wait(desk.decide(ask())))
+    assert answer["decision_id"] == identity
+    assert {each.outcome_id: (each.is_pending, each.is_late, each.customer_id) for each in desk.ledger.outcomes(identity)} == {
+        "o1": (False, False, "ann"),
+        "o2": (False, True, "ann"),
+    }
+    # The customer had left every channel before anybody knew who it was; from the join on that counts.
+    after = json.loads(wait(desk.decide(ask(request_id="r2"))))
+    assert after["offers"] == []
+    assert after["withheld"] == [{"offer_id": "*", "stage": "consent", "rule": "no_consent"}]
+
+
+def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: Wait, now: datetime) -> None:
+    identity = json.loads(wait(desk.decide(ask())))["decision_id"]
+    inside = wait(desk.outcome(outcome(now + timedelta(days=28), decision_id=identity)))
+    outside = wait(desk.outcome(outcome(now + timedelta(days=28, seconds=1), outcome_id="o2", decision_id=identity)))
+    assert (inside.late, outside.late) == (False, True)
+
+
+def test_leaving_a_channel_closes_it_for_the_next_decision_and_the_list(desk: Desk, wait: Wait, now: datetime) -> None:
+    email = ask(customer_id="bob", channel="email", request_id=None)
+    assert json.loads(wait(desk.decide(email)))["offers"]
+    assert "bob" in [row.customer_id for row in desk.answers.churn_list(10).rows]
+    wait(desk.outcome(outcome(now, customer_id="bob", type="unsubscribed")))
+    assert json.loads(wait(desk.decide(email)))["withheld"] == [{"offer_id": "*", "stage": "consent", "rule": "no_consent"}]
+    assert "bob" not in [row.customer_id for row in desk.answers.churn_list(10).rows]
+
+
+def test_what_was_acknowledged_is_there_after_the_process_was_killed(desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+    import shutil
+
+    wait(desk.outcome(outcome(now)))
+    identity = json.loads(wait(desk.decide(ask())))["decision_id"]
+    # The files as they lie on disk at this moment, without any clean end.
+    shutil.copytree(tmp_path / "ledger", tmp_path / "after")
+    ledger = Ledger(tmp_path / "after")
+    try:
+        assert [each.outcome_id for each in ledger.everything()] == ["o1"]
+        assert ledger.decision(identity) is not None
+    finally:
+        ledger.close()
+
+
+def test_only_one_process_writes(desk: Desk, tmp_path: Path) -> None:
+    with pytest.raises(LockedError, match="has a writer already"):
+        Ledger(tmp_path / "ledger")
+
+
+def test_a_ledger_that_cannot_be_written_says_so_and_never_again_acknowledges(desk: Desk, wait: Wait, now: datetime) -> None:
+    desk.ledger._reader.execute("drop table outcomes")
+    with pytest.raises(LedgerError):
+        wait(desk.outcome(outcome(now)))
+    assert desk.unready() is not None
+    with pytest.raises(LedgerError):
+        wait(desk.decide(ask()))
+
+
+def test_the_trace_holds_what_was_asked_and_what_came_of_it(desk: Desk, wait: Wait, now: datetime) -> None:
+    answer = wait(desk.decide(ask()))
+    identity = json.loads(answer)["decision_id"]
+    wait(desk.outcome(outcome(now, decision_id=identity, type="accepted", offer_id="product:jam", amount=4.0)))
+    trace = desk.trace(identity)
+    assert trace.request == ask()
+    assert msgspec.json.encode(trace.answer) == answer
+    assert [(each.type, each.offer_id, each.amount) for each in trace.outcomes] == [("accepted", "product:jam", 4.0)]
+
+
+def test_ready_needs_models_and_a_ledger(desk: Desk) -> None:
+    assert desk.unready() is None
+    assert isinstance(desk.ledger.everything(), list)
+    assert Outcome.__dataclass_fields__
