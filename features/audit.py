@@ -62,7 +62,7 @@ def compared(ids: Sequence[str], online: pd.DataFrame, offline: pd.DataFrame) ->
 
 
 def _differs(a: NDArray[np.generic], b: NDArray[np.generic]) -> NDArray[np.bool_]:
-    both_null = np.asarray(pd.isna(a) & pd.isna(b))
+    either = ~(np.asarray(pd.isna(a)) & np.asarray(pd.isna(b)))
     if a.dtype == b.dtype == np.float64:
-        return ~both_null & (a.view(np.uint64) != b.view(np.uint64))
-    return ~both_null & (a.astype(object) != b.astype(object))
+        return np.asarray(either & (a.view(np.uint64) != b.view(np.uint64)), dtype=np.bool_)
+    return np.asarray(either & (a.astype(object) != b.astype(object)), dtype=np.bool_)

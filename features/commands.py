@@ -82,7 +82,8 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json({"digest": catalog.digest(), "views": [_words(view) for view in views]})
         return 0
-    say(table([[view.name, view.kind, view.entity, str(len(view.columns)), f"{view.ttl_days} d"] for view in views], ["view", "class", "per", "columns", "lives"]))
+    rows = [[view.name, view.kind, view.entity, str(len(view.columns)), f"{view.ttl_days} d"] for view in views]
+    say(table(rows, ["view", "class", "per", "columns", "lives"]))
     say()
     for view in views:
         say(f"{view.name}: {view.description}")

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
-from features import catalog
-from features.catalog import SQL_TYPE, Entity, View
+from features import catalog, query
+from features.catalog import Entity, View
 from retain import config
-from retain.engine import Engine, identifier, of
+from retain.engine import ROW_GROUP, Engine, of
 from retain.errors import DataError
-from retain.files import read_json, remove_partials, write_json
+from retain.files import atomic_path, read_json, remove_partials, write_json
 from retain.terminal import progress
 from retain.workspace import Workspace, shift_days
 
-KNOWN: Mapping[Entity, str] = {"customer": "known_customers", "product": "known_products"}
-"""Intermediate tables that say since when an entity is known."""
-WINDOWS = (7, 28, 30, 90, 365)
-"""Days of the windows that views use; nothing looks further back, so features do not grow with the length of history."""
+ROWS_AT_ONCE = 250_000
+"""Rows that one query answers: several moments of a small source share one, a big source has one moment each."""
 
 
 class Cadence(BaseModel):
@@ -39,6 +41,8 @@ class Cadence(BaseModel):
     """Moments kept, the present one included."""
     first_days: int = Field(default=28, ge=0)
     """No moment earlier than this many days after the first transaction: there is little to say yet."""
+    product_count: int = Field(default=5, ge=1)
+    """Newest moments at which products are described too: their features are served, and no task is trained on them."""
 
 
 @dataclass(frozen=True)
@@ -77,25 +81,29 @@ def moments(now: datetime, zone: str, every_days: int = 7, count: int | None = N
     return result[::-1]
 
 
+def rule() -> Cadence:
+    """The cadence that ``configs/snapshots.yaml`` names."""
+    return config.read(config.shipped("snapshots.yaml"), Cadence)
+
+
 def cadence(workspace: Workspace) -> list[datetime]:
-    """The moments at which a workspace keeps snapshots, to the second: those of ``configs/snapshots.yaml`` since the first transaction."""
-    rule = config.read(config.shipped("snapshots.yaml"), Cadence)
+    """The moments at which a workspace keeps snapshots, to the second: those of the rule since the first transaction."""
     zone = workspace.state().stored_zone
     with of(workspace) as engine:
         first = engine.rows("select min(occurred_at) from transactions")[0][0]
-    since = None if first is None else shift_days(first, rule.first_days, zone)
-    return moments(workspace.now().replace(microsecond=0), zone, rule.every_days, rule.max_count, since)
+    since = None if first is None else shift_days(first, rule().first_days, zone)
+    return moments(workspace.now().replace(microsecond=0), zone, rule().every_days, rule().max_count, since)
 
 
 def spine(engine: Engine, moment: datetime, entity: Entity = "customer") -> pa.Table:
     """Everybody, or every product, known before a moment: ``<entity>_id`` and ``event_timestamp``, sorted."""
-    parts = [(name, catalog.intermediate(name)) for name in catalog.needs((KNOWN[entity],))]
     at = f"timestamptz '{moment.astimezone(UTC).isoformat()}'"
-    return engine.arrow(f"{_with(parts)} select {entity}_id, {at} as event_timestamp from ({_known(entity, moment)}) as known order by 1")
+    select = f"select {entity}_id, {at} as event_timestamp from ({query.known(entity, moment)}) as known order by 1"
+    return engine.arrow(query.preceded(query.parts([query.KNOWN[entity]]), select))
 
 
 def snapshot(view: View, spine: pa.Table | pd.DataFrame, engine: Engine, ready: Collection[str] = ()) -> pa.Table:
-    """What a view says of each row of ``spine`` (``<entity>_id``, ``event_timestamp``), sorted by them.
+    """What a view says of each row of ``spine`` (``<entity>_id``, ``event_timestamp``), sorted by moment and entity.
 
     Args:
         view: the view.
@@ -107,17 +115,15 @@ def snapshot(view: View, spine: pa.Table | pd.DataFrame, engine: Engine, ready: 
         DataError: the view does not give one row for each row of the spine, or not its declared columns.
     """
     engine.attach({"asked": spine})
-    asked = f"select {view.key}, cast(event_timestamp as timestamp) as event_timestamp from asked"
-    parts = [*_parts(view, ready), ("spine", _windows(asked))]
+    parts = [*query.parts(view.reads, ready), ("spine", query.asked_spine(view.entity, "asked"))]
     _check_columns(view, engine, parts)
-    result = engine.arrow(f"{_with(parts)} {_select(view, 'cast(event_timestamp as timestamptz) as event_timestamp')}")
-    _check_rows(view, len(result), len(spine))
-    return result
+    return _answer(view, engine, parts, len(spine))
 
 
 def build(workspace: Workspace, moments: Sequence[datetime] | None = None, views: Sequence[View] | None = None) -> Built:
     """Write the snapshots that are missing, of the workspace's cadence unless moments are given; one file each, whole or not at all.
 
+    Products are described at the newest moments only, as the rule of the cadence says.
     Files of the same tables and the same view are kept; those of other tables or an older view are removed first. Interrupted, it goes
     on where it stopped.
 
@@ -127,17 +133,16 @@ def build(workspace: Workspace, moments: Sequence[datetime] | None = None, views
     wanted = catalog.views() if views is None else tuple(views)
     when = cadence(workspace) if moments is None else sorted({moment.astimezone(UTC) for moment in moments})
     tables = workspace.state().digest
+    newest = rule().product_count
+    missing: dict[View, list[datetime]] = {}
     for view in wanted:
         _drop_stale(workspace, view, tables)
-    missing = [(moment, view) for moment in when for view in wanted if not path(workspace, view.name, moment).is_file()]
-    rows = 0
-    if missing:
-        with of(workspace) as engine, _materialised(engine, workspace, [view for _, view in missing]) as ready:
-            for view in wanted:
-                _check_columns(view, engine, [*_parts(view, ready), ("spine", _spine(view.entity, when[0]))])
-            for moment, view in progress(missing, len(missing), "snapshots"):
-                rows += _write(workspace, view, moment, engine, ready)
-    return Built(rows, len(missing), len(when) * len(wanted) - len(missing))
+        asked = when[-newest:] if view.entity == "product" else when
+        missing[view] = [moment for moment in asked if not path(workspace, view.name, moment).is_file()]
+    files = sum(map(len, missing.values()))
+    rows = _fill(workspace, {view: todo for view, todo in missing.items() if todo}) if files else 0
+    kept = sum(1 for view in wanted for moment in when if path(workspace, view.name, moment).is_file()) - files
+    return Built(rows, files, kept)
 
 
 def path(workspace: Workspace, view: str, moment: datetime) -> Path:
@@ -151,54 +156,58 @@ def path(workspace: Workspace, view: str, moment: datetime) -> Path:
     return workspace.snapshots / view / f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}.parquet"
 
 
-Parts = Sequence[tuple[str, str]]
-"""Names and queries to put before a query, those that others read first."""
+def _fill(workspace: Workspace, missing: dict[View, list[datetime]]) -> int:
+    """Compute and write what is missing; return the rows."""
+    total = sum(map(len, missing.values()))
+    with of(workspace) as engine, _materialised(engine, workspace, list(missing)) as ready:
+        lots = _lots(engine, missing)
+        return sum(progress((rows for lot in lots for rows in _write(workspace, *lot, engine, ready)), total, "snapshots"))
 
 
-def _parts(view: View, ready: Collection[str]) -> Parts:
-    return [(name, catalog.intermediate(name)) for name in catalog.needs(view.reads) if name not in ready]
+Lot = tuple[View, list[tuple[datetime, int]]]
+"""A view and moments that one query answers, each with the entities known before it."""
 
 
-def _with(parts: Parts) -> str:
-    return "with " + ",\n".join(f"{name} as (\n{sql}\n)" for name, sql in parts) if parts else ""
+def _lots(engine: Engine, missing: dict[View, list[datetime]]) -> list[Lot]:
+    counted: dict[tuple[Entity, datetime], int] = {}
+    groups: dict[tuple[View, int], list[tuple[datetime, int]]] = defaultdict(list)
+    for view, when in missing.items():
+        done = 0
+        for moment in when:
+            key = (view.entity, moment)
+            if key not in counted:
+                counted[key] = engine.rows(f"select count(*) from ({query.known(*key)}) as known")[0][0]
+            groups[view, done // ROWS_AT_ONCE].append((moment, counted[key]))
+            done += counted[key]
+    return [(view, lot) for (view, _), lot in groups.items()]
 
 
-def _known(entity: Entity, moment: datetime) -> str:
-    return f"select {entity}_id from {KNOWN[entity]} where known_since < {_clock(moment)}"
+def _write(workspace: Workspace, view: View, lot: list[tuple[datetime, int]], engine: Engine, ready: Collection[str]) -> Iterator[int]:
+    """Answer one lot and write a file for each moment; yield its rows."""
+    parts = [*query.parts(view.reads, ready), ("spine", query.spine(view.entity, [moment for moment, _ in lot]))]
+    _check_columns(view, engine, parts)
+    answer = _answer(view, engine, parts, sum(count for _, count in lot))
+    bounds = np.cumsum([0, *(count for _, count in lot)])
+    for (moment, count), (start, _) in zip(lot, pairwise(bounds), strict=True):
+        rows = answer.slice(int(start), count)
+        with atomic_path(path(workspace, view.name, moment)) as partial:
+            pq.write_table(rows.add_column(2, "created_at", rows["event_timestamp"]), partial, compression="zstd", row_group_size=ROW_GROUP)
+        yield count
 
 
-def _clock(moment: datetime) -> str:
-    """A moment as features' SQL compares it: UTC without a zone, because DuckDB's arithmetic on zoned times is ten times slower."""
-    return f"timestamp '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ')}'"
+def _answer(view: View, engine: Engine, parts: Sequence[query.Part], rows: int) -> pa.Table:
+    answer = engine.arrow(query.preceded(parts, f"{query.result(view)} order by event_timestamp, {view.key}"))
+    if len(answer) != rows:
+        raise DataError(f"view {view.name}: {len(answer)} rows for {rows} of the spine; a table it joins has a key twice, ingest it again")
+    return answer
 
 
-def _windows(asked: str) -> str:
-    """The spine as views see it: beside the moment the beginning of each window, ``since_7d`` and so on."""
-    since = ", ".join(f"event_timestamp - interval {days} day as since_{days}d" for days in WINDOWS)
-    return f"select *, {since} from ({asked}) as asked_at"
-
-
-def _spine(entity: Entity, moment: datetime) -> str:
-    since = ", ".join(f"{_clock(moment - timedelta(days=days))} as since_{days}d" for days in WINDOWS)
-    return f"select {entity}_id, {_clock(moment)} as event_timestamp, {since} from ({_known(entity, moment)}) as known"
-
-
-def _select(view: View, times: str) -> str:
-    columns = ", ".join(f"cast({identifier(f.name)} as {SQL_TYPE[f.dtype]}) as {identifier(f.name)}" for f in view.columns)
-    return f"select {view.key}, {times}, {columns} from (\n{view.sql}\n) as result order by {view.key}, event_timestamp"
-
-
-def _check_columns(view: View, engine: Engine, parts: Parts) -> None:
-    given = engine.arrow(f"{_with(parts)} select * from (\n{view.sql}\n) as result limit 0").column_names
+def _check_columns(view: View, engine: Engine, parts: Sequence[query.Part]) -> None:
+    given = engine.arrow(query.preceded(parts, f"select * from (\n{view.sql}\n) as result limit 0")).column_names
     declared = [view.key, "event_timestamp", *view.names]
     if given != declared:
         odd = sorted(set(given) ^ set(declared)) or given
-        raise DataError(f"view {view.name}: {odd[0]} stands in only one of {view.name}.sql and {view.name}.yaml, or at another place; make them agree")
-
-
-def _check_rows(view: View, given: int, wanted: int) -> None:
-    if given != wanted:
-        raise DataError(f"view {view.name}: {given} rows for {wanted} of the spine; a table it joins has a key twice, ingest it again")
+        raise DataError(f"view {view.name}: {odd[0]} stands in only one of {view.name}.sql and {view.name}.yaml, or elsewhere; make them agree")
 
 
 def _drop_stale(workspace: Workspace, view: View, tables: str) -> None:
@@ -217,18 +226,10 @@ def _drop_stale(workspace: Workspace, view: View, tables: str) -> None:
 @contextmanager
 def _materialised(engine: Engine, workspace: Workspace, views: Sequence[View]) -> Iterator[set[str]]:
     """Compute the intermediate tables of some views once, as Parquet that lives as long as the block."""
-    names = catalog.needs(tuple(dict.fromkeys(name for view in views for name in (KNOWN[view.entity], *view.reads))))
+    names = catalog.needs(tuple(dict.fromkeys(name for view in views for name in (query.KNOWN[view.entity], *view.reads))))
     workspace.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workspace.temporary, prefix="intermediate-") as folder:
         for name in names:
             engine.write(catalog.intermediate(name), Path(folder) / f"{name}.parquet")
             engine.attach({name: Path(folder) / f"{name}.parquet"})
         yield set(names)
-
-
-def _write(workspace: Workspace, view: View, moment: datetime, engine: Engine, ready: Collection[str]) -> int:
-    at = f"timestamptz '{moment.astimezone(UTC).isoformat()}'"
-    query = f"{_with([*_parts(view, ready), ('spine', _spine(view.entity, moment))])} {_select(view, f'{at} as event_timestamp, {at} as created_at')}"
-    rows = engine.write(query, path(workspace, view.name, moment))
-    _check_rows(view, rows, engine.rows(f"select count(*) from ({_known(view.entity, moment)}) as known")[0][0])
-    return rows

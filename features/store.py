@@ -15,19 +15,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from features import catalog, services
+from features import catalog, services, sources
 from features.catalog import View
-from retain.engine import empty, quoted
+from features.sources import BUILD
 from retain.errors import ConfigError, DataError, IntegrityError, NotReadyError, RefusedError
 from retain.terminal import progress
 from retain.workspace import Workspace
 
 BLOCK = 5_000
 """Entities read from the online store at once."""
-_BUILD = "run `retain features build`"
 
 
 @dataclass(frozen=True)
@@ -82,16 +80,18 @@ def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame) -
         RefusedError: a source does not say when its rows became known.
         NotReadyError: nothing has been built, or not these features.
     """
+    from features.repo import layout
+
     store = _open(workspace)
     key, chosen = _chosen(store, refs)
     asked = _asked(spine, key)
     columns: dict[str, NDArray[Any]] = {}
-    known = np.zeros(len(asked), dtype=bool)
-    # One view at a time: a training frame of all views is then the largest thing in memory, not the join's own copy of it.
-    for view, names in chosen:
-        table = _joined(store, workspace, view, names, asked)
-        columns.update({f"{view.name}__{name}": _plain(table.column(f"{view.name}__{name}")) for name in names})
-        known |= _known(workspace, view, key, asked)
+    with layout.engine(workspace), layout.quiet():
+        # One view at a time: a training frame of all views is then the largest thing in memory, not the join's own copy of it.
+        for view, names in chosen:
+            table = _joined(store, workspace, view, names, asked)
+            columns.update({f"{view.name}__{name}": _plain(table.column(f"{view.name}__{name}")) for name in names})
+    known = sources.known(workspace, [view for view, _ in chosen], key, asked)
     return _frame(refs, columns).assign(is_known=known)
 
 
@@ -115,7 +115,7 @@ def materialize(workspace: Workspace, at: datetime) -> dict[str, int]:
         backend = layout.backend(store)
         backend.update(store.config, [], views, [], [], partial=False)
         for view in progress(views, len(views), "online store"):
-            expected = _rows_at(workspace, view, at)
+            expected = sources.rows_at(workspace, view, at)
             with layout.engine(workspace), layout.quiet():
                 store.materialize(at - view.ttl, at, feature_views=[view.name])
             _check_written(backend, store, view, expected)
@@ -144,7 +144,7 @@ def online(workspace: Workspace, refs: Sequence[str], ids: Sequence[str], now: d
         ages[row] = now.timestamp() - moments
         columns.update({f"{view.name}__{name}": _column([values and values[name] for _, values in answers], _is_text(view, name)) for name in names})
     if (ages < 0).any():
-        raise IntegrityError(f"online store: it holds features from after {now.isoformat()}; {_BUILD} at this moment")
+        raise IntegrityError(f"online store: it holds features from after {now.isoformat()}; {BUILD} at this moment")
     known = ~np.isnan(ages).all(axis=0)
     lives = np.array([view.ttl.total_seconds() for view, _ in chosen]).reshape(-1, 1)
     oldest = np.where(known, np.nanmax(np.where(np.isnan(ages), -1.0, ages), axis=0, initial=-1.0), np.nan)
@@ -166,9 +166,9 @@ def _chosen(store: Any, refs: Sequence[str]) -> tuple[str, list[tuple[Any, list[
     for name, columns in _by_view(refs).items():
         missing = name if name not in views else next((f"{name}:{c}" for c in columns if c not in {f.name for f in views[name].features}), None)
         if missing is not None:
-            raise NotReadyError(f"feature {missing} is not registered in this workspace; {_BUILD}, or see `retain features list`")
+            raise NotReadyError(f"feature {missing} is not registered in this workspace; {BUILD}, or see `retain features list`")
         if not views[name].batch_source.created_timestamp_column:
-            raise RefusedError(f"view {name}: its source has no created column, so rows known only later would leak; {_BUILD} to register it anew")
+            raise RefusedError(f"view {name}: its source has no created column, so rows known only later would leak; {BUILD} to register it anew")
         chosen.append((views[name], columns))
     keys = {view.entity_columns[0].name for view, _ in chosen}
     if len(keys) != 1:
@@ -198,60 +198,23 @@ def _asked(spine: pd.DataFrame, key: str) -> pd.DataFrame:
 
 def _joined(store: Any, workspace: Workspace, view: Any, names: list[str], asked: pd.DataFrame) -> pa.Table:
     """Feast's answer for one view, put back into the asked order by our own row number."""
-    _check_source(workspace, view)
+    sources.check(workspace, view)
     if asked.empty:
         types = {f"{view.name}__{name}": pa.string() if _is_text(view, name) else pa.float64() for name in names}
         return pa.table({name: pa.array([], kind) for name, kind in types.items()})
-    from features.repo import layout
-
     refs = [f"{view.name}:{name}" for name in names]
-    with layout.engine(workspace), layout.quiet():
-        job = store.get_historical_features(entity_df=asked, features=refs, full_feature_names=True, filter_by_created_timestamp=True)
-        answer = job.to_arrow()
+    answer = store.get_historical_features(entity_df=asked, features=refs, full_feature_names=True, filter_by_created_timestamp=True).to_arrow()
     numbers = answer.column("asked_row").to_numpy()
     if len(numbers) != len(asked) or (np.bincount(numbers, minlength=len(asked)) != 1).any():
-        raise IntegrityError(f"view {view.name}: {len(asked)} rows were asked of Feast and {len(numbers)} came back, not each once; {_BUILD}")
+        raise IntegrityError(f"view {view.name}: {len(asked)} rows were asked of Feast and {len(numbers)} came back, not each once; {BUILD}")
     return answer if (np.diff(numbers) == 1).all() else answer.take(np.argsort(numbers))
-
-
-def _known(workspace: Workspace, view: Any, key: str, asked: pd.DataFrame) -> NDArray[np.bool_]:
-    """(rows,) whether the entity was in any snapshot that was known at or before the moment, whatever its age."""
-    with empty(workspace) as engine:
-        first = engine.query(f"select {key}, min(greatest(event_timestamp, created_at)) as since from {_files(view)} group by {key}")
-    rows = pd.Index(first[key]).get_indexer(asked[key])
-    since = np.append(first["since"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]"), np.datetime64("NaT"))
-    return np.asarray(since[rows] <= asked["event_timestamp"].dt.tz_convert(None).to_numpy(dtype="datetime64[us]"))
-
-
-def _rows_at(workspace: Workspace, view: Any, at: datetime) -> int:
-    """Entities with a snapshot within the time to live at ``at``."""
-    _check_source(workspace, view)
-    window = f"event_timestamp between timestamptz '{(at - view.ttl).isoformat()}' and timestamptz '{at.isoformat()}'"
-    with empty(workspace) as engine:
-        key = view.entity_columns[0].name
-        ((rows, late),) = engine.rows(
-            f"select count(distinct {key}), count(*) filter (where created_at > timestamptz '{at.isoformat()}') from {_files(view)} where {window}"
-        )
-    if late:
-        raise IntegrityError(f"view {view.name}: {late} snapshot rows from before {at.isoformat()} were known only after it; give a later moment")
-    return int(rows)
-
-
-def _check_source(workspace: Workspace, view: Any) -> None:
-    files = sorted((workspace.snapshots / view.name).glob("[0-9]*.parquet"))
-    if not files:
-        raise NotReadyError(f"view {view.name} has no snapshots in the workspace {workspace.root}; {_BUILD} first")
-    created = view.batch_source.created_timestamp_column
-    for file in (files[0], files[-1]):
-        if not created or created not in pq.read_schema(file).names:
-            raise RefusedError(f"view {view.name}: {file.name} has no created column, so rows known only later would leak; remove it and {_BUILD}")
 
 
 def _check_written(backend: Any, store: Any, view: Any, expected: int) -> None:
     from features.repo.online import RowsOnlineStore
 
     if isinstance(backend, RowsOnlineStore) and (written := backend.count(store.config, view.name)) != expected:
-        raise IntegrityError(f"view {view.name}: {expected} rows to serve and {written} were written; {_BUILD} again")
+        raise IntegrityError(f"view {view.name}: {expected} rows to serve and {written} were written; {BUILD} again")
 
 
 Answer = tuple[datetime | None, dict[str, Any] | None]
@@ -267,7 +230,7 @@ def _answers(backend: Any, store: Any, view: Any, names: list[str], key: str, id
         keys = [EntityKey(join_keys=[key], entity_values=[Value(string_val=str(each))]) for each in ids[start : start + BLOCK]]
         answers.extend(backend.online_read(store.config, view, keys, names))
     if len(answers) != len(ids):
-        raise IntegrityError(f"view {view.name}: {len(ids)} rows were asked of the online store and {len(answers)} came back; {_BUILD}")
+        raise IntegrityError(f"view {view.name}: {len(ids)} rows were asked of the online store and {len(answers)} came back; {BUILD}")
     return answers
 
 
@@ -297,17 +260,13 @@ def _frame(refs: Sequence[str], columns: dict[str, NDArray[Any]]) -> pd.DataFram
     return pd.DataFrame({name: columns[name] for name in names}, copy=False)
 
 
-def _files(view: Any) -> str:
-    return f"read_parquet({quoted(view.batch_source.path)})"
-
-
 def _open(workspace: Workspace) -> Any:
     """Feast's store of a workspace; registered anew if the folder was copied or moved, because sources hold absolute paths."""
     from features.repo import layout
     from features.repo.objects import pattern
 
     if not all((workspace.feast / name).is_file() for name in (layout.CONFIG, layout.REGISTRY)):
-        raise NotReadyError(f"the workspace {workspace.root} has no feature store; {_BUILD} first")
+        raise NotReadyError(f"the workspace {workspace.root} has no feature store; {BUILD} first")
     store = layout.opened(workspace.feast)
     if all(view.batch_source.path == pattern(workspace.snapshots, view.name) for view in store.list_feature_views()):
         return store

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from retain import derive
 from retain.engine import Engine, identifier, quoted
 from retain.facts import PURCHASE
 from retain.mapping import Source
 from retain.merge import Merged
 from retain.staging import Staged
-from retain.tables import SQL, TABLES, Table
+from retain.tables import SQL, Table
 
 
 def assembled(engine: Engine, source: Source, staged: Staged, merged: Merged) -> str:
@@ -25,7 +23,7 @@ def assembled(engine: Engine, source: Source, staged: Staged, merged: Merged) ->
         else:
             derive.number_orders(engine, lines, source.local)
             same = " and ".join(f"n.{name} = t.{name}" for name in ("customer_id", "order_id", "occurred_at", "known_at"))
-            rows += f" left join {derive.NUMBERED} as n on {same} and {PURCHASE}"
+            rows += f" left join {derive.NUMBERED} as n on {same}"
     columns = []
     for column in table.columns:
         own = f"t.{identifier(column.name)}" if column.name in staged.columns else "null"
@@ -40,28 +38,13 @@ def nothing(table: Table) -> str:
     return f"select {', '.join(f'cast(null as {SQL[column.kind]}) as {identifier(column.name)}' for column in table.columns)} where false"
 
 
-def digest(engine: Engine) -> str:
-    """Hash of the content of the eight attached tables: the same for the same rows, whatever their order and their files' bytes."""
-    parts = []
-    for name in TABLES:
-        described = [(str(row[0]), str(row[1])) for row in engine.rows(f"describe {name}")]
-        texts = ", ".join(f"coalesce({_text(identifier(column), kind)}, chr(30))" for column, kind in described)
-        sums = engine.rows(f"select count(*), sum(md5_number_lower(one)), sum(md5_number_upper(one)) from (select concat_ws(chr(31), {texts}) as one from {name})")[0]
-        parts.append(f"{name} {described} {sums[0]} {sums[1]} {sums[2]}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _text(column: str, kind: str) -> str:
-    return f"cast(epoch_us({column}) as varchar)" if kind == "TIMESTAMP WITH TIME ZONE" else f"cast({column} as varchar)"
-
-
 def _derived(source: Source, staged: Staged) -> dict[str, str]:
     if staged.table.name == "transactions":
         return {
             "local_hour": derive.local_hour("t.occurred_at", source.local),
             "local_weekday": derive.local_weekday("t.occurred_at", source.local),
-            "order_number": "n.order_number",
-            "order_gap_days": "n.order_gap_days",
+            "order_number": f"case when {PURCHASE} then n.order_number end",
+            "order_gap_days": f"case when {PURCHASE} then n.order_gap_days end",
         }
     if staged.table.name == "products" and "category_path" in staged.columns:
         return {"category": derive.category("t.category_path", source.category_level)}

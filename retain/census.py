@@ -16,14 +16,15 @@ _COUNTS = {
         )
         select count(*) from transactions as r
         left join sold as s on s.customer_id = r.customer_id and s.product_id = r.product_id and s.first_at <= r.occurred_at
-        where r.kind = 'return' and s.customer_id is null
+        where r.kind = 'return' and r.customer_id is not null and s.customer_id is null
     """,
     "products_returned_for_more_than_was_paid": """
         select count(*) from (
             select customer_id, product_id from transactions
             where kind in ('sale', 'return') and customer_id is not null
             group by customer_id, product_id
-            having count(*) filter (where kind = 'return') > 0 and count(*) filter (where kind = 'sale') > 0 and sum(cast(amount as decimal(38, 4))) < 0
+            having count(*) filter (where kind = 'return') > 0 and count(*) filter (where kind = 'sale') > 0
+                and sum(cast(amount as decimal(38, 4))) < 0
         )
     """,
     "customers": "select count(distinct customer_id) from transactions where customer_id is not null",

@@ -19,7 +19,7 @@ def ingest(argv: Sequence[str]) -> int:
         "Rows that cannot be used lie in the workspace under quarantine/ with the reason for each.",
     )
     parser.add_argument("source", help="a name in configs/sources, or the path of a mapping (docs/sources.md)")
-    parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="folder in which the source's files lie (default: the mapping's package)")
+    parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="where the source's files lie (default: the mapping's package)")
     parser.add_argument("--until", default=None, metavar="DATE", help="as if today were that date, on the source's clock: nothing later is read")
     options = parser.parse_args(argv)
     from retain.ingest import ingest as fill
@@ -37,8 +37,11 @@ def ingest(argv: Sequence[str]) -> int:
 
 def simulate(argv: Sequence[str]) -> int:
     """``retain simulate --customers N --seed S [--days D]``."""
-    parser = terminal.parser("simulate", "Fill a workspace with a synthetic shop whose truth (hazard, value, response) is known. Marked synthetic wherever it is shown.")
-    parser.add_argument("--customers", type=int, default=1000, metavar="N", help="how many customers (default: 1000); bounded by the disk, not by memory")
+    parser = terminal.parser(
+        "simulate",
+        "Fill a workspace with a synthetic shop whose truth (hazard, value, response) is known.\nIt is marked synthetic wherever it is shown.",
+    )
+    parser.add_argument("--customers", type=int, default=1000, metavar="N", help="how many (default: 1000); bounded by the disk, not by memory")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="the same seed gives the same tables (default: 7)")
     parser.add_argument("--days", type=int, default=None, metavar="D", help="days of history (default: the simulator's own)")
     options = parser.parse_args(argv)
@@ -50,7 +53,7 @@ def simulate(argv: Sequence[str]) -> int:
 
     workspace = terminal.workspace(options)
     further = {} if options.days is None else {"days": options.days}
-    fill(workspace, customers=options.customers, seed=options.seed, progress=terminal.progress, **further)
+    fill(workspace, customers=options.customers, seed=options.seed, **further)
     return _show(workspace, as_json=options.json)
 
 

@@ -26,6 +26,7 @@ _NO_NUMBER = (*_NO_VALUE, "NA", "N/A")
 _NUMBER = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 _ISO = r"\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([T ].*)?"
 _ZONED = r".*[0-9]{2}:[0-9]{2}.*([zZ]|[+-][0-9]{2}(:?[0-9]{2})?)\s*"
+_NO_SECONDS = r"([T ][0-9]{2}:[0-9]{2})\s*([zZ]|[+-][0-9:]+)\s*$"
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
@@ -50,8 +51,8 @@ def macros(numbers: Numbers) -> tuple[str, ...]:
     """SQL functions that mappings may use: ``number(text)`` is NaN for what is no number, which is then quarantined, never lost."""
     text = _number_text("value", numbers)
     return (
-        f"create or replace temporary macro number(value) as "
-        f"case when {_missing('value', _NO_NUMBER)} then null when regexp_full_match({text}, {quoted(_NUMBER)}) then cast({text} as double) else cast('nan' as double) end",
+        f"create or replace temporary macro number(value) as case when {_missing('value', _NO_NUMBER)} then null "
+        f"when regexp_full_match({text}, {quoted(_NUMBER)}) then cast({text} as double) else cast('nan' as double) end",
     )
 
 
@@ -160,26 +161,27 @@ def _bool(raw: str, kind: str) -> _Result:
 
 def _time(raw: str, kind: str, out: str, expression: Expression, stored_zone: str | None, *, is_fact: bool) -> _Result:
     zone = expression.zone or stored_zone
-    on_clock = (lambda naive: f"timezone({quoted(zone)}, {naive})") if zone else (lambda naive: f"case when {naive} is null then null end")
     unzoned: str | None = None
     reasons: _Reasons = ()
     if kind == "TIMESTAMP WITH TIME ZONE":
         value = raw
     elif kind.startswith("TIMESTAMP") or kind == "DATE":
-        value, unzoned = on_clock(f"cast({raw} as timestamp)"), f"{raw} is not null"
+        value, unzoned = _on_clock(zone, f"cast({raw} as timestamp)"), f"{raw} is not null"
     elif kind == '"NULL"':
         value = "cast(null as timestamptz)"
     elif kind == "VARCHAR" and expression.format:
         naive = f"try_strptime(trim({raw}), {quoted(expression.format)})"
         has_zone = "%z" in expression.format or "%Z" in expression.format
-        value, unzoned = (naive, None) if has_zone else (on_clock(naive), f"{naive} is not null")
+        value, unzoned = (naive, None) if has_zone else (_on_clock(zone, naive), f"{naive} is not null")
         reasons = ((f"{naive} is null and not {_missing(raw, _NO_NUMBER)}", "not_a_time"),)
     elif kind == "VARCHAR":
         zoned, iso = f"regexp_full_match({raw}, {quoted(_ZONED)})", f"regexp_full_match({raw}, {quoted(_ISO)})"
         naive = f"case when {iso} and not {zoned} then try_cast({raw} as timestamp) end"
-        value = f"case when {zoned} then case when {iso} then try_cast({raw} as timestamptz) end else {on_clock(naive)} end"
+        # A zone after hours and minutes is ISO too; DuckDB wants seconds before it.
+        seconds = f"regexp_replace({raw}, {quoted(_NO_SECONDS)}, '\\1:00\\2')"
+        value = f"case when {zoned} then case when {iso} then try_cast({seconds} as timestamptz) end else {_on_clock(zone, naive)} end"
         unzoned = f"({naive}) is not null"
-        read = f"case when {zoned} then try_cast({raw} as timestamptz) is not null else ({naive}) is not null end"
+        read = f"case when {zoned} then {out} is not null else ({naive}) is not null end"
         reasons = ((f"not {_missing(raw, _NO_NUMBER)} and not ({iso} and {read})", "not_a_time"),)
     else:
         return None, ()
@@ -189,6 +191,10 @@ def _time(raw: str, kind: str, out: str, expression: Expression, stored_zone: st
     # The bounds need no zone: what they keep out is wrong by years.
     reasons = (*reasons, (f"{out} < timestamptz '{low} 00:00:00+00' or {out} > timestamptz '{LATEST}+00'", "absurd"))
     return value, reasons
+
+
+def _on_clock(zone: str | None, naive: str) -> str:
+    return "cast(null as timestamptz)" if zone is None else f"timezone({quoted(zone)}, {naive})"
 
 
 def _strings(raw: str, kind: str) -> str:

@@ -94,12 +94,11 @@ def number_orders(engine: Engine, lines: str, zone: str) -> None:
                 and late.known_at > late.occurred_at
                 and late.known_at <= line.known_at
                 and late.order_id <> line.order_id
-                and (late.occurred_at < line.occurred_at or (late.occurred_at = line.occurred_at and late.order_id < line.order_id))
+                and row(late.occurred_at, late.order_id) < row(line.occurred_at, line.order_id)
             left join prompt as same
                 on same.customer_id = line.customer_id
                 and same.order_id = late.order_id
-                and (same.occurred_at < line.occurred_at or (same.occurred_at = line.occurred_at and same.order_id < line.order_id))
-            where same.order_id is null
+            where same.order_id is null or row(same.occurred_at, same.order_id) >= row(line.occurred_at, line.order_id)
             group by all
         ),
         late_counts as (
@@ -114,10 +113,14 @@ def number_orders(engine: Engine, lines: str, zone: str) -> None:
                 on l.customer_id = c.customer_id and l.order_id = c.order_id and l.occurred_at = c.occurred_at and l.known_at = c.known_at
         )
         select customer_id, order_id, occurred_at, known_at, before + 1 as order_number,
-            date_diff('day', cast(timezone({quoted(zone)}, previous_at) as date), cast(timezone({quoted(zone)}, occurred_at) as date)) as order_gap_days
+            date_diff('day', {_local_date("previous_at", zone)}, {_local_date("occurred_at", zone)}) as order_gap_days
         from together
         """
     )
     engine.execute("drop table counted")
     engine.execute("drop view prompt")
     engine.execute("drop table purchase_moments")
+
+
+def _local_date(at: str, zone: str) -> str:
+    return f"cast(timezone({quoted(zone)}, {at}) as date)"

@@ -9,12 +9,13 @@ from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
 from retain import quarantine
-from retain.assemble import assembled, digest, nothing
+from retain.assemble import assembled, nothing
 from retain.census import census
+from retain.digest import digest
 from retain.engine import Engine, empty, quoted
 from retain.errors import DataError
 from retain.files import atomic_folder, remove_partials, write_json, write_text
-from retain.inputs import Opened, located, opened
+from retain.inputs import Opened, located, opened, unused
 from retain.mapping import Source, data_folder, load
 from retain.merge import Merged, merge
 from retain.quarantine import Report, TableReport
@@ -54,11 +55,12 @@ def ingest(
         DataError: the files break the contract, or too many rows do.
         LockedError: somebody else is at work in the workspace.
     """
-    mapping = load(source)
+    mapping, dropped = _without_sensitive(load(source))
     files = located(mapping, data_folder(mapping, data))
     with workspace.lock("retain ingest"):
         remove_partials(workspace.root)
-        shutil.rmtree(workspace.temporary, ignore_errors=True)
+        for orphan in workspace.temporary.glob("ingest-*"):
+            shutil.rmtree(orphan)
         folder = workspace.temporary / f"ingest-{uuid.uuid4().hex[:12]}"
         folder.mkdir(parents=True)
         try:
@@ -67,12 +69,14 @@ def ingest(
                 say("opening the files")
                 readable = opened(engine, files, folder)
                 staged, as_of = _staged(engine, mapping, readable, folder, now or datetime.now(UTC), say)
-                return _written(engine, mapping, workspace, staged, as_of if until is None else until, until, say)
+                return _written(engine, mapping, workspace, staged, unused(mapping, readable), dropped, as_of if until is None else until, until, say)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _staged(engine: Engine, source: Source, readable: Opened, folder: Path, now: datetime, say: Callable[[str], None]) -> tuple[dict[str, Staged], datetime | None]:
+def _staged(
+    engine: Engine, source: Source, readable: Opened, folder: Path, now: datetime, say: Callable[[str], None]
+) -> tuple[dict[str, Staged], datetime | None]:
     """Every mapped table staged and judged, transactions first because they can set the clock; and the clock."""
     stage_rates(engine, source, readable)
     as_of = moment(source.as_of.isoformat(), source.stored) if not isinstance(source.as_of, str) else None
@@ -90,10 +94,9 @@ def _staged(engine: Engine, source: Source, readable: Opened, folder: Path, now:
 
 def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> datetime:
     """The midnight before the last transaction, on the stored clock; the one after it where times are whole days."""
-    rows = f"read_parquet({quoted(transactions.path)}) where len(reasons) = 0"
-    last, whole_days = engine.rows(
-        f"select max(occurred_at), bool_and(occurred_at = timezone({quoted(source.stored)}, date_trunc('day', timezone({quoted(source.stored)}, occurred_at)))) from {rows}"
-    )[0]
+    rows = f"read_parquet({quoted(transactions.path)}) where reasons is null"
+    clock = f"timezone({quoted(source.stored)}, occurred_at)"
+    last, whole_days = engine.rows(f"select max(occurred_at), bool_and({clock} = date_trunc('day', {clock})) from {rows}")[0]
     if last is None:
         raise DataError(f"{source.name}: transactions: there are no usable rows; check the files and the mapping's expressions")
     midnight = moment(datetime.combine(naive(last, source.stored), time()).isoformat(), source.stored)
@@ -101,10 +104,18 @@ def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> 
 
 
 def _written(
-    engine: Engine, source: Source, workspace: Workspace, staged: dict[str, Staged], as_of: datetime | None, until: datetime | None, say: Callable[[str], None]
+    engine: Engine,
+    source: Source,
+    workspace: Workspace,
+    staged: dict[str, Staged],
+    ignored: dict[str, tuple[str, ...]],
+    dropped: tuple[str, ...],
+    as_of: datetime | None,
+    until: datetime | None,
+    say: Callable[[str], None],
 ) -> Report:
     """Write tables, quarantine, report and state; the old ones stand until the new ones are whole."""
-    warnings = _warnings(source, staged)
+    warnings = _warnings(source, staged, ignored, dropped)
     with atomic_folder(workspace.quarantine) as refused, atomic_folder(workspace.tables) as tables:
         reports: dict[str, TableReport] = {}
         for name, table in TABLES.items():
@@ -120,7 +131,7 @@ def _written(
             raise DataError(f"{source.name}: transactions: no rows are left; check the files, the mapping's expressions and the date asked for")
         engine.attach({name: tables / f"{name}.parquet" for name in TABLES})
         say("counting")
-        state = _state(source, staged, as_of, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(engine))
+        state = _state(source, staged, as_of, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(tables))
         report = Report(
             source=source.name,
             title=source.title,
@@ -128,6 +139,7 @@ def _written(
             until=until,
             tables=reports,
             counts=census(engine),
+            ignored_columns=ignored,
             warnings=warnings,
             assumed=state.assumed,
             digest=state.digest,
@@ -153,7 +165,6 @@ def _report(engine: Engine, staged: Staged, merged: Merged, rows: int) -> TableR
         left_out=staged.left_out,
         duplicates_kept=merged.duplicates_kept,
         raised=merged.raised,
-        ignored_columns=staged.ignored,
     )
 
 
@@ -182,12 +193,19 @@ def _state(source: Source, staged: dict[str, Staged], as_of: datetime | None, ro
     )
 
 
-def _warnings(source: Source, staged: dict[str, Staged]) -> tuple[str, ...]:
-    warnings = []
-    for name, one in staged.items():
-        found = quarantine.sensitive(one.ignored)
-        if found:
-            warnings.append(f"{name}: {', '.join(found)} look like special categories of personal data; they were left out")
+def _without_sensitive(source: Source) -> tuple[Source, tuple[str, ...]]:
+    """The mapping without descriptive columns of special categories of personal data, and their names."""
+    customers = source.tables.get("customers")
+    dropped = quarantine.sensitive(tuple(customers.descriptive)) if customers else ()
+    if customers is None or not dropped:
+        return source, ()
+    kept = {name: one for name, one in customers.descriptive.items() if name not in dropped}
+    return source.model_copy(update={"tables": {**source.tables, "customers": customers.model_copy(update={"descriptive": kept})}}), dropped
+
+
+def _warnings(source: Source, staged: dict[str, Staged], ignored: dict[str, tuple[str, ...]], dropped: tuple[str, ...]) -> tuple[str, ...]:
+    found = {*dropped, *(name for names in ignored.values() for name in quarantine.sensitive(names))}
+    warnings = [f"{name} looks like a special category of personal data; it was left out" for name in sorted(found)]
     if source.assume.consent is None and not ("customers" in staged and "consents" in staged["customers"].mapped):
         warnings.append("no consent is given and none is assumed: lists and offers for contact will be refused")
     if source.assume.margin_rate is None and "margin" not in staged["transactions"].mapped:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -95,12 +97,33 @@ def opened(engine: Engine, files: Mapping[File, list[Path]], stage: Path) -> Ope
                 result.relations[entry] = f"read_parquet({_listed(paths)}, union_by_name = true)"
             described = engine.rows(f"describe select * from {result.relations[entry]}")
         except duckdb.Error as error:
-            raise DataError(f"{entry.path[0]}: cannot be read as {entry.kind} ({str(error).splitlines()[0]}); check the file and its format in the mapping") from error
+            raise DataError(
+                f"{entry.path[0]}: cannot be read as {entry.kind} ({_line(error)}); check the file and its format in the mapping"
+            ) from error
         result.columns[entry] = tuple(str(row[0]) for row in described)
         rejected = target.with_suffix(".malformed")
         if rejected.is_file():
             result.malformed[entry] = rejected
     return Opened(result.relations, result.columns, result.malformed)
+
+
+def _line(error: duckdb.Error) -> str:
+    return str(error).splitlines()[0]
+
+
+def unused(source: Source, readable: Opened) -> dict[str, tuple[str, ...]]:
+    """File -> the columns that no expression of the mapping names."""
+    texts = []
+    for mapping in source.tables.values():
+        texts += [mapping.source, mapping.where, *(one.sql for one in (*mapping.columns.values(), *mapping.descriptive.values()))]
+    if source.rates is not None:
+        texts += [source.rates.source, source.rates.currency.sql, source.rates.valid_from.sql, source.rates.rate.sql]
+    words = "\n".join(texts)
+    found = {
+        ", ".join(file.path): tuple(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words, re.IGNORECASE))
+        for file, names in readable.columns.items()
+    }
+    return {file: names for file, names in found.items() if names}
 
 
 def _csv(engine: Engine, entry: File, paths: list[Path], target: Path) -> str:
@@ -115,13 +138,13 @@ def _csv(engine: Engine, entry: File, paths: list[Path], target: Path) -> str:
         parts.append(f"select * from read_csv({quoted(path)}, columns = {{{columns}}}, {options})")
     engine.write(" union all by name ".join(parts), target)
     if engine.rows("select count(*) from reject_errors")[0][0]:
-        broken = engine.rows(
-            "select line from reject_errors where error_type = 'LINE SIZE OVER MAXIMUM' or contains(rtrim(csv_line, chr(10) || chr(13)), chr(10)) order by line limit 1"
-        )
+        endless = "error_type = 'LINE SIZE OVER MAXIMUM' or contains(rtrim(csv_line, chr(10) || chr(13)), chr(10))"
+        broken = engine.rows(f"select line from reject_errors where {endless} order by line limit 1")
         if broken:
-            raise DataError(f"{entry.path[0]}: line {broken[0][0]} has no end (a quote is not closed, or the line is longer than 16 MB); correct the file")
+            raise DataError(f"{entry.path[0]}: line {broken[0][0]} has no end: a quote is not closed, or it is longer than 16 MB; correct the file")
+        # One line can break several rules: it is one line all the same.
         engine.write(
-            "select any_value(error_type order by error_type) as error, line, left(csv_line, 1000) as text from reject_errors group by scan_id, line, csv_line order by all",
+            "select min(error_type) as error, line, left(csv_line, 1000) as text from reject_errors group by scan_id, line, csv_line order by all",
             target.with_suffix(".malformed"),
         )
     engine.execute("drop table reject_errors")
@@ -148,8 +171,9 @@ def _header(path: Path, entry: File) -> list[str]:
 def _jsonl(engine: Engine, paths: list[Path], target: Path) -> str:
     # One text per line, and each value as text: what a sample makes of a value is not what the last line makes of it.
     lines = (
-        f"(select line, json_valid(line) and json_type(line) = 'OBJECT' as is_row from read_csv({_listed(paths)}, auto_detect = false, header = false, "
-        f"delim = {quoted(chr(1))}, quote = '', escape = '', columns = {{'line': 'VARCHAR'}}, max_line_size = {_LONGEST_LINE}) where line is not null)"
+        f"(select line, json_valid(line) and json_type(line) = 'OBJECT' as is_row "
+        f"from read_csv({_listed(paths)}, auto_detect = false, header = false, columns = {{'line': 'VARCHAR'}}, "
+        f"delim = {quoted(chr(1))}, quote = '', escape = '', max_line_size = {_LONGEST_LINE}) where line is not null)"
     )
     keys = sorted(str(row[0]) for row in engine.rows(f"select distinct unnest(json_keys(line)) from {lines} where is_row"))
     if not keys:
@@ -205,7 +229,7 @@ def _guess(path: Path, start: bytes) -> str:
         return "latin-1"
     # Latin letters with accents are mostly valid GB18030 pairs too: Chinese text has many high bytes in a row.
     high = [byte >= 0x80 for byte in sample]
-    pairs = sum(1 for left, right in zip(high, high[1:], strict=False) if left and right)
+    pairs = sum(left and right for left, right in pairwise(high))
     return "gb18030" if pairs * 3 >= sum(high) else "latin-1"
 
 

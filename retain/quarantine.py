@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -14,12 +14,12 @@ from retain.staging import Staged
 from retain.workspace import Assumption
 
 MALFORMED = "file:malformed"
-SENSITIVE = frozenset(
-    {
-        "religion", "religious", "ethnicity", "ethnic", "race", "nationality_origin", "health", "disability", "diagnosis", "sexual", "sexuality",
-        "orientation", "political", "party_affiliation", "union", "biometric", "genetic", "ssn", "passport", "national_id", "criminal", "creed",
-    }
-)
+# fmt: off
+SENSITIVE = frozenset({
+    "biometric", "creed", "criminal", "diagnosis", "disability", "ethnic", "ethnicity", "genetic", "health", "orientation", "party", "passport",
+    "political", "race", "religion", "religious", "sexual", "sexuality", "ssn", "union",
+})
+# fmt: on
 """Words in column names of special categories of personal data; such columns never enter the tables as descriptive ones."""
 
 
@@ -46,8 +46,6 @@ class TableReport(BaseModel):
     """Exact duplicates in a table without a key: they can be separate facts, so they are kept."""
     raised: int = 0
     """Rows whose ``known_at`` lay before ``occurred_at`` and was set to it."""
-    ignored_columns: tuple[str, ...] = ()
-    """Columns of the files that the mapping does not use."""
 
 
 class Report(BaseModel):
@@ -62,6 +60,8 @@ class Report(BaseModel):
     tables: dict[str, TableReport]
     counts: dict[str, int]
     """What is worth knowing of the kept rows: anonymous sales, returns without a sale, customers without a description, ..."""
+    ignored_columns: dict[str, tuple[str, ...]]
+    """File -> its columns that no table uses."""
     warnings: tuple[str, ...]
     assumed: tuple[Assumption, ...]
     digest: str
@@ -82,9 +82,8 @@ class Report(BaseModel):
                 "known before they happened, set to when they happened": table.raised,
             }
             lines += [f"    {words}: {count:,}" for words, count in notes.items() if count]
-            if table.ignored_columns:
-                lines.append(f"    columns not used: {', '.join(table.ignored_columns)}")
         lines += ["", *(f"{words.replace('_', ' ')}: {count:,}" for words, count in self.counts.items() if count)]
+        lines += [f"not used of {file}: {', '.join(names)}" for file, names in self.ignored_columns.items()]
         lines += [f"assumed: {one.name} = {one.value} ({one.basis})" for one in self.assumed]
         lines += [f"warning: {words}" for words in self.warnings]
         return "\n".join(lines).rstrip() + "\n"
@@ -92,7 +91,8 @@ class Report(BaseModel):
 
 def reasons(engine: Engine, staged: Staged) -> dict[str, int]:
     """First reason -> rows of a staged table, lines that are no rows included, most frequent first."""
-    rows = engine.rows(f"select reasons[1], count(*) from read_parquet({quoted(staged.path)}) where len(reasons) > 0 group by 1 order by 2 desc, 1")
+    bad = f"read_parquet({quoted(staged.path)}) where reasons is not null"
+    rows = engine.rows(f"select reasons[1], count(*) from {bad} group by 1 order by 2 desc, 1")
     counted = {str(reason): int(count) for reason, count in rows}
     malformed = sum(int(engine.rows(f"select count(*) from read_parquet({quoted(path)})")[0][0]) for path in staged.malformed)
     return {**counted, **({MALFORMED: malformed} if malformed else {})}
@@ -118,7 +118,8 @@ def write_rows(engine: Engine, staged: Staged, superseded: str | None, path: Pat
     """Write the unusable rows of a table with their values as text; return how many. ``superseded`` is a query for replaced rows."""
     names = [f"raw_{name}" for name in staged.mapped]
     own = ", ".join(f"{identifier(raw)} as {identifier(raw.removeprefix('raw_'))}" for raw in names)
-    parts = [f"select reasons[1] as reason, reasons, {own}, cast(null as varchar) as line from read_parquet({quoted(staged.path)}) where len(reasons) > 0"]
+    bad = f"read_parquet({quoted(staged.path)}) where reasons is not null"
+    parts = [f"select reasons[1] as reason, reasons, {own}, cast(null as varchar) as line from {bad}"]
     empty = ", ".join(f"cast(null as varchar) as {identifier(name)}" for name in staged.mapped)
     parts += [f"select '{MALFORMED}', ['{MALFORMED}', error], {empty}, text from read_parquet({quoted(file)})" for file in staged.malformed]
     if superseded is not None:
@@ -129,6 +130,4 @@ def write_rows(engine: Engine, staged: Staged, superseded: str | None, path: Pat
 
 def sensitive(names: tuple[str, ...]) -> tuple[str, ...]:
     """Column names that speak of special categories of personal data."""
-    return tuple(name for name in names if set(name.lower().replace("-", "_").replace(" ", "_").split("_")) & SENSITIVE or name.lower() in SENSITIVE)
-
-
+    return tuple(name for name in names if set(re.split(r"[^a-z]+", name.lower())) & SENSITIVE)

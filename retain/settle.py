@@ -67,10 +67,13 @@ def _times(is_given: bool, limit: datetime) -> tuple[dict[str, str], list[tuple[
 def _kind(source: Source, names: list[str]) -> tuple[str, dict[str, str], list[tuple[str, str]]]:
     default = "case when typed.amount < 0 or typed.quantity < 0 then 'return' else 'sale' end" if source.returns else "'sale'"
     kind = f"coalesce(typed.kind, {default})" if "kind" in names else default
-    signs = {}
+    signs: dict[str, str] = {}
     if source.returns is not None and source.returns.amount_sign == "positive":
-        turned = [name for name in ("amount", "quantity", "margin") if name in names]
-        signs = {name: f"case when {kind} = 'return' then -abs(typed.{name}) else typed.{name} end" for name in turned}
+        signs = {
+            name: f"case when {kind} = 'return' then -abs(typed.{name}) else typed.{name} end"
+            for name in names
+            if name in ("amount", "quantity", "margin")
+        }
     reasons = [
         ("kind = 'sale' and amount < 0", "amount:negative_sale"),
         ("kind = 'sale' and quantity < 0", "quantity:negative_sale"),

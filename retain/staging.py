@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +25,7 @@ class Staged:
 
     table: Table
     path: Path
-    """Parquet: ``columns``, ``reasons``, ``is_raised``, and ``raw_<column>`` as text on unusable rows."""
+    """Parquet: ``columns``, ``is_raised``, and on unusable rows ``reasons`` (else null) and ``raw_<column>`` as text."""
     columns: tuple[str, ...]
     """Columns that have values, in the contract's order, descriptive ones last."""
     mapped: tuple[str, ...]
@@ -40,8 +39,6 @@ class Staged:
     rows: int
     left_out: int
     """Rows that the mapping's ``where`` leaves out."""
-    ignored: tuple[str, ...]
-    """Columns of the files that no expression names."""
     malformed: tuple[Path, ...]
     """Lines of its files that are no rows."""
 
@@ -65,9 +62,11 @@ def stage(engine: Engine, source: Source, name: str, opened: Opened, limit: date
     typed, reasons = _typed(source, mapping, place, [columns[column] for column in names], kinds)
     settled = settle(source, table, names, typed, limit)
     listed = ", ".join(f"case when {condition} then {quoted(reason)} end" for condition, reason in (*reasons, *settled.reasons))
-    judged = f"select *, list_filter([{listed}], lambda one: one is not null) as reasons from ({settled.sql})"
+    unusable = " or ".join(f"coalesce({condition}, false)" for condition, _ in (*reasons, *settled.reasons))
+    judged = f"select *, case when {unusable} then list_filter([{listed}], lambda one: one is not null) end as reasons from ({settled.sql})"
     written = [column for column in columns if column in names or column in added(table)]
-    originals = ", ".join(f"case when len(reasons) > 0 then cast({raw} as varchar) end as {raw}" for raw in (identifier(f"raw_{c}") for c in names))
+    raws = [identifier(f"raw_{column}") for column in names]
+    originals = ", ".join(f"case when reasons is not null then cast({raw} as varchar) end as {raw}" for raw in raws)
     try:
         rows = engine.write(f"select {', '.join(map(identifier, written))}, is_raised, reasons, {originals} from ({judged})", target)
         left_out = int(engine.rows(f"select count(*) from {mapping.source}")[0][0]) - rows if mapping.where else 0
@@ -84,7 +83,6 @@ def stage(engine: Engine, source: Source, name: str, opened: Opened, limit: date
         id_types=_arrow_types(engine, mapping, {column: expressions[column].sql for column in names if is_id(columns[column])}),
         rows=rows,
         left_out=left_out,
-        ignored=_ignored(mapping, opened),
         malformed=tuple(opened.malformed[file] for file in mapping.files.values() if file in opened.malformed),
     )
 
@@ -106,7 +104,8 @@ def stage_rates(engine: Engine, source: Source, opened: Opened) -> None:
     for macro in macros(mapping.numbers):
         engine.execute(macro)
     typed, _ = _typed(source, mapping, place, list(wanted), _bound(engine, place, mapping, opened))
-    engine.execute(f"create table {RATES} as select upper(trim(currency)) as rate_currency, valid_from as rate_from, rate as rate_value from ({typed})")
+    named = "upper(trim(currency)) as rate_currency, valid_from as rate_from, rate as rate_value"
+    engine.execute(f"create table {RATES} as select {named} from ({typed})")
     bad = engine.rows(f"select count(*) from {RATES} where rate_currency is null or rate_from is null or rate_value is null or rate_value <= 0")[0][0]
     if bad:
         raise DataError(f"{place}: {bad} rows lack a currency, a date or a rate above zero; correct them, money is never converted by a guess")
@@ -122,7 +121,8 @@ def _columns(source: Source, table: Table, descriptive: Mapping[str, Kind]) -> d
 def _typed(source: Source, mapping: TableMapping, place: str, columns: list[Column], kinds: Mapping[str, str]) -> tuple[str, list[tuple[str, str]]]:
     """A query with the raw and the typed value of each column, and the reasons why a value cannot be used."""
     expressions = {**mapping.columns, **mapping.descriptive}
-    values, reasons = [], []
+    values: list[str] = []
+    reasons: list[tuple[str, str]] = []
     for column in columns:
         try:
             one = convert(column, identifier(f"raw_{column.name}"), kinds[column.name], expressions[column.name], source.stored_zone, mapping.numbers)
@@ -194,16 +194,11 @@ def _arrow_types(engine: Engine, mapping: TableMapping, expressions: Mapping[str
 
 
 def _refuse_unzoned(engine: Engine, place: str, staged: Path) -> None:
-    found = engine.rows(f"select one from (select unnest(reasons) as one from read_parquet({quoted(staged)})) where one like '%:no_zone' order by one limit 1")
+    every = f"select unnest(reasons) as one from read_parquet({quoted(staged)})"
+    found = engine.rows(f"select one from ({every}) where one like '%:no_zone' order by one limit 1")
     if found:
         column = str(found[0][0]).partition(":")[0]
-        raise ConfigError(f"{place}: columns: {column}: the times name no zone and the mapping declares no `stored_zone`; declare one", field="stored_zone")
-
-
-def _ignored(mapping: TableMapping, opened: Opened) -> tuple[str, ...]:
-    words = " ".join([mapping.source, mapping.where, *(one.sql for one in (*mapping.columns.values(), *mapping.descriptive.values()))])
-    present = {name for file in mapping.files.values() for name in opened.columns[file]}
-    return tuple(sorted(name for name in present if not re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words, re.IGNORECASE)))
+        raise ConfigError(f"{place}: columns: {column}: the times name no zone; declare `stored_zone` in the mapping", field="stored_zone")
 
 
 def _line(error: duckdb.Error) -> str:

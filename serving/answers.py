@@ -336,8 +336,16 @@ class Answers:
             offers=offers,
             withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
             currency=shop.currency,
-            assumed=list(shop.assumed),
+            assumed=[*shop.assumed, *self._assumed_effect(decided)],
             synthetic=shop.synthetic,
             freshness=self._freshness(row, at),
             models=self._models(),
         )
+
+    def _assumed_effect(self, decided: Decision) -> list[str]:
+        """What the money of retention proposals takes for granted."""
+        if not any(offered.worth.passed.lens == "retention" for offered in decided.offers):
+            return []
+        return [
+            f"saved_share = {self.policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"
+        ]

@@ -11,7 +11,7 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.enums import MediaType
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, Parameter
 
 from retain import __version__
 from serving import problems, schemas
@@ -52,25 +52,25 @@ def _desk(request: Request[Any, Any, Any]) -> Desk:
     responses={**BODY, **_errors(409)},
     summary="What to offer this customer now",
 )
-async def decisions(data: schemas.DecisionRequest, request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
+async def decisions(data: JSONBody[schemas.DecisionRequest], request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
     """Eligible offers and products by expected margin as far as the evidence goes, with reasons, and what was withheld and why."""
     return _raw(await _desk(request).decide(data))
 
 
 @post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
-async def scores(data: schemas.ScoresRequest, request: Request[Any, Any, Any]) -> schemas.ScoresAnswer:
+async def scores(data: JSONBody[schemas.ScoresRequest], request: Request[Any, Any, Any]) -> schemas.ScoresAnswer:
     """One score per asked id, in the asked order; an unknown id is answered as unknown."""
     return _desk(request).answers.scores(data.customer_ids)
 
 
 @post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")
-async def recommendations(data: schemas.RecommendationsRequest, request: Request[Any, Any, Any]) -> schemas.RecommendationsAnswer:
+async def recommendations(data: JSONBody[schemas.RecommendationsRequest], request: Request[Any, Any, Any]) -> schemas.RecommendationsAnswer:
     """A ranked list of items: all, new to the customer, or bought before."""
     return _desk(request).answers.recommendations(data)
 
 
 @post("/v1/outcomes", opt={"body": schemas.OutcomeRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What came of a decision")
-async def outcomes(data: schemas.OutcomeRequest, request: Request[Any, Any, Any]) -> schemas.OutcomeAnswer:
+async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any, Any, Any]) -> schemas.OutcomeAnswer:
     """Kept on disk before the answer; sending one again is harmless."""
     return await _desk(request).outcome(data)
 
@@ -79,8 +79,8 @@ async def outcomes(data: schemas.OutcomeRequest, request: Request[Any, Any, Any]
 async def churn_list(
     request: Request[Any, Any, Any],
     top: Top = 100,
-    channel: schemas.Channel | None = None,
-    language: Literal["en", "zh"] = "en",
+    channel: FromQuery[schemas.Channel | None] = None,
+    language: FromQuery[Literal["en", "zh"]] = "en",
 ) -> schemas.ChurnList:
     """Risk, value, expected loss, band, stage and reasons; who must not be contacted is left out and counted."""
     return _desk(request).answers.churn_list(top, channel, language)
@@ -103,9 +103,9 @@ def application() -> Litestar:
             title="retain",
             version=__version__,
             description="Which customers are about to leave, what each is worth, and what to offer next. JSON only; every error has one shape.",
-            path="/v1",
+            path="/v1/openapi.json",
             create_examples=False,
-            render_plugins=[ExactJson(path="/openapi.json")],
+            render_plugins=[ExactJson(path="/")],
         ),
     )
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from retain.workspace import Workspace
 from serving.decisions.facts import Contact, Customer
-from serving.ledger import Outcome
+from serving.ledger import Outcome, outcomes_of
 
 
 @dataclass
@@ -62,3 +63,8 @@ class Fresh:
             unsubscribed=customer.unsubscribed | since.unsubscribed,
             complaint_at=max(complaints) if complaints else None,
         )
+
+
+def read(workspace: Workspace) -> Fresh:
+    """Outcomes of a workspace's ledger so far, also while a service writes it; nothing where there is none."""
+    return Fresh(outcomes_of(workspace.ledger))

@@ -69,7 +69,7 @@ def descriptions(engine: Engine, ids: NDArray[np.object_], assumed_consent: str 
     frame = found.set_index("customer_id").reindex(ids)
     frame["consents"] = frame["consents"].where(frame["consents"].notna(), assumed_consent or "")
     for flag in FLAGS:
-        frame[flag] = frame[flag].fillna(False).astype(bool)
+        frame[flag] = frame[flag].astype("boolean").fillna(False).astype(bool)
     return frame
 
 
@@ -113,7 +113,7 @@ def habits(engine: Engine, ids: NDArray[np.object_], moment: datetime, zone: str
         """
     )
     frame = found.set_index("customer_id").reindex(ids)
-    active = frame.pop("is_active").fillna(False).astype(bool)
+    active = frame.pop("is_active").astype("boolean").fillna(False).astype(bool)
     return frame[list(HABITS)].astype(np.float64).assign(is_active=active)
 
 

@@ -55,6 +55,9 @@ class Guard:
         if body is None:
             await refuse(send, 413, self._too_large())
             return
+        if not body:
+            await refuse(send, 400, Problem("syntax", "the body is empty; send a JSON object"))
+            return
         if lengths and len(body) != int(lengths[0]):
             await refuse(send, 400, Problem("syntax", "the body is not as long as Content-Length says"))
             return

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from retain.errors import LockedError, RetainError
 
@@ -264,3 +265,15 @@ def _outcomes(connection: sqlite3.Connection, where: str, values: tuple[str, ...
         Outcome(**{**dict(zip(Outcome.__dataclass_fields__, row, strict=True)), "is_pending": bool(row[11]), "is_late": bool(row[12])})
         for row in rows
     ]
+
+
+def outcomes_of(folder: Path) -> list[Outcome]:
+    """All outcomes of a ledger that another process may be writing; none where there is no ledger."""
+    path = folder / "ledger.db"
+    if not path.is_file():
+        return []
+    connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
+    try:
+        return _outcomes(connection, "order by occurred_at, outcome_id", ())
+    finally:
+        connection.close()

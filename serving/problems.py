@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
 from typing import Any
 
 from litestar import Request, Response
@@ -15,6 +17,7 @@ from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
 from serving.strict import ContentProblem, SyntaxProblem
 
+_LOG = logging.getLogger("retain.serving")
 WORDS = {
     400: "The request is not well-formed: JSON syntax, a key twice, NaN, wrong length.",
     404: "Nothing stands under that id.",
@@ -54,8 +57,10 @@ def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
 
 
-def unforeseen(_request: Request[Any, Any, Any], _error: Exception) -> Response[ErrorBody]:
-    """Any other error: said, not explained; the log of the runner has the trace."""
+def unforeseen(_request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+    """Any other error: said, not explained; the log has the place where it happened, and no values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    _LOG.error("unforeseen %s in %s", type(error).__name__, " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-5:])))
     return answer(500, Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
 
 

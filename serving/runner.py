@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 from typing import Any
 
 import msgspec
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 
 from retain.errors import RefusedError
 from retain.workspace import Workspace
 from serving.app import application, guarded
 from serving.desk import Desk
 from serving.guard import App, Receive, Scope, Send
-
-
-class Metrics:
-    """Counters that a person on call reads; no ids in labels."""
-
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = CollectorRegistry() if registry is None else registry
-        self._answers = Counter("retain_answers", "Answers by what was asked and how it was answered.", ("asked", "answered"), registry=self.registry)
-
-    def count(self, asked: str, answered: str) -> None:
-        """Count one answer."""
-        self._answers.labels(asked, answered).inc()
+from serving.metrics import Metrics
 
 
 class Health:
@@ -47,7 +36,8 @@ class Health:
             reason = self.desk.unready()
             await _send(send, 200 if reason is None else 503, msgspec.json.encode({"ready": reason is None, "reason": reason}))
         elif scope["path"] == "/metrics":
-            await _send(send, 200, generate_latest(self.metrics.registry), CONTENT_TYPE_LATEST)
+            body, kind = self.metrics.page()
+            await _send(send, 200, body, kind)
         else:
             await self.app(scope, receive, send)
 
@@ -57,7 +47,6 @@ class Health:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
-                self.desk.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -92,6 +81,9 @@ def run(workspace: Workspace, host: str, port: int) -> None:
 
     metrics = Metrics()
     desk = Desk.open(workspace, metrics.count)
+    # What is loaded by now stays: the collector need not walk it again.
+    gc.collect()
+    gc.freeze()
     try:
         uvicorn.run(whole(desk, metrics), host=loopback(host), port=port, access_log=False, log_level="warning", server_header=False)
     finally:

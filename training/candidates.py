@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,7 @@ def between(candidate: Contender, reigning: Contender, reason: str = "", overrid
         difference=candidate.evidence.minus(reigning.evidence, candidate.card.primary, primary.better or None),
         gain=Interval(primary.gain, primary.gain_low, primary.gain_high),
         psi=candidate.evidence.shift_from(reigning.evidence),
+        is_same_recipe=_recipe(candidate.card.model_spec) == _recipe(reigning.card.model_spec),
         reason=reason,
         override=override,
     )
@@ -176,3 +177,9 @@ def _judged_anew(reigning: Contender, judge: Callable[[Any], Evidence]) -> Conte
         # This release has no such recipe: its old evidence stands, which was drawn from other rows, and the gate will say so.
         return reigning
     return replace(reigning, evidence=replace(judge(model), newest=reigning.evidence.newest))
+
+
+def _recipe(spec: Mapping[str, Any]) -> list[str]:
+    """The classes of a model and of those inside it; settings may differ."""
+    inner = [name for value in spec.values() if isinstance(value, Mapping) for name in _recipe(value)]
+    return [str(spec.get("use", "")), *inner]

@@ -71,7 +71,7 @@ def frame(
 
 def _known(cutoff: pd.Series, is_known: np.ndarray[tuple[int], np.dtype[np.bool_]], asked: Sequence[datetime]) -> None:
     """A customer that came after the newest snapshot has no row; a cutoff at which nobody has one was never built."""
-    known = pd.Series(is_known).groupby(cutoff.to_numpy()).any()
+    known = pd.Series(is_known).groupby(cutoff.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()).any()
     for moment in asked:
         stamp = pd.Timestamp(moment).tz_convert("UTC").tz_localize(None).to_datetime64()
         if stamp not in known.index:

@@ -26,7 +26,7 @@ class Rules(BaseModel):
     calibration_warning: float = Field(default=0.05, ge=0)
     """Calibration error above which a first champion carries a warning."""
     psi: float = Field(default=0.25, gt=0)
-    """Population stability index of the scores, challenger against champion, above which only an override promotes."""
+    """Population stability index of the scores, challenger against a champion of the same recipe, above which only an override promotes."""
     minimum_customers: int = Field(default=50, ge=1)
     """Fewer customers on the test window than this are no evidence."""
     leak_auc: float = Field(default=0.98, gt=0.5, le=1)
@@ -70,7 +70,9 @@ class Facts:
     gain: Interval | None = None
     """Paired: candidate minus baseline, so that more is better."""
     psi: float | None = None
-    """Of the candidate's scores against the champion's, on the same newest customers."""
+    """Of the candidate's scores against the champion's, each on the customers of the day it was trained."""
+    is_same_recipe: bool = True
+    """Whether both are the same kind of model. If so, scores that shifted mean that the data did; if not, they differ by design."""
     reason: str = ""
     override: str = ""
     """Why a person promotes against the rules; audited."""
@@ -139,9 +141,14 @@ def _challenge(candidate: Candidate, champion: Candidate, facts: Facts, rules: R
                 f"calibration error {candidate.calibration_error:.4f} is {worse:.4f} above the champion's {champion.calibration_error:.4f};"
                 f" at most {rules.calibration_slack:g} is allowed"
             )
+    warnings: list[str] = []
     if facts.psi is not None and facts.psi > rules.psi:
-        objections.append(f"its scores are shifted against the champion's: PSI {facts.psi:.2f}, at most {rules.psi:g} is allowed")
-    return (words,) if is_won else (), tuple(objections), ()
+        shift = f"its scores are shifted against the champion's: PSI {facts.psi:.2f}"
+        if facts.is_same_recipe:
+            objections.append(f"{shift}, at most {rules.psi:g} is allowed between models of one recipe")
+        else:
+            warnings.append(f"{shift}; limits that were set on the champion's scores need another look")
+    return (words,) if is_won else (), tuple(objections), tuple(warnings)
 
 
 def _compared(candidate: Candidate, champion: Candidate, facts: Facts, rules: Rules) -> tuple[bool, str]:

@@ -57,12 +57,23 @@ class Package:
         Raises:
             DataError: a column is missing, or the model ranks instead of scoring.
         """
-        if self.encoder is None or not isinstance(self.fitted, Fitted):
+        if self.encoder is None:
             raise DataError(f"{self.card.model_id} ranks items and scores no customers; ask a churn or clv model")
         missing = [column for column in self.card.columns if column not in features.columns]
         if missing:
             raise DataError(f"{self.card.model_id}: column {missing[0]} is missing from the features; rebuild them with `retain features build`")
-        return self.fitted.predict(self.encoder.encode(features[list(self.card.columns)]))
+        return self.scorer.predict(self.encoder.encode(features[list(self.card.columns)]))
+
+    @property
+    def scorer(self) -> Fitted:
+        """The model inside, for rows that are encoded already.
+
+        Raises:
+            DataError: the model ranks items.
+        """
+        if not isinstance(self.fitted, Fitted):
+            raise DataError(f"{self.card.model_id} ranks items and scores no customers; ask a churn or clv model")
+        return self.fitted
 
     @property
     def ranker(self) -> FittedRanker:

@@ -31,14 +31,14 @@ def ndcg(hit: Hits, size: Sizes, k: int) -> Floats:
     [0.6309]
     """
     gain = 1.0 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(gain)[np.minimum(size, k) - 1]
+    ideal = np.array(np.cumsum(gain))
     width = min(k, hit.shape[1])
-    return np.asarray((hit[:, :width] * gain[:width]).sum(axis=1) / ideal, dtype=np.float64)
+    return np.asarray((hit[:, :width] * gain[:width]).sum(axis=1) / ideal[np.minimum(size, k) - 1], dtype=np.float64)
 
 
 def hit_rate(hit: Hits, size: Sizes, k: int) -> Floats:  # noqa: ARG001 - all measures are called alike
     """1 where at least one of the first ``k`` was bought."""
-    return hit[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(hit[:, :k].any(axis=1), dtype=np.float64)
 
 
 def average_precision(hit: Hits, size: Sizes, k: int) -> Floats:

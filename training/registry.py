@@ -39,9 +39,9 @@ class Mirrored:
 
 def mirror(workspace: Workspace, task: str) -> Mirrored:
     """Bring MLflow up to date with the model folders and the champion of one task; never raises because of MLflow."""
-    workspace.mlruns.mkdir(parents=True, exist_ok=True)
     target = champion(workspace, task)
     try:
+        workspace.mlruns.mkdir(parents=True, exist_ok=True)
         client, errors = _client(workspace)
     except OSError as error:
         return Mirrored(0, None, f"MLflow's database below {workspace.mlruns} cannot be opened ({error.strerror or error})")
@@ -56,7 +56,7 @@ def mirror(workspace: Workspace, task: str) -> Mirrored:
         if target is not None and target.name in known:
             _alias(client, f"retain-{task}", target.name, known[target.name])
     except errors as error:
-        return Mirrored(logged, None, f"MLflow could not be reached ({' '.join(str(error).split())[:200]})")
+        return Mirrored(logged, None, f"MLflow could not be reached ({_first_line(error)})")
     return Mirrored(logged, None if target is None else target.name)
 
 
@@ -85,7 +85,7 @@ def _client(workspace: Workspace) -> tuple[Any, tuple[type[Exception], ...]]:
         try:
             client = MlflowClient(tracking_uri=uri(workspace), registry_uri=uri(workspace))
         except (MlflowException, SQLAlchemyError) as error:
-            raise OSError(str(error)) from error
+            raise OSError(_first_line(error)) from error
     return client, (MlflowException, SQLAlchemyError, OSError)
 
 
@@ -179,6 +179,10 @@ def figures(card: Card) -> dict[str, float]:
         result |= {f"baseline_{name}": measure.baseline, f"baseline_{name}_low": measure.baseline_low, f"baseline_{name}_high": measure.baseline_high}
         result |= {f"gain_{name}": measure.gain, f"gain_{name}_low": measure.gain_low, f"gain_{name}_high": measure.gain_high}
     return result
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _flat(spec: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -31,6 +31,7 @@ class Scoring(Asked, Protocol):
     """A task that scores customers."""
 
     kind: ClassVar[Literal["chance", "amount"]]
+    output: ClassVar[str]
     primary: ClassVar[str]
     metrics: ClassVar[Mapping[str, tuple[Metric, Direction | None]]]
 

@@ -166,5 +166,5 @@ def _micros(at: datetime) -> int:
 def _answer(row: tuple[int, bytes] | None, wanted: list[tuple[str, int]]) -> tuple[datetime | None, dict[str, Value] | None]:
     if row is None:
         return None, None
-    values = RepeatedValue.FromString(row[1]).val
+    values = list(RepeatedValue.FromString(row[1]).val)
     return _EPOCH + timedelta(microseconds=row[0]), {name: values[position] for name, position in wanted}

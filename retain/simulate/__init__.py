@@ -153,11 +153,12 @@ def _derived(engine: Engine, lines: pa.Table) -> pa.Table:
     engine.attach({"lines": lines.append_column("row", pa.array(range(len(lines)), pa.int64()))})
     derive.number_orders(engine, "select customer_id, order_id, occurred_at, known_at, kind, amount from lines", LOCAL_ZONE)
     same = " and ".join(f"n.{name} = t.{name}" for name in ("customer_id", "order_id", "occurred_at", "known_at"))
+    # The condition stands outside the join: inside, it would keep DuckDB from hashing.
     made = engine.arrow(
         f"""
         select {derive.local_hour("t.occurred_at", LOCAL_ZONE)} as local_hour, {derive.local_weekday("t.occurred_at", LOCAL_ZONE)} as local_weekday,
-            n.order_number, n.order_gap_days
-        from lines as t left join {derive.NUMBERED} as n on {same} and {PURCHASE} order by t.row
+            case when {PURCHASE} then n.order_number end as order_number, case when {PURCHASE} then n.order_gap_days end as order_gap_days
+        from lines as t left join {derive.NUMBERED} as n on {same} order by t.row
         """
     )
     for name in made.column_names:

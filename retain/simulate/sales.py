@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pyarrow as pa
 
@@ -52,8 +54,8 @@ def lines(who: People, shop: Market, life: Life, baskets: Baskets, ids: pa.Array
         kind: Integers | int,
         product: Integers,
         number: Integers,
+        values: Mapping[str, Floats],
         suffix: str = "",
-        **values: Floats,
     ) -> Rows:
         at = pa.array(order)
         ids_of = order_id.take(at)
@@ -73,18 +75,18 @@ def lines(who: People, shop: Market, life: Life, baskets: Baskets, ids: pa.Array
     margin = np.round(b.line_amount - shop.unit_cost[b.product] * b.quantity, 2)
     units = b.quantity.astype(float)
     money = {"quantity": units, "amount": b.line_amount, "discount": b.discount, "margin": margin}
-    sales = rows(of, sold[of], line_known, np.where(b.is_gift, GIFT, SALE), b.product, b.line_number, **money)
+    sales = rows(of, sold[of], line_known, np.where(b.is_gift, GIFT, SALE), b.product, b.line_number, money)
 
     paid = np.flatnonzero(b.has_fee)
     one, none = np.ones(len(paid)), np.zeros(len(paid))
     money = {"quantity": one, "amount": one * DELIVERY_FEE, "discount": none, "margin": none}
-    fees = rows(paid, sold[paid], known[paid], FEE, np.full(len(paid), _FEE_PRODUCT), np.full(len(paid), _FEE_LINE), **money)
+    fees = rows(paid, sold[paid], known[paid], FEE, np.full(len(paid), _FEE_PRODUCT), np.full(len(paid), _FEE_LINE), money)
 
     back = np.flatnonzero(b.return_day < NEVER)
     returned = clock.us(b.return_day[back], 9 * 3600 + line.named("return hour").take(back).below(9 * 3600))
     seen = late(returned, line.named("return known").take(back), _LATE_RETURNS, _LATE_S)
     money = {"quantity": -units[back], "amount": -b.line_amount[back], "discount": np.zeros(len(back)), "margin": -margin[back]}
-    returns = rows(of[back], returned, seen, RETURN, b.product[back], b.line_number[back], "-R", **money)
+    returns = rows(of[back], returned, seen, RETURN, b.product[back], b.line_number[back], money, "-R")
     return [sales, fees, returns, _goodwill(life, ids, clock)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serving.decisions import reasons
-from serving.decisions.eligibility import EVERYTHING, may_profile, passing
+from serving.decisions.eligibility import EVERYTHING, STAGES, may_profile, passing
 from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Worth, worth
@@ -62,7 +62,7 @@ def decide(
         codes.append("unknown_customer")
     elif not is_personal:
         codes.append("not_personalised")
-    elif not customer.likings.get("all"):
+    elif not customer.owned:
         codes.append("no_history")
     person = customer if is_personal else None
     passed, withheld = passing(ask, customer, _proposals(ask, person, shop), shop, policy, is_personal=is_personal)
@@ -91,7 +91,8 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offe
         lenses = ("cross_sell",)
     proposals: list[tuple[Offer, Lens]] = []
     for lens in lenses:
-        proposals.extend((offer, lens) for offer in shop.offers)
+        # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
+        proposals.extend((offer, lens) for offer in shop.offers if ask.goal != "best" or person is None or offer.goal in ("any", lens))
         listed = () if person is None else tuple(one.item for one in person.likings.get(PURPOSE[lens], ()))
         for item in listed or shop.popular:
             if item in shop.items:
@@ -123,13 +124,17 @@ def _arbitrate(priced: list[Worth], ask: Ask) -> tuple[list[Worth], list[Withhel
 
 
 def _unique(withheld: list[Withheld], offered: tuple[Offered, ...]) -> tuple[Withheld, ...]:
-    """Each offer once, with the first objection; what another lens let through is not withheld."""
+    """Each offer once, with the objection furthest down the funnel; what another lens let through is not withheld."""
     shown = {one.worth.passed.offer.offer_id for one in offered}
     seen: dict[str, Withheld] = {}
     for one in withheld:
-        if one.offer_id not in shown:
-            seen.setdefault(one.offer_id, one)
+        if one.offer_id not in shown and (one.offer_id not in seen or _depth(one) > _depth(seen[one.offer_id])):
+            seen[one.offer_id] = one
     return (seen[EVERYTHING],) if EVERYTHING in seen else tuple(seen.values())
+
+
+def _depth(withheld: Withheld) -> int:
+    return STAGES.index(withheld.stage) if withheld.stage in STAGES else len(STAGES)
 
 
 __all__ = ["Decision", "Offered", "Source", "decide", "item_offer"]

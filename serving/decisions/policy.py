@@ -101,6 +101,8 @@ class Policy(_Rule):
     intents: dict[str, dict[Lens, float]] = {}
     """Weights instead of those, by what the customer wants."""
     accept_prior: Prior = Prior()
+    saved_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the expected loss that an accepted retention proposal is assumed to keep, until effects are estimated."""
     seat_price: float = Field(default=0.0, ge=0)
     """Price of the contact slot, in money."""
     fresh_hours: float = Field(default=36.0, gt=0)

@@ -13,7 +13,7 @@ from serving.decisions.facts import Habits, Language, Scores, Shop
 from serving.decisions.scoring import Worth, expected_loss
 
 TEXTS: Mapping[str, Mapping[Language, str]] = {
-    "BOUGHT_BEFORE": {"en": "Bought {item} {orders}, last {days} ago.", "zh": "曾购买{item} {orders},上次在{days}前。"},
+    "BOUGHT_BEFORE": {"en": "{item}: bought in {orders}, last {days} ago.", "zh": "{item}:购买过{orders},上次在{days}前。"},
     "RANKED_NEW": {
         "en": "{item} is number {rank} of what the model ranks for this customer among things never bought.",
         "zh": "在该客户从未购买过的品项中,模型将{item}排在第 {rank} 位。",
@@ -29,7 +29,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "RISK": {"en": "Estimated risk of no purchase within {horizon}: {churn}.", "zh": "预计在{horizon}内不再购买的风险为 {churn}。"},
     "AT_STAKE": {"en": "Risk times predicted value is {loss} within {horizon}.", "zh": "风险乘以预测价值为 {loss}({horizon}内)。"},
     "COMPLAINT_OPEN": {"en": "A complaint has been open for {days}.", "zh": "有一项投诉已 {days}未结。"},
-    "PAUSE": {"en": "Last purchase {recency} ago; usually {gap} lie between two.", "zh": "上次购买在{recency}前;通常间隔{gap}。"},
+    "PAUSE": {"en": "Last purchase {recency} ago; the usual gap between two is {gap}.", "zh": "上次购买在{recency}前;通常间隔{gap}。"},
     "SILENT": {"en": "No purchase for {recency}.", "zh": "已有{recency}没有购买。"},
     "SPEND_DOWN": {
         "en": "Spent {spend} in the last {period}, {before} in the {period} before.",

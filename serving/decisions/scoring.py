@@ -29,7 +29,7 @@ class Worth:
     liking: Liking | None
     """The item's place in the customer's own list, where it has one."""
     gain: float | None
-    """Expected money: p x margin - costs; for retention p x expected loss - costs. None where no margin is known or declared."""
+    """Expected money: p x margin - costs; for retention p x what an acceptance is assumed to keep - costs. None where no margin is known."""
     basis: Basis | None
     """Where the margin comes from."""
     priority: float
@@ -42,7 +42,7 @@ def worth(passed: Passed, ask: Ask, customer: Customer | None, shop: Shop, polic
     p, item, liking = _acceptance(passed, customer, shop, policy)
     margin, basis = _margin(passed, item, shop)
     if passed.lens == "retention":
-        margin, basis = _stake(customer, shop)
+        margin, basis = _stake(customer, shop, policy)
     contact = 0.0 if ask.is_inbound else min(_contact_cost(shop, channel) for channel in passed.channels)
     price = contact + policy.seat_price
     weight = 1.0 if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights).get(passed.lens, 0.0)
@@ -108,12 +108,12 @@ def _margin(passed: Passed, item: str | None, shop: Shop) -> tuple[float | None,
     return thing.margin - discount, thing.margin_basis
 
 
-def _stake(customer: Customer | None, shop: Shop) -> tuple[float | None, Basis | None]:
-    """Margin that leaves with the customer: expected loss times the shop's margin rate."""
+def _stake(customer: Customer | None, shop: Shop, policy: Policy) -> tuple[float | None, Basis | None]:
+    """Margin that an accepted proposal is assumed to keep: a declared share of the expected loss, at the shop's margin rate."""
     loss = None if customer is None else expected_loss(customer.scores.churn, customer.scores.clv)
     if loss is None or shop.margin_rate is None:
         return None, None
-    return loss * shop.margin_rate, shop.margin_basis
+    return loss * shop.margin_rate * policy.saved_share, "assumed"
 
 
 def _contact_cost(shop: Shop, channel: str) -> float:

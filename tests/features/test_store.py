@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-import sys
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,10 +23,17 @@ from retain.workspace import Workspace
 WEEKS = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 8, 15, 22)]
 NOW = WEEKS[-1]
 MONEY = View(
-    "money", "Money.", "customer", 8, (Feature("orders", "Int64", "Orders.", "orders"), Feature("amount", "Float64", "Money.", "currency")), "select 1", (), "transaction"
+    name="money",
+    description="Money.",
+    entity="customer",
+    ttl_days=8,
+    columns=(Feature("orders", "Int64", "Orders.", "orders"), Feature("amount", "Float64", "Money.", "currency")),
+    sql="select 1",
+    reads=(),
+    kind="transaction",
 )
-PROFILE = View("profile", "Who.", "customer", 8, (Feature("region", "String", "Region.", "name"), Feature("size", "Int64", "People.", "people")), "select 1", (), "descriptive")
-GOODS = View("goods", "What.", "product", 8, (Feature("price", "Float64", "Price.", "currency"),), "select 1", (), "transaction")
+PROFILE = replace(MONEY, name="profile", columns=(Feature("region", "String", "Region.", "name"), Feature("size", "Int64", "People.", "people")))
+GOODS = replace(MONEY, name="goods", entity="product", columns=(Feature("price", "Float64", "Price.", "currency"),))
 VIEWS = (MONEY, PROFILE, GOODS)
 REFS = ["money:orders", "money:amount", "profile:region", "profile:size"]
 COLUMNS = [ref.replace(":", "__") for ref in REFS]
@@ -35,11 +42,11 @@ COLUMNS = [ref.replace(":", "__") for ref in REFS]
 def write(workspace: Workspace, view: View, name: str, rows: list[tuple[object, ...]], created: datetime | None = None) -> Path:
     """A snapshot file by hand: rows of (id, moment, features...); created at the moment unless given."""
     kinds = {"Int64": pa.int64(), "Float64": pa.float64(), "String": pa.string()}
-    time = pa.timestamp("us", tz="UTC")
+    instant = pa.timestamp("us", tz="UTC")
     columns = {
         view.key: pa.array([row[0] for row in rows], pa.string()),
-        "event_timestamp": pa.array([row[1] for row in rows], time),
-        "created_at": pa.array([created or row[1] for row in rows], time),
+        "event_timestamp": pa.array([row[1] for row in rows], instant),
+        "created_at": pa.array([created or row[1] for row in rows], instant),
     }
     columns |= {each.name: pa.array([row[2 + i] for row in rows], kinds[each.dtype]) for i, each in enumerate(view.columns)}
     path = workspace.snapshots / view.name / f"{name}.parquet"
@@ -67,7 +74,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture
-def own(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def own(tiny: Workspace, tmp_path: Path) -> Workspace:
     """A copy that a test may change."""
     shutil.copytree(tiny.root, tmp_path / "own")
     workspace = Workspace.at(tmp_path / "own")
@@ -90,7 +97,8 @@ def test_historical_is_the_latest_snapshot_at_each_moment(tiny: Workspace) -> No
 
 def test_lapsed_customers_do_not_vanish(tiny: Workspace) -> None:
     """Feast's built-in store drops rows without a value within ttl: the lapsed customers that a churn model is about."""
-    got = store.historical(tiny, REFS, spine(("bob", NOW), ("ann", NOW), ("bob", WEEKS[0] + timedelta(days=8)), ("bob", WEEKS[0] + timedelta(days=8, seconds=1))))
+    last = WEEKS[0] + timedelta(days=8)
+    got = store.historical(tiny, REFS, spine(("bob", NOW), ("ann", NOW), ("bob", last), ("bob", last + timedelta(seconds=1))))
     assert len(got) == 4
     assert got["money__amount"].isna().tolist() == [True, False, False, True]
     assert got["is_known"].tolist() == [True, True, True, True]
@@ -132,7 +140,8 @@ def test_an_empty_spine_gives_an_empty_typed_frame(tiny: Workspace) -> None:
 def test_rows_known_later_are_not_served_to_earlier_moments(own: Workspace) -> None:
     """Feast serves a correction to moments before it was known unless it is told not to (feast#6617)."""
     write(own, MONEY, "9", [("ann", WEEKS[1], 999, 999.0), ("dan", WEEKS[1], 5, 5.0)], created=WEEKS[2])
-    late = store.historical(own, ["money:orders"], spine(("ann", WEEKS[1]), ("ann", WEEKS[2] - timedelta(seconds=1)), ("dan", WEEKS[1]), ("dan", WEEKS[2])))
+    moments = spine(("ann", WEEKS[1]), ("ann", WEEKS[2] - timedelta(seconds=1)), ("dan", WEEKS[1]), ("dan", WEEKS[2]))
+    late = store.historical(own, ["money:orders"], moments)
     assert late["money__orders"].tolist()[:2] == [13.0, 13.0]
     assert late["is_known"].tolist() == [True, True, False, True]
     assert np.isnan(late["money__orders"][2])
@@ -300,20 +309,40 @@ def test_an_online_store_that_was_never_filled_is_said(own: Workspace) -> None:
 
 
 def test_features_added_after_the_fill_are_said(own: Workspace) -> None:
-    more = View("money", "Money.", "customer", 8, (*MONEY.columns, Feature("new", "Int64", "New.", "units")), "select 1", (), "transaction")
+    more = replace(MONEY, columns=(*MONEY.columns, Feature("new", "Int64", "New.", "units")))
     store.apply(own, (more, PROFILE, GOODS))
     with pytest.raises(NotReadyError, match="without new"):
         store.online(own, ["money:new"], ["ann"], NOW)
 
 
-def test_any_time_zone_of_the_machine_gives_the_same(own: Workspace) -> None:
+def test_any_time_zone_of_the_machine_gives_the_same(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Feast's own SQLite store keeps times on the local clock, and its DuckDB casts times in the zone of the session."""
-    program = (
-        "import sys; from pathlib import Path; from datetime import datetime, UTC; from features import store; from retain.workspace import Workspace\n"
-        "w = Workspace.at(Path(sys.argv[1])); at = datetime(2024, 1, 22, tzinfo=UTC); print(store.materialize(w, at))\n"
-        "rows = store.online(w, ['money:orders'], ['ann'], at); print(rows.age_s.tolist(), rows.values['money__orders'].tolist())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, str(own.root)], env={"TZ": "America/New_York", "PATH": "/usr/bin"}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines() == ["{'goods': 1, 'money': 2, 'profile': 2}", "[0.0] [33.0]"]
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert store.materialize(own, NOW) == {"goods": 1, "money": 2, "profile": 2}
+        served = store.online(own, ["money:orders"], ["ann"], NOW)
+        learned = store.historical(own, ["money:orders"], spine(("ann", NOW), ("ann", NOW - timedelta(microseconds=1))))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert served.age_s.tolist() == [0.0]
+    assert served.values["money__orders"].tolist() == [33.0]
+    assert learned["money__orders"].tolist() == [33.0, 23.0]
+
+
+def test_feast_apply_by_hand_finds_each_definition_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A settings file beside a package made Feast import everything twice; one sub-folder with one file of definitions works."""
+    from feast.repo_operations import parse_repo
+
+    from features import catalog, services
+    from features.repo import layout
+
+    folder = layout.TEMPLATE.parent
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    found = parse_repo(folder)
+    assert sorted(view.name for view in found.feature_views) == sorted(view.name for view in catalog.views())
+    assert sorted(service.name for service in found.feature_services) == sorted(services.TASKS)
+    assert {source.created_timestamp_column for source in found.data_sources} == {"created_at"}
+    assert all(source.path.startswith(str(folder.parents[1] / "var")) for source in found.data_sources)

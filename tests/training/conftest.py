@@ -64,7 +64,20 @@ def _card(kind: str = "scorer", **differs: object) -> Card:
         "training_rows": 60,
         "test_rows": 60,
         "primary": "log_loss",
-        "metrics": {"log_loss": Measure(value=0.5, low=0.4, high=0.6, baseline=0.69, baseline_low=0.68, baseline_high=0.7, gain=0.19, gain_low=0.1, gain_high=0.3, better="lower")},
+        "metrics": {
+            "log_loss": Measure(
+                value=0.5,
+                low=0.4,
+                high=0.6,
+                baseline=0.69,
+                baseline_low=0.68,
+                baseline_high=0.7,
+                gain=0.19,
+                gain_low=0.1,
+                gain_high=0.3,
+                better="lower",
+            )
+        },
         "curves": {"calibration": Curve(x=(0.1, 0.5), y=(0.12, 0.45)), "lift": Curve(x=(0.0, 0.5, 1.0), y=(0.0, 0.8, 1.0))},
         "moment": NOW,
         "seed": 7,

@@ -66,7 +66,8 @@ class TestRfmLogistic(ModelContract):
 
     def test_the_newest_cutoff_alone_is_the_same_as_a_frame_of_it(self, frame) -> None:
         newest = frame.take(np.flatnonzero(frame.cutoff == frame.cutoff.max()))
-        assert np.array_equal(score(RfmLogistic(newest_only=True).fit(frame), frame), score(RfmLogistic().fit(newest), frame))
+        assert not np.array_equal(score(RfmLogistic().fit(frame), frame), score(RfmLogistic(newest_only=False).fit(frame), frame))
+        assert np.array_equal(score(RfmLogistic().fit(frame), frame), score(RfmLogistic(newest_only=False).fit(newest), frame))
 
 
 class TestLogistic(ModelContract):
@@ -97,7 +98,7 @@ class TestLightGBM(ModelContract):
     model = LightGBM(trees=40)
 
     def test_threads_change_nothing(self, frame, fitted) -> None:
-        assert LightGBM(trees=40, threads=2).fit(frame).text == fitted.text
+        assert LightGBM(trees=3, threads=2).fit(frame).text == LightGBM(trees=3).fit(frame).text
 
     def test_another_seed_is_another_model(self, frame, fitted) -> None:
         assert LightGBM(trees=40, seed=8).fit(frame).text != fitted.text

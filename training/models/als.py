@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,28 +26,26 @@ class Als(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["als"] = "als"
     factors: int = Field(default=64, ge=1)
-    regularization: float = Field(default=0.05, gt=0)
+    regularization: float = Field(default=20.0, gt=0)
     alpha: float = Field(default=1.0, gt=0)
     """Confidence of a pair is 1 + alpha * weight."""
     iterations: int = Field(default=15, ge=1)
-    weight: Weight = "log"
+    weight: Weight = "recency"
     half_life_days: float = Field(default=90, gt=0)
     seed: int = 7
     min_customers: int = Field(default=1, ge=1)
 
     def fit(self, history: Interactions) -> FittedAls:
         """Learn item factors; customers' factors are solved when they are asked for."""
-        from implicit.als import AlternatingLeastSquares  # noqa: PLC0415
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+        from implicit.als import AlternatingLeastSquares
 
         kept = catalogue(history, self.min_customers)
         if not len(kept):
             return FittedAls(self, kept.items, np.zeros((len(kept.items), self.factors)))
         confidence = self.confidence(everybody(kept)).astype(np.float32)
         # One BLAS thread: with more, the sums of a product differ in their last bits from run to run, and it is slower.
-        with threadpool_limits(1, "blas"):
+        with _blas().limit(limits=1, user_api="blas"):
             learner = AlternatingLeastSquares(
                 factors=self.factors, regularization=self.regularization, alpha=1.0, iterations=self.iterations,
                 random_state=self.seed, num_threads=0, use_gpu=False,
@@ -61,6 +60,14 @@ class Als(BaseModel):
         return matrix
 
 
+@cache
+def _blas() -> Any:
+    """The switch for BLAS threads; finding the libraries of a process takes longer than ranking for one customer."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
 @dataclass(frozen=True)
 class FittedAls:
     """Item factors, and how a customer's are solved from them."""
@@ -72,11 +79,10 @@ class FittedAls:
 
     def scores(self, block: Block, purpose: Purpose) -> Floats:  # noqa: ARG002 - the same for all purposes
         """Predicted preference; zero for a customer without history."""
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
-        with threadpool_limits(1, "blas"):
+        with _blas().limit(limits=1, user_api="blas"):
             # One product per customer, all of the same shape: a product of many rows would give a row other last bits than alone.
-            return np.matmul(self.fold_in(block)[:, None, :], np.ascontiguousarray(self.factors.T))[:, 0, :]
+            scores = np.matmul(self.fold_in(block)[:, None, :], np.ascontiguousarray(self.factors.T))
+        return np.asarray(scores[:, 0, :], dtype=np.float64)
 
     def fold_in(self, block: Block) -> Floats:
         """(customers, factors) solved exactly from each customer's own purchases, without a loop over customers.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
 from features.interactions import Interactions
+from retain.config import build, spec
 from retain.errors import IntegrityError
 from training.contracts import PURPOSES, Floats, Integers, Purpose, Ranking
 from training.models.als import Als, FittedAls
@@ -23,15 +24,15 @@ from training.models.popular import FittedPopularity, Popularity, popularity
 from training.models.purchases import Block, before, catalogue
 from training.models.weighing import Weighing, shares
 
-Candidate = Annotated[Popularity | Personal | ItemItem | Als, Field(discriminator="kind")]
+Candidate = Popularity | Personal | ItemItem | Als
 FittedCandidate = FittedPopularity | FittedPersonal | FittedItemItem | FittedAls
 _FITTED: dict[str, type[FittedPopularity] | type[FittedPersonal] | type[FittedItemItem] | type[FittedAls]] = {
-    "popularity": FittedPopularity, "personal": FittedPersonal, "item_item": FittedItemItem, "als": FittedAls,
+    "Popularity": FittedPopularity, "Personal": FittedPersonal, "ItemItem": FittedItemItem, "Als": FittedAls,
 }  # fmt: skip
 _FALLBACK = 1e-6
 """Weight of all-time popularity: it only orders and fills what the candidates leave open."""
 
-CANDIDATES: tuple[Popularity | Personal | ItemItem | Als, ...] = (
+CANDIDATES: tuple[Candidate, ...] = (
     Popularity(window_days=7),
     Popularity(window_days=30),
     Popularity(window_days=365),
@@ -42,7 +43,7 @@ CANDIDATES: tuple[Popularity | Personal | ItemItem | Als, ...] = (
     ItemItem(nearness="ease", ridge=3200),
     ItemItem(nearness="ease", ridge=30, weight="recency", half_life_days=90),
     ItemItem(nearness="bm25", weight="recency", half_life_days=60),
-    Als(factors=64, regularization=20, weight="recency", half_life_days=90),
+    Als(),
 )
 
 
@@ -56,12 +57,22 @@ class Blend(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     candidates: tuple[Candidate, ...] = Field(default=CANDIDATES, min_length=1)
+    """In a file, each as ``{use: training.models.personal:Personal, half_life_days: 30}``."""
     horizon_days: int = Field(default=28, ge=1)
     """Length of the window on which weights are learned: the task's horizon."""
     weighing: Weighing = Weighing()
     otherwise: tuple[Popularity, Personal, ItemItem] = (Popularity(), Personal(), ItemItem())
     """Used where the history is too short to learn weights: equal parts of personal frequency and popularity, co-purchase for what is new."""
     min_customers: int = Field(default=1, ge=1)
+
+    @field_validator("candidates", mode="before")
+    @classmethod
+    def _built(cls, value: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(build(one, "candidates") if isinstance(one, Mapping) else one for one in value)
+
+    @field_serializer("candidates")
+    def _spelled(self, value: tuple[Candidate, ...]) -> list[dict[str, Any]]:
+        return [spec(one) for one in value]
 
     def fit(self, history: Interactions) -> FittedBlend:
         """Weigh, then learn."""
@@ -105,7 +116,7 @@ class FittedBlend:
     def save(self, folder: Path) -> None:
         """Write weights and catalogue, and each part into a folder of its own."""
         arrays = {"popularity": self.popularity, **{f"weights_{purpose}": self.weights[purpose] for purpose in PURPOSES}}
-        write(folder, self.config, self.items, arrays, [part.config.kind for part in self.parts])
+        write(folder, self.config, self.items, arrays, [type(part.config).__name__ for part in self.parts])
         for number, part in enumerate(self.parts):
             (folder / f"part_{number}").mkdir(exist_ok=True)
             part.save(folder / f"part_{number}")

@@ -23,7 +23,7 @@ from training.models.rows import canonical, folds
 
 Method = Literal["none", "platt", "isotonic"]
 _CLIP = 1e-6
-_LEAST_ISOTONIC = 1000
+_LEAST_ISOTONIC = 10_000
 """Held-out rows below which steps would follow noise."""
 
 

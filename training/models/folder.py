@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from retain.config import validate
-from retain.errors import IntegrityError
+from retain.errors import ConfigError, IntegrityError
 from retain.files import atomic_path, read_json, write_json
 
 C = TypeVar("C", bound=BaseModel)
@@ -25,7 +26,7 @@ def write(folder: Path, config: BaseModel, items: NDArray[np.object_], arrays: M
     """Write a fitted ranker into an existing folder; ``parts`` are the kinds of rankers that it keeps in folders of their own."""
     write_json(folder / MODEL, {"config": config.model_dump(mode="json"), "parts": list(parts), "items": items.tolist()})
     with atomic_path(folder / ARRAYS) as partial, partial.open("wb") as handle:
-        np.savez(handle, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(handle, allow_pickle=False, **arrays)
 
 
 def read(folder: Path, kind: type[C], expected: Mapping[str, tuple[str, Shape]]) -> tuple[C, NDArray[np.object_], dict[str, NDArray[Any]]]:
@@ -38,7 +39,7 @@ def read(folder: Path, kind: type[C], expected: Mapping[str, tuple[str, Shape]])
     if not isinstance(model, dict) or not isinstance(model.get("items"), list) or not isinstance(model.get("config"), dict):
         raise IntegrityError(f"{folder.name}: {MODEL} holds no settings and items; train the model again")
     items = strings(model["items"])
-    if any(not isinstance(item, str) for item in items) or any(left >= right for left, right in zip(items, items[1:], strict=False)):
+    if any(not isinstance(item, str) for item in items) or any(left >= right for left, right in itertools.pairwise(items)):
         raise IntegrityError(f"{folder.name}: the items of {MODEL} are not sorted ids; train the model again")
     try:
         with np.load(folder / ARRAYS, allow_pickle=False) as stored:
@@ -55,7 +56,10 @@ def read(folder: Path, kind: type[C], expected: Mapping[str, tuple[str, Shape]])
         )
         if array.dtype != np.dtype(dtype) or not fits or not np.isfinite(array).all():
             raise IntegrityError(f"{folder.name}: array {name} is {array.dtype}{array.shape}, not finite {dtype} {shape}; train the model again")
-    return validate(model["config"], kind, f"{folder.name}/{MODEL}"), items, arrays
+    try:
+        return validate(model["config"], kind, f"{folder.name}/{MODEL}"), items, arrays
+    except ConfigError as error:
+        raise IntegrityError(f"{error.message}; train the model again") from error
 
 
 def parts(folder: Path) -> list[str]:

@@ -23,7 +23,6 @@ class ItemItem(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["item_item"] = "item_item"
     nearness: Literal["bm25", "cosine", "ease"] = "bm25"
     """Co-purchases weighted as BM25 weights words, by cosine, or the closed-form linear model of Steck (2019)."""
     weight: Weight = "binary"
@@ -42,8 +41,8 @@ class ItemItem(BaseModel):
 
     def fit(self, history: Interactions) -> FittedItemItem:
         """Learn the neighbours of each item."""
-        from scipy.sparse import csr_matrix  # noqa: PLC0415
-        from threadpoolctl import threadpool_limits  # noqa: PLC0415
+        from scipy.sparse import csr_matrix
+        from threadpoolctl import threadpool_limits
 
         kept = catalogue(history, self.min_customers)
         bought = everybody(kept).sparse(self.weight, self.half_life_days)
@@ -66,7 +65,7 @@ class ItemItem(BaseModel):
         return _stacked(blocks, bought.shape[1])
 
     def _ease(self, bought: Any) -> Any:
-        from scipy.linalg import cho_factor, cho_solve  # noqa: PLC0415
+        from scipy.linalg import cho_factor, cho_solve
 
         gram = (bought.T @ bought).toarray()
         gram[np.diag_indices_from(gram)] += self.ridge
@@ -102,7 +101,7 @@ class FittedItemItem:
     @classmethod
     def load(cls, folder: Path) -> FittedItemItem:
         """Read what ``save`` wrote, checked."""
-        from scipy.sparse import csr_matrix  # noqa: PLC0415
+        from scipy.sparse import csr_matrix
 
         config, items, arrays = read(
             folder, ItemItem, {"near": ("float64", ("cells",)), "neighbour": ("int32", ("cells",)), "start": ("int64", ("starts",))}
@@ -116,7 +115,7 @@ class FittedItemItem:
 
 def _bm25(bought: Any, k1: float, b: float) -> Any:
     """Purchases weighted as BM25 weights words: customers are documents, items are terms."""
-    from scipy.sparse import csr_matrix  # noqa: PLC0415
+    from scipy.sparse import csr_matrix
 
     customers = max(bought.shape[0], 1)
     cells = bought.tocoo()
@@ -134,7 +133,7 @@ def _unit_columns(bought: Any) -> Any:
 
 def _strongest(rows: Floats, count: int) -> Any:
     """CSR of the ``count`` largest absolute values of each row, zeros left out."""
-    from scipy.sparse import csr_matrix  # noqa: PLC0415
+    from scipy.sparse import csr_matrix
 
     if rows.shape[1] > count:
         size = np.abs(rows)
@@ -144,6 +143,6 @@ def _strongest(rows: Floats, count: int) -> Any:
 
 
 def _stacked(blocks: list[Any], items: int) -> Any:
-    from scipy.sparse import csr_matrix, vstack  # noqa: PLC0415
+    from scipy.sparse import csr_matrix, vstack
 
     return vstack(blocks, format="csr") if blocks else csr_matrix((0, items))

@@ -63,12 +63,13 @@ class Logistic(BaseModel):
     """Inverse strength of the ridge on standardised features."""
 
     def fit(self, frame: Frame) -> FittedLogistic:
-        """Learn weights by L-BFGS from a fixed start.
+        """Learn weights by Newton steps from a fixed start.
 
         Raises:
             RefusedError: the frame has none of the columns.
         """
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
 
         columns = tuple(name for name in self.columns if name in frame.columns) if self.columns else frame.columns
         if not columns:
@@ -85,7 +86,9 @@ class Logistic(BaseModel):
         scale = np.sqrt((centred**2).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1))
         scale = np.where(scale > 1e-12, scale, 1.0)
         design = np.hstack([centred / scale, gaps.astype(np.float64)])
-        learned = LogisticRegression(C=self.c, max_iter=2000, tol=1e-8).fit(design, chosen.y)
+        # Newton steps on the few columns are quicker than L-BFGS and stop at the same place; one thread adds up in one order.
+        with threadpool_limits(1, "blas"):
+            learned = LogisticRegression(C=self.c, solver="newton-cholesky", max_iter=200, tol=1e-8).fit(design, chosen.y)
         weight = learned.coef_[0]
         return FittedLogistic(columns, mean, scale, weight[: len(columns)], weight[len(columns) :], float(learned.intercept_[0]))
 

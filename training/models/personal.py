@@ -26,7 +26,6 @@ class Personal(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["personal"] = "personal"
     half_life_days: float = Field(default=60, gt=0)
     """Age at which the part of an order's weight above the floor is halved."""
     shape: Literal["exponential", "power"] = "exponential"
@@ -47,7 +46,7 @@ class Personal(BaseModel):
     def weight(self, age_days: Floats) -> Floats:
         """Weight of an order by its age.
 
-        >>> Personal(half_life_days=10, floor=0.2).weight(np.array([0.0, 10.0])).tolist()
+        >>> Personal(half_life_days=10, floor=0.2).weight(np.array([0.0, 10.0])).round(3).tolist()
         [1.0, 0.6]
         """
         faded = np.exp2(-age_days / self.half_life_days) if self.shape == "exponential" else 1.0 / (1.0 + age_days / self.half_life_days)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ class Popularity(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["popularity"] = "popularity"
     window_days: float = Field(default=30, gt=0)
     min_customers: int = Field(default=1, ge=1)
     """An item is in the catalogue when at least so many customers bought it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.interactions import Interactions
+from retain.errors import DataError
 from training.contracts import Floats, Integers
 
 CELLS = 4_000_000
@@ -39,14 +41,15 @@ class Block:
 
     def dense(self, weights: Floats) -> Floats:
         """(customers, items) sums of ``weights`` (one per purchase)."""
-        return np.bincount(self._cell, weights, self.customers * self.items).reshape(self.customers, self.items)
+        sums = np.bincount(self._cell, weights, self.customers * self.items)
+        return np.asarray(sums, dtype=np.float64).reshape(self.customers, self.items)
 
     def sparse(self, weight: Weight, half_life_days: float) -> Any:
         """CSR (customers, items): one cell per pair bought; 1, log(1 + orders), or orders fading by half each half-life.
 
         Within a row the items rise, so whatever is summed along a row is summed in the same order however customers are blocked.
         """
-        from scipy.sparse import csr_matrix  # noqa: PLC0415
+        from scipy.sparse import csr_matrix
 
         value = np.exp2(-self.age_days / half_life_days) if weight == "recency" else np.ones(len(self.row))
         matrix = csr_matrix((value, (self.row, self.item)), shape=(self.customers, self.items))
@@ -61,7 +64,14 @@ class Block:
 
 
 def block(history: Interactions, customers: Integers) -> Block:
-    """The purchases of customers, given by their positions in ``history``; a customer may be asked twice."""
+    """The purchases of customers, given by their positions in ``history``; a customer may be asked twice.
+
+    Raises:
+        DataError: a position is outside the history. Arrays would answer -1 from their end.
+    """
+    outside = customers[(customers < 0) | (customers >= len(history.customers))]
+    if len(outside):
+        raise DataError(f"customer {outside[0]} is no position in a history of {len(history.customers)} customers; look ids up in its `customers`")
     first = np.searchsorted(history.customer, customers)
     count = np.searchsorted(history.customer, customers, side="right") - first
     row = np.repeat(np.arange(len(customers)), count)
@@ -123,8 +133,6 @@ def align(history: Interactions, items: NDArray[np.object_]) -> Interactions:
 
 def before(history: Interactions, days: float) -> Interactions:
     """What was bought until ``days`` before the moment: the history as it stood then, by what is known now."""
-    from datetime import timedelta  # noqa: PLC0415
-
     rows = ages(history) > days
     return replace(
         history, moment=history.moment - timedelta(days=days), customer=history.customer[rows], item=history.item[rows],

@@ -31,8 +31,8 @@ class RfmLogistic(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: tuple[str, ...] = (RECENCY, ORDERS, AMOUNT, TENURE)
-    newest_only: bool = False
-    """Learn from the newest cutoff alone: the level is of that season."""
+    newest_only: bool = True
+    """Learn from the newest cutoff alone: counts of a year grow with a history that is shorter than that, so an older cutoff has another level."""
 
     def fit(self, frame: Frame) -> FittedLogistic:
         """Learn a level and four slopes."""

@@ -43,50 +43,50 @@ class Weighing(BaseModel):
             past: the history as it stood before the window.
             whole: the history after the window; what is in it and not before ``past.moment`` is the outcome.
         """
-        bought = _outcome(past, whole)
-        if len(np.unique(bought[0])) < self.least_customers:
+        pairs = _outcome(past, whole)
+        width = max(len(past.items), 1)
+        judged = distinct(pairs // width)
+        if len(judged) < self.least_customers:
             return None
+        if len(judged) > self.customers:
+            judged = np.sort(np.random.default_rng(self.seed).choice(judged, self.customers, replace=False))
+            pairs = pairs[np.isin(pairs // width, judged)]
+        pairs = np.searchsorted(judged, pairs // width) * width + pairs % width
+        pools: dict[Purpose, list[_Pool]] = {purpose: [] for purpose in PURPOSES}
+        for place, block in blocks(past, judged, CELLS // 4):
+            scores = [candidate.scores(block, "all") for candidate in candidates]
+            inside = pairs[(pairs >= place.start * width) & (pairs < place.stop * width)] - place.start * width
+            for purpose in PURPOSES:
+                pools[purpose].append(self._pool(scores, block, inside, purpose))
         weights: dict[Purpose, Floats] = {}
         for purpose in PURPOSES:
-            pool = self._pool(candidates, past, bought, purpose)
-            # Too few repeat or try something new: what serves all purchases has to do.
-            weights[purpose] = self._search(pool) if pool else weights["all"]
+            pool = _together(pools[purpose])
+            # Where too few repeat or try something new, what serves all purposes has to do.
+            weights[purpose] = self._search(pool) if len(pool.size) >= self.least_customers else weights["all"]
         return weights
 
-    def _pool(self, candidates: Sequence[Scorer], past: Interactions, bought: tuple[Integers, Integers], purpose: Purpose) -> _Pool | None:
-        """What each candidate says of the items that any of them puts high."""
-        width = len(past.items)
-        pairs = bought[0] * width + bought[1]
-        if purpose != "all":
-            is_known = np.isin(pairs, past.customer.astype(np.int64) * width + past.item)
-            pairs = pairs[is_known == (purpose == "repeat")]
-        eligible = np.unique(pairs // width)
-        if len(eligible) < self.least_customers:
-            return None
-        if len(eligible) > self.customers:
-            eligible = np.sort(np.random.default_rng(self.seed).choice(eligible, self.customers, replace=False))
-        parts = [self._items(candidates, block, purpose) for _, block in blocks(past, eligible, CELLS // 4)]
-        count = np.concatenate([part[0] for part in parts])
-        item, value = np.concatenate([part[1] for part in parts]), np.concatenate([part[2] for part in parts])
-        row = np.repeat(np.arange(len(eligible)), count)
-        slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-        values = np.zeros((len(eligible), int(count.max(initial=1)), len(candidates)), dtype=np.float32)
-        hit = np.zeros(values.shape[:2], dtype=bool)
-        values[row, slot], hit[row, slot] = value, np.isin(eligible[row] * width + item, pairs)
-        size = np.bincount(np.searchsorted(eligible, pairs[np.isin(pairs // width, eligible)] // width), minlength=len(eligible))
-        return _Pool(values, hit, size, self.k)
-
-    def _items(self, candidates: Sequence[Scorer], block: Block, purpose: Purpose) -> tuple[Integers, Integers, NDArray[np.float32]]:
-        """Number of items in question for each customer; then for each of them, item and what every candidate says of it."""
+    def _pool(self, scores: Sequence[Floats], block: Block, pairs: Integers, purpose: Purpose) -> _Pool:
+        """What each candidate says of the items that any of them puts high, for the customers of a block with something to find."""
         mask = allowed(block, purpose)
-        scores = [shares(candidate.scores(block, purpose), mask) for candidate in candidates]
-        chosen = np.zeros((block.customers, block.items), dtype=bool)
-        for score in scores:
-            listed = top(score, self.depth, mask)[0]
+        wanted = np.zeros((block.customers, block.items), dtype=bool)
+        wanted[pairs // max(block.items, 1), pairs % max(block.items, 1)] = True
+        if mask is not None:
+            wanted &= mask
+        found = np.flatnonzero(wanted.any(axis=1))
+        said = [shares(score, mask)[found] for score in scores]
+        chosen = np.zeros((len(found), block.items), dtype=bool)
+        for score in said:
+            listed = top(score, self.depth)[0]
             row, rank = np.nonzero(listed >= 0)
             chosen[row, listed[row, rank]] = True
         row, item = np.nonzero(chosen)
-        return chosen.sum(axis=1), item, np.stack([score[row, item] for score in scores], axis=1).astype(np.float32)
+        count = chosen.sum(axis=1)
+        slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        values = np.zeros((len(found), int(count.max(initial=1)), len(scores)), dtype=np.float32)
+        values[row, slot] = np.stack([score[row, item] for score in said], axis=1)
+        hit = np.zeros(values.shape[:2], dtype=bool)
+        hit[row, slot] = wanted[found[row], item]
+        return _Pool(values, hit, wanted[found].sum(axis=1), self.k)
 
     def _search(self, pool: _Pool) -> Floats:
         """The hill is climbed from the best single candidate, by the best step each time."""
@@ -106,7 +106,7 @@ class Weighing(BaseModel):
                     error = gain.std() / np.sqrt(len(gain))
                     if gain.mean() > max(self.least_gain, self.sureness * error):
                         weights, value, moved = trials[place], judged[place], True
-        return weights
+        return np.asarray(weights, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -137,16 +137,23 @@ def shares(scores: Floats, mask: NDArray[np.bool_] | None) -> Floats:
     if mask is not None:
         usable *= mask
     best = usable.max(axis=1, keepdims=True, initial=0.0)
-    return np.divide(usable, best, out=usable, where=best > 0)
+    return np.asarray(np.divide(usable, best, out=usable, where=best > 0), dtype=np.float64)
 
 
-def _outcome(past: Interactions, whole: Interactions) -> tuple[Integers, Integers]:
-    """Distinct pairs bought in the window, by customers with a history before it and of the catalogue before it."""
+def _outcome(past: Interactions, whole: Interactions) -> Integers:
+    """Distinct pairs bought in the window, by customers with a history before it and of the catalogue before it: customer * items + item."""
     moment = np.datetime64(past.moment.replace(tzinfo=None), "us")
     after = align(whole, past.items)
     rows = (after.at >= moment) & np.isin(after.customer, past.customer)
-    pairs = distinct(after.customer[rows].astype(np.int64) * max(len(past.items), 1) + after.item[rows])
-    return pairs // max(len(past.items), 1), pairs % max(len(past.items), 1)
+    return distinct(after.customer[rows].astype(np.int64) * len(past.items) + after.item[rows])
+
+
+def _together(parts: Sequence[_Pool]) -> _Pool:
+    """The pools of all blocks as one."""
+    widest = max(part.hit.shape[1] for part in parts)
+    values = [np.pad(part.values, ((0, 0), (0, widest - part.hit.shape[1]), (0, 0))) for part in parts]
+    hit = [np.pad(part.hit, ((0, 0), (0, widest - part.hit.shape[1]))) for part in parts]
+    return _Pool(np.concatenate(values), np.concatenate(hit), np.concatenate([part.size for part in parts]), parts[0].k)
 
 
 def _shifts(weights: Floats, place: int, step: float) -> list[Floats]:

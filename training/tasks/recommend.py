@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from training.contracts import PURPOSES, FittedRanker, Floats, Integers, Purpose
 from training.models.purchases import align, buyers, distinct
 from training.ranking_metrics import average_precision, coverage, hit_rate, hits, ndcg, precision, recall
 
+M = TypeVar("M", bound=BaseModel)
 MEASURES = {"ndcg": ndcg, "recall": recall, "hit": hit_rate, "map": average_precision, "precision": precision}
 
 
@@ -86,6 +87,10 @@ class Recommend(BaseModel):
         count = buyers(history)
         least = self.min_customers or (5 if int((count > 0).sum()) > self.large_catalogue else 1)
         return align(history, history.items[count >= least])
+
+    def ready(self, model: M, horizon_days: int) -> M:
+        """The model, told the horizon where it learns on windows of that length."""
+        return model.model_copy(update={"horizon_days": horizon_days}) if "horizon_days" in type(model).model_fields else model
 
     def targets(self, history: Interactions, later: Interactions) -> Targets:
         """What customers of ``history`` bought after its moment, of its catalogue.

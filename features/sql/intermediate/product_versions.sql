@@ -17,5 +17,6 @@ select
     brand,
     price,
     margin_rate,
+    is_sellable,
     cast(launched_at as timestamp) as launched_at
 from versions

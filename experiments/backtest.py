@@ -1,0 +1,185 @@
+"""Predict as if today were a date in the past: later rows are never ingested, so nothing can look at them.
+
+The product's own recipes are trained and judged on windows that had closed by then, the best by its task's primary metric is learned on
+all of them, and answers for the population of that day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments import predictions
+from retain.config import build
+from retain.errors import ConfigError, RefusedError
+from retain.files import write_json
+from retain.workspace import Workspace, moment
+from training.card import Card
+from training.contracts import PURPOSES, score
+from training.experiment import Plan, plan
+from training.package import load
+from training.pipeline import Bench, bench, run
+from training.ranking_trial import RankingTrial
+from training.scoring_trial import ScoringTrial, split
+
+TASKS = ("churn", "clv", "recommend")
+LENGTH = 50
+"""Length of a list."""
+
+Say = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One task of a backtest that ended."""
+
+    card: Card
+    judged: dict[str, dict[str, float]]
+    """Model to its metrics on the test window; the best of them was learned again on every closed window."""
+    files: dict[str, int]
+    """File to rows."""
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a backtest wrote."""
+
+    source: str
+    as_of: datetime
+    horizon_days: int
+    out: Path
+    predicted: dict[str, Predicted]
+    refused: dict[str, str]
+    """Task to why it could not be learned."""
+
+    def summary(self) -> dict[str, Any]:
+        """Everything for programs, and for ``summary.json``."""
+        return {
+            "source": self.source,
+            "as_of": self.as_of.isoformat(),
+            "horizon_days": self.horizon_days,
+            "tasks": {
+                task: {
+                    "model": each.card.title,
+                    "model_id": each.card.model_id,
+                    "model_spec": each.card.model_spec,
+                    "primary": each.card.primary,
+                    "item": each.card.item,
+                    "windows": each.card.windows.model_dump(mode="json"),
+                    "training_rows": each.card.training_rows,
+                    "test_rows": each.card.test_rows,
+                    "judged": each.judged,
+                    "data_digest": each.card.data_digest,
+                    "synthetic": each.card.synthetic,
+                    "assumed": [assumption.model_dump(mode="json") for assumption in each.card.assumptions],
+                    "files": each.files,
+                }
+                for task, each in self.predicted.items()
+            },
+            "refused": self.refused,
+        }
+
+
+def backtest(
+    source: str,
+    as_of: str,
+    horizon_days: int,
+    out: Path,
+    *,
+    data: Path | None = None,
+    item: Literal["product", "category"] | None = None,
+    tasks: Sequence[str] = TASKS,
+    say: Say = _silent,
+) -> Backtest:
+    """Ingest what was known before a date, train on it, and write predictions for the days after.
+
+    Args:
+        source: A name in ``configs/sources`` or the path of a mapping.
+        as_of: The date, on the source's stored clock.
+        horizon_days: Days after it to predict.
+        out: Folder of the prediction files and ``summary.json``; ``workspace`` below it holds the state.
+        data: Where the source's files lie.
+        item: What recommendation ranks; the source's own where not given.
+        tasks: Which of churn, clv and recommend.
+        say: Told what is being done.
+    """
+    from retain.ingest import ingest
+    from retain.mapping import load as mapping
+
+    for task in tasks:
+        if task not in TASKS:
+            raise ConfigError(f"there is no task {task!r} to backtest; choose from {', '.join(TASKS)}", field="tasks")
+    if horizon_days < 1:
+        raise ConfigError(f"horizon of {horizon_days} days: at least one is needed", field="horizon")
+    today = moment(as_of, mapping(source).stored)
+    workspace = Workspace.at(out / "workspace")
+    ingest(source, workspace, data=data, until=today, say=say)
+    with workspace.lock("retain backtest"):
+        plans = {task: _asked(plan(task), horizon_days, item) for task in tasks}
+        predicted: dict[str, Predicted] = {}
+        refused: dict[str, str] = {}
+        for task, chosen in plans.items():
+            try:
+                predicted[task] = _predict(chosen, workspace, out, say)
+            except RefusedError as error:
+                refused[task] = error.message
+        result = Backtest(source, today, horizon_days, out, predicted, refused)
+        write_json(out / "summary.json", result.summary())
+    return result
+
+
+def _asked(chosen: Plan, horizon_days: int, item: str | None) -> Plan:
+    """The plan with the horizon, and for a ranker the item, that the caller asks for."""
+    task = {**chosen.task, "horizon_days": horizon_days}
+    if item is not None and "item" in type(build(chosen.task, "task")).model_fields:
+        task["item"] = item
+    return chosen.model_copy(update={"task": task})
+
+
+def _predict(chosen: Plan, workspace: Workspace, out: Path, say: Say) -> Predicted:
+    task = build(chosen.task, "task")
+    if hasattr(task, "outcome"):
+        say(f"features of {task.name}")
+        _build(task, workspace)
+    say(f"training {task.name}")
+    opened = bench(chosen, workspace)
+    experiments = chosen.experiments()
+    judged = {each.title: opened.judge(each.answer()).evidence.values for each in experiments}
+    primary, sign = opened.trial.primary, 1.0 if opened.trial.directions[opened.trial.primary] == "higher" else -1.0
+    best = max(experiments, key=lambda each: sign * judged[each.title][primary])
+    say(f"predicting {task.name} with {best.title}")
+    contender = run(best, workspace, opened)
+    if contender.failures:
+        raise RefusedError("; ".join(contender.failures))
+    return Predicted(contender.card, judged, _files(opened, contender.folder, workspace, out))
+
+
+def _build(task: Any, workspace: Workspace) -> None:
+    """Snapshots at the moments that this task needs, and no others."""
+    from features import catalog, snapshot, store
+
+    chosen = split(task, workspace, snapshot.cadence(workspace))
+    views = catalog.customer_views()
+    snapshot.build(workspace, [*chosen.judged, *chosen.test, *chosen.final, workspace.now()], views)
+    store.apply(workspace, views)
+
+
+def _files(opened: Bench, folder: Path, workspace: Workspace, out: Path) -> dict[str, int]:
+    state, now, model = workspace.state(), workspace.now(), load(folder)
+    trial = opened.trial
+    if isinstance(trial, RankingTrial):
+        names = {purpose: f"recommend_{purpose}.parquet" for purpose in PURPOSES}
+        return {name: predictions.lists(out / name, model.ranker, trial.now, purpose, LENGTH, trial.item, state) for purpose, name in names.items()}
+    if isinstance(trial, ScoringTrial):
+        newest = trial.newest
+        name = f"{trial.name}.parquet"
+        said = score(model.scorer, newest)
+        return {name: predictions.scores(out / name, trial.task.output, newest.customer_id, said, now, state)}
+    raise ConfigError(f"task {trial.name} gives neither scores nor lists")

@@ -1,0 +1,195 @@
+"""The commands of this floor: publish, serve, list, decisions."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from retain.errors import RefusedError
+from retain.settings import Settings
+from retain.tables import CHANNELS
+from retain.terminal import note, parser, say, say_json, table, workspace
+
+
+def publish(argv: Sequence[str]) -> int:
+    """Make the rows that the service reads."""
+    options = parser(
+        "publish",
+        "Make the rows that the service and the lists read: one row per customer, checked, of this moment.\n"
+        "exit codes: 0 done, 4 features or tables are missing, 6 workspace locked",
+    )
+    arguments = options.parse_args(argv)
+    from serving.rows import publish as make
+
+    rows = make(workspace(arguments))
+    card = rows.card
+    if arguments.json:
+        say_json(
+            {"version": card.version, "customers": len(rows), "moment": card.moment.isoformat(), "models": card.models, "degraded": card.degraded}
+        )
+        return 0
+    say(f"{len(rows)} customers as of {card.moment:%Y-%m-%d %H:%M} UTC, rows {card.version}")
+    for task, model in card.models.items():
+        say(f"  {task:<10} {model or f'no model; run `retain train {task}`'}")
+    return 0
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Run the service."""
+    settings = Settings.read()
+    options = parser(
+        "serve",
+        "Run the service on loopback. Health at /livez and /readyz, metrics at /metrics, requests under /v1, their description at /v1/openapi.json.\n"
+        "exit codes: 0 stopped, 4 nothing was published, 5 another address than loopback, 6 a service runs on this workspace already",
+    )
+    options.add_argument("--runner", choices=("uvicorn", "bentoml"), default="uvicorn", help="uvicorn is faster, bentoml has its own page and client")
+    options.add_argument("--host", default=settings.host, help="only loopback addresses are accepted")
+    options.add_argument("--port", type=int, default=settings.port)
+    arguments = options.parse_args(argv)
+    from serving.runner import loopback, run
+
+    host = loopback(arguments.host)
+    if not 0 <= arguments.port <= 65535:
+        raise RefusedError(f"--port {arguments.port}: a port is a number from 0 to 65535", field="port")
+    place = workspace(arguments)
+    from serving.rows import open_rows
+
+    rows = open_rows(place)
+    note(f"{len(rows)} customers as of {rows.card.moment:%Y-%m-%d %H:%M} UTC")
+    note(f"http://{host}:{arguments.port}/v1/openapi.json with {arguments.runner}; Ctrl-C stops")
+    if arguments.runner == "uvicorn":
+        run(place, host, arguments.port)
+        return 0
+    return _bentoml(place.root, host, arguments.port)
+
+
+def lists(argv: Sequence[str]) -> int:
+    """Lists for marketers."""
+    options = parser(
+        "list",
+        "retain list churn: customers by what their leaving would cost (risk x predicted value), with reasons. Who has no consent, asked not to be\n"
+        "contacted, refuses profiling or is a minor is left out and counted.\n"
+        "exit codes: 0 done, 2 wrong option, 4 run `retain publish` first",
+    )
+    options.add_argument("what", choices=("churn",))
+    options.add_argument("--top", type=int, default=100, metavar="N", help="at most so many customers (default 100)")
+    options.add_argument("--channel", choices=CHANNELS, default=None, help="only who may be contacted on this channel")
+    options.add_argument("--language", choices=("en", "zh"), default="en", help="of the reasons")
+    options.add_argument("--out", type=Path, default=None, metavar="FILE", help=".csv or .parquet; a summary lands beside it as FILE.json")
+    arguments = options.parse_args(argv)
+    from retain.errors import ConfigError
+    from serving import export
+
+    if arguments.top < 0:
+        raise ConfigError(f"--top {arguments.top}: a number from 0 is expected", field="top")
+    if arguments.out is not None:
+        export.kind_of(arguments.out)
+    from serving.answers import Answers
+    from serving.fresh import read
+
+    place = workspace(arguments)
+    result = Answers.open(place, read(place)).churn_list(arguments.top, arguments.channel, arguments.language)
+    if arguments.out is not None:
+        export.write(result, arguments.out)
+    if arguments.json:
+        say_json({**export.describe(result), "out": None if arguments.out is None else str(arguments.out)})
+        return 0
+    if arguments.out is None or result.rows:
+        shown = result.rows[: 10 if arguments.out is not None else None]
+        cells = [
+            [
+                row.customer_id,
+                f"{row.risk:.2f}",
+                f"{row.value:,.2f}",
+                f"{row.expected_loss:,.2f}",
+                row.band,
+                row.stage,
+                row.reasons[0].text if row.reasons else "",
+            ]
+            for row in shown
+        ]
+        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "first reason")))
+    left = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.left_out.items()) or "nobody"
+    say(f"{len(result.rows)} of {result.customers} customers, as of {result.as_of:%Y-%m-%d %H:%M} UTC")
+    say(f"risk and value are those of the next {result.horizon_days} days")
+    say(f"left out: {left}")
+    for words in result.assumed:
+        say(f"assumed: {words}")
+    if result.synthetic:
+        say("these customers are synthetic")
+    if arguments.out is not None:
+        say(f"written to {arguments.out}, summary in {arguments.out}.json")
+    return 0
+
+
+def decisions(argv: Sequence[str]) -> int:
+    """Explain what would be offered to a customer; nothing is written down."""
+    options = parser(
+        "decisions",
+        "What would be offered to a customer now, and why; what is withheld, and by which rule. Nothing is written down.\n"
+        "exit codes: 0 done (also when nothing may be offered), 2 wrong option, 4 run `retain publish` first",
+    )
+    options.add_argument("customer", metavar="CUSTOMER")
+    options.add_argument("--goal", choices=("best", "cross_sell", "repeat", "retention"), default="best")
+    options.add_argument("--channel", choices=CHANNELS, default=None)
+    options.add_argument("--placement", default="inbound_end", help="where it will be shown (default inbound_end: the customer turned to us)")
+    options.add_argument("--intent", default=None, help="what the customer wants, for example cancel")
+    options.add_argument("--language", choices=("en", "zh"), default="en", help="of the reasons")
+    arguments = options.parse_args(argv)
+    from serving.answers import Answers
+    from serving.fresh import read
+    from serving.schemas import Context, DecisionRequest
+
+    place = workspace(arguments)
+    request = DecisionRequest(
+        customer_id=arguments.customer,
+        goal=arguments.goal,
+        channel=arguments.channel,
+        placement=arguments.placement,
+        context=Context(intent=arguments.intent),
+        language=arguments.language,
+        dry_run=True,
+    )
+    answer, _ = Answers.open(place, read(place)).decision(request, None)
+    if arguments.json:
+        import msgspec
+
+        say_json(msgspec.to_builtins(answer))
+        return 0
+    say(f"{answer.customer_id}: goal {answer.goal}, as of {answer.as_of:%Y-%m-%d %H:%M} UTC, source {answer.source}, policy {answer.policy}")
+    for code in answer.degraded:
+        say(f"  degraded: {code}")
+    for offer in answer.offers:
+        money = (
+            "margin unknown"
+            if offer.expected_margin is None
+            else f"{offer.expected_margin:,.2f} {answer.currency} expected, margin {offer.margin_basis}"
+        )
+        say(f"  {offer.rank}. {offer.name} ({offer.offer_id}, {offer.goal}): p {offer.accept_prob[0]:.3f}, {money}, evidence {offer.evidence}")
+        for reason in offer.reasons:
+            say(f"       {reason.text}")
+    if not answer.offers:
+        say("  nothing is offered")
+    for each in answer.withheld[:20]:
+        say(f"  withheld: {'everything' if each.offer_id == '*' else each.offer_id} at {each.stage}: {each.rule}")
+    if len(answer.withheld) > 20:
+        say(f"  ... and {len(answer.withheld) - 20} more; --json lists them")
+    for words in answer.assumed:
+        say(f"  assumed: {words}")
+    return 0
+
+
+def _bentoml(root: Path, host: str, port: int) -> int:
+    """BentoML's own server as a child, so that its settings of the process stay its own."""
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Retain", "--host", host, "--port", str(port)]
+    child = subprocess.Popen(command, env={**os.environ, "RETAIN_WORKSPACE": str(root), "BENTOML_DO_NOT_TRACK": "true"})
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait()
+        raise

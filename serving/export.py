@@ -1,0 +1,97 @@
+"""Lists as files: whole or not at all, with cells that no spreadsheet takes for a formula, and a summary beside them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from retain.errors import ConfigError
+from retain.files import atomic_path, sha256, write_json
+from serving.schemas import ChurnList, ChurnRow
+
+DANGEROUS = frozenset("=+-@\t\r\n＝＋－＠|%")
+"""First characters that make a spreadsheet run a cell, full-width variants included."""
+COLUMNS = ("rank", "customer_id", "risk", "value", "expected_loss", "band", "stage", "channels", "reason_1", "reason_2", "reason_3")
+Kind = Literal["csv", "parquet"]
+
+
+def safe(text: str) -> str:
+    """A text cell that a spreadsheet shows and does not run: a quote before it where it would.
+
+    >>> safe("=1+1"), safe("plain"), safe(" @x")
+    ("'=1+1", 'plain', "' @x")
+    """
+    first = text.lstrip(" \u3000\ufeff\u200b")[:1]
+    return f"'{text}" if first in DANGEROUS and first else text
+
+
+def kind_of(path: Path) -> Kind:
+    """The format that a file name says.
+
+    Raises:
+        ConfigError: neither CSV nor Parquet, or the name is no plain file name.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise ConfigError(f"--out {path.name}: a list is written as .csv or .parquet; name the file so", field="out")
+    if any(ord(each) < 32 or ord(each) == 127 for each in str(path)) or path.is_symlink() or path.is_dir():
+        raise ConfigError(f"--out {path.name!r}: not a plain file name; choose another", field="out")
+    return "csv" if path.suffix.lower() == ".csv" else "parquet"
+
+
+def write(result: ChurnList, path: Path) -> Path:
+    """Write a list and its summary (``<name>.json``: rows, who was left out, models, what is assumed, checksum); return the summary's path.
+
+    CSV is UTF-8 with a mark for spreadsheets and neutralised cells; Parquet holds the values as they are.
+    """
+    kind = kind_of(path)
+    with atomic_path(path) as partial:
+        if kind == "csv":
+            _csv(result.rows, partial)
+        else:
+            _parquet(result.rows, partial)
+    summary = path.with_name(f"{path.name}.json")
+    write_json(summary, {"file": path.name, "sha256": sha256(path), **describe(result)})
+    return summary
+
+
+def describe(result: ChurnList) -> dict[str, Any]:
+    """A list in words and counts, without its rows."""
+    return {
+        "rows": len(result.rows),
+        "customers": result.customers,
+        "left_out": result.left_out,
+        "as_of": result.as_of.isoformat(),
+        "horizon_days": result.horizon_days,
+        "currency": result.currency,
+        "order": "expected_loss = risk x value, falling; equal losses by customer_id",
+        "evidence": "D",
+        "synthetic": result.synthetic,
+        "assumed": result.assumed,
+        "models": {"churn": result.models.churn, "clv": result.models.clv, "rows": result.models.rows},
+    }
+
+
+def _values(row: ChurnRow) -> list[Any]:
+    texts = [reason.text for reason in row.reasons[:3]]
+    reasons = [*texts, *[""] * (3 - len(texts))]
+    return [row.rank, row.customer_id, row.risk, row.value, row.expected_loss, row.band, row.stage, " ".join(row.channels), *reasons]
+
+
+def _csv(rows: Sequence[ChurnRow], path: Path) -> None:
+    with path.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        for row in rows:
+            writer.writerow([safe(value) if isinstance(value, str) else value for value in _values(row)])
+
+
+def _parquet(rows: Sequence[ChurnRow], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(COLUMNS)
+    types = [pa.int64(), pa.string(), pa.float64(), pa.float64(), pa.float64(), *[pa.string()] * 6]
+    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=list(COLUMNS))
+    pq.write_table(table, path, compression="zstd")

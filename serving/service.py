@@ -1,0 +1,86 @@
+"""BentoML around the application, and nothing else: the same desk, the same guard, its own page and client."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import Any, TypeVar, cast
+
+import bentoml
+import msgspec
+from bentoml.exceptions import BentoMLException, InvalidArgument
+
+from retain.errors import RetainError
+from retain.settings import Settings
+from retain.workspace import Workspace
+from serving import schemas
+from serving.app import POSTS, application
+from serving.decisions.policy import policy
+from serving.desk import Desk
+from serving.guard import Guard
+from serving.metrics import Metrics
+from serving.strict import parse
+
+# BentoML prints this one for every request with typed arguments; every other warning stays.
+warnings.filterwarnings(
+    "ignore", message=r"Accessing the 'model_(computed_)?fields' attribute on the instance is deprecated.*", category=DeprecationWarning
+)
+
+T = TypeVar("T")
+TIMEOUT_S = 2
+"""BentoML keeps each finished request for so long; its default of a minute lets memory grow."""
+
+_app = application()
+
+
+# The timeout is the trap: a timer is kept for every request until it has passed.
+@bentoml.service(name="retain", workers=1, traffic={"timeout": TIMEOUT_S}, logging={"access": {"enabled": False}})
+@bentoml.asgi_app(_app, path="/")
+class Retain:
+    """Scores and decisions for BentoML's page and client; everything under ``/v1`` is the mounted application."""
+
+    def __init__(self) -> None:
+        self._desk = Desk.open(Workspace.at(Settings.read().workspace), Metrics(shared=True).count)
+        _app.state.desk = self._desk
+        gc.collect()
+        gc.freeze()
+
+    async def __is_ready__(self) -> bool:
+        """BentoML's /readyz asks the one readiness of every runner."""
+        return self._desk.unready() is None
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def decisions(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What to offer a customer now; the request is that of /v1/decisions."""
+        checked = _checked(request, schemas.DecisionRequest)
+        try:
+            answer: dict[str, Any] = msgspec.json.decode(await self._desk.decide(checked))
+        except RetainError as error:
+            raise BentoMLException(error.message) from error
+        return answer
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def scores(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Churn, value, band and stage; the request is that of /v1/scores."""
+        checked = _checked(request, schemas.ScoresRequest)
+        try:
+            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(checked.customer_ids))
+        except RetainError as error:
+            raise InvalidArgument(error.message) from error
+        return answer
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Write what waits."""
+        self._desk.close()
+
+
+# The decorator made a service of the class; the types do not know.
+cast(Any, Retain).add_asgi_middleware(Guard, posts=(*POSTS, "/decisions", "/scores"), limit=policy().body_cap)
+
+
+def _checked(request: dict[str, Any], kind: type[T]) -> T:
+    try:
+        return parse(msgspec.json.encode(request), kind)
+    except RetainError as error:
+        raise InvalidArgument(error.message) from error
