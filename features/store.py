@@ -91,8 +91,7 @@ def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame) -
         for view, names in chosen:
             table = _joined(store, workspace, view, names, asked)
             columns.update({f"{view.name}__{name}": _plain(table.column(f"{view.name}__{name}")) for name in names})
-    known = sources.known(workspace, [view for view, _ in chosen], key, asked)
-    return _frame(refs, columns).assign(is_known=known)
+    return _frame(refs, columns, is_known=sources.known(workspace, [view for view, _ in chosen], key, asked))
 
 
 def materialize(workspace: Workspace, at: datetime) -> dict[str, int]:
@@ -114,12 +113,12 @@ def materialize(workspace: Workspace, at: datetime) -> dict[str, int]:
         views = sorted(store.list_feature_views(), key=lambda view: str(view.name))
         backend = layout.backend(store)
         backend.update(store.config, [], views, [], [], partial=False)
-        for view in progress(views, len(views), "online store"):
-            expected = sources.rows_at(workspace, view, at)
-            with layout.engine(workspace), layout.quiet():
+        with layout.engine(workspace), layout.quiet():
+            for view in progress(views, len(views), "online store"):
+                expected = sources.rows_at(workspace, view, at)
                 store.materialize(at - view.ttl, at, feature_views=[view.name])
-            _check_written(backend, store, view, expected)
-            written[view.name] = expected
+                _check_written(backend, store, view, expected)
+                written[view.name] = expected
         layout.publish(workspace, folder, layout.REGISTRY, layout.ONLINE)
     return written
 
@@ -254,10 +253,10 @@ def _is_text(view: Any, name: str) -> bool:
     return any(field.name == name and str(field.dtype) == "String" for field in view.features)
 
 
-def _frame(refs: Sequence[str], columns: dict[str, NDArray[Any]]) -> pd.DataFrame:
+def _frame(refs: Sequence[str], columns: dict[str, NDArray[Any]], **more: NDArray[Any]) -> pd.DataFrame:
     names = [ref.replace(":", "__") for ref in refs]
     # Without a copy: pandas would gather the columns of a frame that is already as large as memory allows once.
-    return pd.DataFrame({name: columns[name] for name in names}, copy=False)
+    return pd.DataFrame({**{name: columns[name] for name in names}, **more}, copy=False)
 
 
 def _open(workspace: Workspace) -> Any:

@@ -21,13 +21,22 @@ def ingest(argv: Sequence[str]) -> int:
     parser.add_argument("source", help="a name in configs/sources, or the path of a mapping (docs/sources.md)")
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="where the source's files lie (default: the mapping's package)")
     parser.add_argument("--until", default=None, metavar="DATE", help="as if today were that date, on the source's clock: nothing later is read")
+    parser.add_argument(
+        "--sample",
+        type=float,
+        default=None,
+        metavar="SHARE",
+        help="keep this share of the customers, the same ones every time (anonymous sales stay out)",
+    )
     options = parser.parse_args(argv)
+    if options.sample is not None and not 0 < options.sample <= 1:
+        raise ConfigError(f"--sample {options.sample}: a share above 0, at most 1, is expected", field="sample")
     from retain.ingest import ingest as fill
     from retain.mapping import load
 
     workspace = terminal.workspace(options)
     until = None if options.until is None else moment(options.until, load(options.source).stored)
-    report = fill(options.source, workspace, data=options.data, until=until, say=lambda text: terminal.note(f"{text} ..."))
+    report = fill(options.source, workspace, data=options.data, until=until, sample=options.sample, say=lambda text: terminal.note(f"{text} ..."))
     if options.json:
         terminal.say_json(report.model_dump(mode="json"))
     else:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -48,6 +48,9 @@ class Engine:
         base = Path(tempfile.gettempdir()) if temporary is None else temporary
         # A folder of its own: two processes that spill into one folder overwrite each other's files.
         self._temporary = base / f"sql-{uuid.uuid4().hex[:12]}"
+        # DuckDB makes its own folder when it first spills, but not those above it. Where nothing may be written, reading still works.
+        with suppress(OSError):
+            base.mkdir(parents=True, exist_ok=True)
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -130,6 +133,11 @@ class Engine:
             return work()
         except duckdb.OutOfMemoryException as error:
             raise RetainError(f"SQL ran out of memory or disk ({_first_line(error)}); raise RETAIN_MEMORY_GB or free disk space") from error
+        except RuntimeError as error:
+            # DuckDB takes Ctrl-C for itself and tells of it in its own words.
+            if str(error) == "Query interrupted":
+                raise KeyboardInterrupt from error
+            raise
         except duckdb.IOException as error:
             raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, time, timedelta
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
 from pathlib import Path
 
 from retain import quarantine
@@ -21,7 +22,7 @@ from retain.merge import Merged, merge
 from retain.quarantine import Report, TableReport
 from retain.staging import Staged, stage, stage_rates
 from retain.tables import TABLES
-from retain.workspace import STATE, State, Workspace, moment, naive, shift_days
+from retain.workspace import STATE, State, Workspace, computer_time, moment, naive, shift_days
 
 GRACE = timedelta(hours=24)
 """Clocks differ: a fact this far ahead of now is kept and not yet seen, one further ahead is unusable."""
@@ -37,6 +38,7 @@ def ingest(
     *,
     data: Path | None = None,
     until: datetime | None = None,
+    sample: float | None = None,
     now: datetime | None = None,
     say: Callable[[str], None] = _silent,
 ) -> Report:
@@ -47,6 +49,7 @@ def ingest(
         workspace: where the tables go.
         data: the folder of the files; the mapping's package where it is not said.
         until: as if today were that moment: what happened or became known at or after it is left out, and it is the clock.
+        sample: share of the customers to keep, the same ones every time; all where it is not said.
         now: the time after which a fact lies in the future; the computer's clock where it is not said.
         say: is told what is being done.
 
@@ -68,10 +71,24 @@ def ingest(
                 engine.restrict([path for paths in files.values() for path in paths], [workspace.root])
                 say("opening the files")
                 readable = opened(engine, files, folder)
-                staged, as_of = _staged(engine, mapping, readable, folder, now or datetime.now(UTC), say)
-                return _written(engine, mapping, workspace, staged, unused(mapping, readable), dropped, as_of if until is None else until, until, say)
+                staged, as_of = _staged(engine, mapping, readable, folder, now or computer_time(), say)
+                ignored = unused(mapping, readable)
+                read = _Read(staged, as_of if until is None else until, until, sample, ignored, _warnings(mapping, staged, ignored, dropped))
+                return _written(engine, mapping, workspace, read, say)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A source as far as it has been read."""
+
+    staged: dict[str, Staged]
+    as_of: datetime | None
+    until: datetime | None
+    sample: float | None
+    ignored: dict[str, tuple[str, ...]]
+    warnings: tuple[str, ...]
 
 
 def _staged(
@@ -103,19 +120,9 @@ def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> 
     return shift_days(midnight, 1, source.stored) if whole_days else midnight
 
 
-def _written(
-    engine: Engine,
-    source: Source,
-    workspace: Workspace,
-    staged: dict[str, Staged],
-    ignored: dict[str, tuple[str, ...]],
-    dropped: tuple[str, ...],
-    as_of: datetime | None,
-    until: datetime | None,
-    say: Callable[[str], None],
-) -> Report:
+def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, say: Callable[[str], None]) -> Report:
     """Write tables, quarantine, report and state; the old ones stand until the new ones are whole."""
-    warnings = _warnings(source, staged, ignored, dropped)
+    staged = read.staged
     with atomic_folder(workspace.quarantine) as refused, atomic_folder(workspace.tables) as tables:
         reports: dict[str, TableReport] = {}
         for name, table in TABLES.items():
@@ -123,7 +130,7 @@ def _written(
                 engine.write(nothing(table), tables / f"{name}.parquet")
                 continue
             say(f"writing {name}")
-            merged = merge(engine, staged[name], until)
+            merged = merge(engine, staged[name], read.until, read.sample)
             quarantine.write_rows(engine, staged[name], merged.superseded_sql, refused / f"{name}.parquet")
             rows = engine.write(assembled(engine, source, staged[name], merged), tables / f"{name}.parquet")
             reports[name] = _report(engine, staged[name], merged, rows)
@@ -131,16 +138,16 @@ def _written(
             raise DataError(f"{source.name}: transactions: no rows are left; check the files, the mapping's expressions and the date asked for")
         engine.attach({name: tables / f"{name}.parquet" for name in TABLES})
         say("counting")
-        state = _state(source, staged, as_of, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(tables))
+        state = _state(source, read, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(tables))
         report = Report(
             source=source.name,
             title=source.title,
-            as_of=as_of,
-            until=until,
+            as_of=read.as_of,
+            until=read.until,
             tables=reports,
             counts=census(engine),
-            ignored_columns=ignored,
-            warnings=warnings,
+            ignored_columns=read.ignored,
+            warnings=read.warnings,
             assumed=state.assumed,
             digest=state.digest,
         )
@@ -162,16 +169,17 @@ def _report(engine: Engine, staged: Staged, merged: Merged, rows: int) -> TableR
         merged=merged.merged,
         superseded=merged.superseded,
         after_until=merged.after_until,
+        not_sampled=merged.not_sampled,
         left_out=staged.left_out,
         duplicates_kept=merged.duplicates_kept,
         raised=merged.raised,
     )
 
 
-def _state(source: Source, staged: dict[str, Staged], as_of: datetime | None, rows: dict[str, int], hashed: str) -> State:
+def _state(source: Source, read: _Read, rows: dict[str, int], hashed: str) -> State:
     # What transactions say of an id counts most: populations are made of them.
-    id_types = {name: kind for one in (*staged.values(), staged["transactions"]) for name, kind in one.id_types.items()}
-    customers = staged.get("customers")
+    id_types = {name: kind for one in (*read.staged.values(), read.staged["transactions"]) for name, kind in one.id_types.items()}
+    customers = read.staged.get("customers")
     return State(
         source=source.name,
         title=source.title,
@@ -179,7 +187,7 @@ def _state(source: Source, staged: dict[str, Staged], as_of: datetime | None, ro
         licence=source.licence,
         cost_per_record=source.cost_per_record,
         synthetic=source.synthetic,
-        as_of=as_of,
+        as_of=read.as_of,
         stored_zone=source.stored,
         local_zone=source.local,
         currency=source.currency,

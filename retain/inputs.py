@@ -171,7 +171,7 @@ def _header(path: Path, entry: File) -> list[str]:
 def _jsonl(engine: Engine, paths: list[Path], target: Path) -> str:
     # One text per line, and each value as text: what a sample makes of a value is not what the last line makes of it.
     lines = (
-        f"(select line, json_valid(line) and json_type(line) = 'OBJECT' as is_row "
+        f"(select line, case when json_valid(line) then json_type(line) = 'OBJECT' else false end as is_row "
         f"from read_csv({_listed(paths)}, auto_detect = false, header = false, columns = {{'line': 'VARCHAR'}}, "
         f"delim = {quoted(chr(1))}, quote = '', escape = '', max_line_size = {_LONGEST_LINE}) where line is not null)"
     )

@@ -19,13 +19,15 @@ class Merged:
     merged: int = 0
     superseded: int = 0
     after_until: int = 0
+    not_sampled: int = 0
     duplicates_kept: int = 0
     raised: int = 0
 
 
-def merge(engine: Engine, staged: Staged, until: datetime | None) -> Merged:
+def merge(engine: Engine, staged: Staged, until: datetime | None, sample: float | None = None) -> Merged:
     """Keep the rows before ``until``; of rows with the same key keep the one known last, equal ones once.
 
+    ``sample`` is the share of the customers to keep, the same ones every time and in every table.
     Rows whose key has a gap, and all rows of a table without a key, are separate facts: equal ones are counted and kept.
     """
     columns = ", ".join(map(identifier, staged.columns))
@@ -34,9 +36,12 @@ def merge(engine: Engine, staged: Staged, until: datetime | None) -> Merged:
     if until is not None:
         moment = f"timestamptz {quoted(until.isoformat(sep=' '))}"
         early = f"(occurred_at < {moment} and known_at < {moment})"
-    rows, kept, raised = engine.rows(f"select count(*), count(*) filter (where {early}), count(*) filter (where is_raised and {early}) {usable}")[0]
-    base = f"select {columns} {usable} and {early}"
-    counts = {"after_until": int(rows) - int(kept), "raised": int(raised)}
+    drawn = _drawn(sample) if sample is not None and "customer_id" in staged.columns else "true"
+    wanted = f"{early} and {drawn}"
+    counted = ("true", early, wanted, f"is_raised and {wanted}")
+    rows, before, kept, raised = engine.rows(f"select {', '.join(f'count(*) filter (where {each})' for each in counted)} {usable}")[0]
+    base = f"select {columns} {usable} and {wanted}"
+    counts = {"after_until": int(rows) - int(before), "not_sampled": int(before) - int(kept), "raised": int(raised)}
     if not staged.key:
         return Merged(base, None, duplicates_kept=_duplicates(engine, base, columns), **counts)
     key = ", ".join(map(identifier, staged.key))
@@ -58,6 +63,11 @@ def merge(engine: Engine, staged: Staged, until: datetime | None) -> Merged:
         superseded=different - int(keys),
         **counts,
     )
+
+
+def _drawn(sample: float) -> str:
+    """Whether a customer belongs to the sample: by a hash of the id, so that all tables agree. Anonymous sales are nobody's and stay out."""
+    return f"coalesce(md5_number_lower(customer_id) % 1000000 < {round(sample * 1_000_000)}, false)"
 
 
 def _duplicates(engine: Engine, rows: str, columns: str) -> int:

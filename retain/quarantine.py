@@ -24,7 +24,7 @@ SENSITIVE = frozenset({
 
 
 class TableReport(BaseModel):
-    """The rows of one table: ``rows_in = rows_out + quarantined + merged + superseded + after_until``."""
+    """The rows of one table: ``rows_in = rows_out + quarantined + merged + superseded + after_until + not_sampled``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,6 +40,8 @@ class TableReport(BaseModel):
     """Rows with the key of another and different content: the one known later is kept, this one lies in the quarantine."""
     after_until: int = 0
     """Rows that happened or became known at or after the date asked for."""
+    not_sampled: int = 0
+    """Rows of customers outside the sample asked for."""
     left_out: int = 0
     """Rows that the mapping's own ``where`` leaves out; not among ``rows_in``."""
     duplicates_kept: int = 0
@@ -77,6 +79,7 @@ class Report(BaseModel):
                 "merged as equal": table.merged,
                 "replaced by a row known later": table.superseded,
                 "after the date asked for": table.after_until,
+                "not in the sample of customers": table.not_sampled,
                 "left out by the mapping's where": table.left_out,
                 "exact duplicates kept (no key is declared)": table.duplicates_kept,
                 "known before they happened, set to when they happened": table.raised,

@@ -164,7 +164,7 @@ class Workspace:
     def now(self) -> datetime:
         """The time in this workspace, in UTC: live, or fixed by the source."""
         fixed = self.state().as_of if self.is_filled else None
-        return datetime.now(UTC) if fixed is None else fixed.astimezone(UTC)
+        return computer_time() if fixed is None else fixed.astimezone(UTC)
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:
@@ -186,6 +186,11 @@ class Workspace:
             yield
         finally:
             os.close(handle)
+
+
+def computer_time() -> datetime:
+    """What the computer's clock shows, in UTC: the live clock of a workspace, and the border of the future for what is read into one."""
+    return datetime.now(UTC)
 
 
 def moment(text: str, zone: str) -> datetime:
@@ -214,4 +219,4 @@ def naive(value: datetime, zone: str) -> datetime:
     return value.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
-__all__ = ["DEFAULT", "STATE", "Assumption", "State", "Workspace", "moment", "naive", "shift_days"]
+__all__ = ["DEFAULT", "STATE", "Assumption", "State", "Workspace", "computer_time", "moment", "naive", "shift_days"]

@@ -17,7 +17,7 @@ from serving import schemas
 from serving.app import POSTS, application
 from serving.decisions.policy import policy
 from serving.desk import Desk
-from serving.guard import Guard
+from serving.guard import App, Guard, Receive, Scope, Send
 from serving.metrics import Metrics
 from serving.strict import parse
 
@@ -33,9 +33,14 @@ TIMEOUT_S = 2
 _app = application()
 
 
+async def _v1(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application below ``/v1``: its paths are whole, so the prefix that a mount takes off is put back."""
+    await cast(App, _app)({**scope, "root_path": ""}, receive, send)
+
+
 # The timeout is the trap: a timer is kept for every request until it has passed.
 @bentoml.service(name="retain", workers=1, traffic={"timeout": TIMEOUT_S}, logging={"access": {"enabled": False}})
-@bentoml.asgi_app(_app, path="/")
+@bentoml.asgi_app(_v1, path="/v1")
 class Retain:
     """Scores and decisions for BentoML's page and client; everything under ``/v1`` is the mounted application."""
 

@@ -51,9 +51,9 @@ def frame(
     refs = services.refs(task.name)
     spine = after[["customer_id"]].assign(event_timestamp=after["cutoff"])
     raw = store.historical(workspace, refs, spine)
-    _known(after["cutoff"], raw["is_known"].to_numpy(dtype=bool), cutoffs)
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
     features = raw[list(columns)]
+    _known(after["cutoff"], features.notna().any(axis=1).to_numpy(dtype=bool), cutoffs)
     learned = Encoder.learn(features, [ref.replace(":", "__", 1) for ref in services.categorical(refs)]) if encoder is None else encoder
     outcome = np.where(after["is_closed"].to_numpy(dtype=bool), task.outcome(after), np.nan)
     return (
@@ -69,9 +69,9 @@ def frame(
     )
 
 
-def _known(cutoff: pd.Series, is_known: np.ndarray[tuple[int], np.dtype[np.bool_]], asked: Sequence[datetime]) -> None:
+def _known(cutoff: pd.Series, has_features: np.ndarray[tuple[int], np.dtype[np.bool_]], asked: Sequence[datetime]) -> None:
     """A customer that came after the newest snapshot has no row; a cutoff at which nobody has one was never built."""
-    known = pd.Series(is_known).groupby(cutoff.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()).any()
+    known = pd.Series(has_features).groupby(cutoff.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy()).any()
     for moment in asked:
         stamp = pd.Timestamp(moment).tz_convert("UTC").tz_localize(None).to_datetime64()
         if stamp not in known.index:

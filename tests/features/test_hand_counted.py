@@ -37,8 +37,8 @@ TRANSACTIONS = [
     line("r1", "pen", "2024-06-13 08:00", -5, -1, kind="return", margin=-2),
     line("o5", "milk", "2024-06-15 13:00", 7, known_at=at("2024-06-16"), order_gap_days=3),  # known too late
     line("o6", "milk", "2024-06-15 13:30", 7, order_gap_days=0),  # at the moment itself
-    line("o7", "pen", "2024-06-14 10:00", 4, customer=None),
-    line("o8", "pen", "2024-05-20 10:00", 5, margin=1, customer="b"),
+    line("o7", "pen", "2024-06-14 10:00", 4, customer_id=None),
+    line("o8", "pen", "2024-05-20 10:00", 5, margin=1, customer_id="b"),
 ]
 
 

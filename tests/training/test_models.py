@@ -13,6 +13,7 @@ from training.contracts import Frame, score
 from training.models import stored
 from training.models.calibrated import Calibrated, FittedCalibrated, choose, learn
 from training.models.constant import FittedConstant, Mean, Prevalence
+from training.models.ensemble import Ensemble
 from training.models.levelled import Levelled
 from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.logistic import Logistic, sigmoid
@@ -166,6 +167,22 @@ class TestLevelled(ModelContract):
         frame = sample(kind="amount")
         ten = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, 100 * frame.y, 30)
         assert Levelled(inner={"use": "training.models.period:LastPeriod"}, widest=1.5).fit(ten).factor == 1.5
+
+
+class TestEnsemble(ModelContract):
+    model = Ensemble(members=({"use": "training.models.rules:RecencyRule"}, TREES))
+
+    def test_it_is_the_mean_of_the_logits(self, fitted, frame) -> None:
+        one, two = (score(member, frame) for member in fitted.members)
+        expected = sigmoid((np.log(one / (1 - one)) + np.log(two / (1 - two))) / 2)
+        assert np.allclose(score(fitted, frame), expected, rtol=1e-9)
+
+
+class TestEnsembleOfMoney(ModelContract):
+    model, kind = Ensemble(members=({"use": "training.models.period:LastPeriod"}, MONEY), kind="amount"), "amount"
+
+    def test_it_is_the_mean(self, fitted, frame) -> None:
+        assert np.allclose(score(fitted, frame), np.mean([score(member, frame) for member in fitted.members], axis=0))
 
 
 def test_calibration_leaves_what_is_right_alone() -> None:

@@ -1,4 +1,7 @@
-"""Gradient-boosted trees for a few thousand to a hundred thousand rows: shallow, slow, regularised, without class weights."""
+"""Gradient-boosted trees for a few thousand to a hundred thousand rows: shallow, slow, regularised, without class weights.
+
+The defaults were chosen by log loss and Gini on windows of the shipped sources that close before the dates they are reported at.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ class LightGBM(BaseModel):
     """``tweedie`` is for money: many zeros and a long tail. Net spend below zero counts as zero in learning."""
     trees: int = Field(default=300, ge=1, le=5000)
     learning_rate: float = Field(default=0.03, gt=0, le=1)
-    num_leaves: int = Field(default=8, ge=2, le=255)
+    num_leaves: int = Field(default=4, ge=2, le=255)
     min_rows_in_leaf: int = Field(default=40, ge=1)
     feature_share: float = Field(default=0.5, gt=0, le=1)
     """Share of the features that each tree may look at."""

@@ -1,0 +1,99 @@
+"""A customer is scored the same alone, among others, on the list and over the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import numpy as np
+import pytest
+
+from retain.workspace import Workspace
+from serving.answers import Answers
+from serving.champions import SCORED, on_rows
+from serving.desk import Desk
+from serving.metrics import Metrics
+from serving.runner import whole
+from training.contracts import Floats
+from training.package import folders, load
+
+ROWS = 10_000
+TREES = "lightgbm"
+
+
+@pytest.fixture(scope="module")
+def answers(served: Workspace) -> Answers:
+    return Answers.open(served)
+
+
+def many(answers: Answers) -> Floats:
+    """Ten thousand raw rows: those of the shop, each number of a row taken from another customer."""
+    raw = np.asarray(answers.rows.array("raw"))[answers.rows.array("is_known")]
+    rng = np.random.default_rng(1)
+    rows = rng.integers(len(raw), size=(ROWS, raw.shape[1]))
+    return np.asarray(raw[rows, np.arange(raw.shape[1])])
+
+
+@pytest.mark.parametrize("task", SCORED)
+def test_alone_in_sevens_and_all_at_once(served: Workspace, answers: Answers, task: str) -> None:
+    raw = many(answers)
+    card = answers.rows.card
+    checked = 0
+    for folder in folders(served, task):
+        package = load(folder)
+        if not set(package.card.columns) <= set(card.columns):
+            continue
+        scorer = on_rows(package, card.columns, card.vocabulary)
+        together = scorer.predict(raw)
+        alone = np.concatenate([scorer.predict(raw[i : i + 1]) for i in range(ROWS)])
+        sevens = np.concatenate([scorer.predict(raw[i : i + 7]) for i in range(0, ROWS, 7)])
+        for other in (alone, sevens):
+            if TREES in package.card.fitted:
+                np.testing.assert_array_equal(other, together)
+            else:
+                np.testing.assert_allclose(other, together, rtol=1e-12, atol=0)
+        checked += 1
+    assert checked >= 2, "the champion and at least one other model are compared"
+
+
+def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, answers: Answers) -> None:
+    rows = answers.rows
+    ids = [rows.id(position) for position in range(len(rows))]
+    desk = Desk.open(served)
+    app = whole(desk, Metrics())
+
+    async def ask(chunks: list[list[str]]) -> list[dict[str, object]]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            found: list[dict[str, object]] = []
+            for chunk in chunks:
+                answer = await client.post("/v1/scores", json={"customer_ids": chunk})
+                found.extend(json.loads(answer.content)["scores"])
+            return found
+
+    try:
+        together = asyncio.run(ask([ids]))
+        alone = asyncio.run(ask([[each] for each in ids]))
+        sevens = asyncio.run(ask([ids[i : i + 7] for i in range(0, len(ids), 7)]))
+    finally:
+        desk.close()
+    by_id = {score["customer_id"]: score for score in together}
+    champions = {task: answers.champions.scorers[task].fitted for task in SCORED}
+    exact = all(TREES in type(fitted).__module__ for fitted in champions.values())
+    for other in (alone, sevens):
+        for score in other:
+            expected = by_id[score["customer_id"]]
+            if exact:
+                assert score == expected
+            else:
+                assert [score["churn"], score["clv"]] == pytest.approx([expected["churn"], expected["clv"]], rel=1e-12)
+    stored = rows.array("scores")
+    listed = answers.churn_list(len(ids))
+    for row in listed.rows:
+        expected = by_id[row.customer_id]
+        assert [row.risk, row.value, row.expected_loss] == pytest.approx([expected["churn"], expected["clv"], expected["expected_loss"]], rel=1e-12)
+        position = ids.index(row.customer_id)
+        assert [row.risk, row.value] == pytest.approx(stored[position].tolist(), rel=1e-12)
+    order = sorted(listed.rows, key=lambda row: (-row.expected_loss, row.customer_id))
+    assert [row.customer_id for row in order] == [row.customer_id for row in listed.rows]
+    assert answers.churn_list(len(ids)) == listed

@@ -1,0 +1,104 @@
+"""The engine: a UTC clock, tables by name, whole files, nothing outside once restricted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from retain import engine
+from retain.engine import ROW_GROUP, Engine, identifier, quoted
+from retain.errors import NotReadyError, RetainError
+from retain.workspace import Workspace
+
+
+def test_times_are_utc_whatever_the_computer_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    with Engine() as sql:
+        found = sql.query("select timestamptz '2024-03-31 01:30:00' as at")
+    assert str(found["at"].dtype) == "datetime64[us, UTC]"
+    assert found["at"][0].isoformat() == "2024-03-31T01:30:00+00:00"
+
+
+def test_frames_arrow_and_files_are_tables_by_name(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1, 2]}), tmp_path / "it's.parquet")
+    with Engine() as sql:
+        sql.attach({"file": tmp_path / "it's.parquet", "frame": pd.DataFrame({"n": [3]}), "odd name": pa.table({"n": [4]})})
+        assert sql.rows(f'select sum(n) from (from file union all from frame union all from "odd name" where {quoted("a")} = {quoted("a")})') == [
+            (10,)
+        ]
+        assert sql.arrow("select n from file order by n").column("n").to_pylist() == [1, 2]
+
+
+def test_tables_of_one_query_are_gone_after_it() -> None:
+    with Engine() as sql:
+        assert sql.query("select sum(n) as n from extra", extra=pd.DataFrame({"n": [1, 2]}))["n"].tolist() == [3]
+        with pytest.raises(duckdb.CatalogException):
+            sql.query("select * from extra")
+
+
+def test_a_variable_of_the_caller_is_no_table() -> None:
+    secret = pd.DataFrame({"n": [1]})
+    with Engine() as sql, pytest.raises(duckdb.CatalogException):
+        sql.query("select * from secret")
+    assert len(secret) == 1
+
+
+def test_written_rows_keep_their_order_in_small_groups(tmp_path: Path) -> None:
+    rows = 2 * ROW_GROUP + 5
+    with Engine() as sql:
+        assert sql.write(f"select (i * 7919) % {rows} as n from range({rows}) as t(i) order by n desc", tmp_path / "n.parquet") == rows
+    file = pq.ParquetFile(tmp_path / "n.parquet")
+    assert file.read()["n"].to_pylist() == list(range(rows - 1, -1, -1))
+    assert file.metadata.num_row_groups == 2
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_a_failed_write_leaves_what_stood(tmp_path: Path) -> None:
+    with Engine() as sql:
+        sql.write("select 1 as n", tmp_path / "n.parquet")
+        with pytest.raises(duckdb.Error):
+            sql.write("select error('stop') as n", tmp_path / "n.parquet")
+    assert pq.read_table(tmp_path / "n.parquet")["n"].to_pylist() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["n.parquet"]
+
+
+def test_what_does_not_fit_into_memory_spills_and_is_removed(tmp_path: Path) -> None:
+    with Engine(temporary=tmp_path / "spill", memory_gb=0.1) as sql:
+        found = sql.rows("select count(*) from (select md5(cast(i as varchar)) as m, i from range(2000000) as t(i) order by m, i)")
+        assert found == [(2_000_000,)]
+    assert list((tmp_path / "spill").glob("*")) == []
+
+
+def test_too_little_memory_is_one_sentence() -> None:
+    with Engine(memory_gb=0.02) as sql, pytest.raises(RetainError, match="RETAIN_MEMORY_GB"):
+        sql.execute("select list(i) from range(20000000) as t(i)")
+
+
+def test_a_restricted_engine_opens_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "mine" / "a.parquet")
+    pq.write_table(pa.table({"n": [2]}), tmp_path / "theirs.parquet")
+    with Engine() as sql:
+        sql.restrict([tmp_path / "mine"])
+        assert sql.rows(f"select n from read_parquet({quoted(tmp_path / 'mine' / 'a.parquet')})") == [(1,)]
+        for name in ("theirs.parquet", "mine/../theirs.parquet"):
+            with pytest.raises(duckdb.PermissionException):
+                sql.rows(f"select n from read_parquet({quoted(tmp_path / name)})")
+        with pytest.raises(duckdb.Error):
+            sql.execute("set enable_external_access = true")
+
+
+def test_names_and_texts_cannot_break_out() -> None:
+    with Engine() as sql:
+        text, name = "it's", 'a "b"'
+        assert sql.query(f"select {quoted(text)} as {identifier(name)}").to_dict("list") == {name: [text]}
+
+
+def test_an_empty_workspace_names_the_command_to_run(tmp_path: Path) -> None:
+    with pytest.raises(NotReadyError, match="retain ingest"):
+        engine.of(Workspace.at(tmp_path))
