@@ -52,7 +52,7 @@ def main() -> None:
         "popularity": Popularity(),
         "personal": Personal(),
         "item_item": ItemItem(nearness="cosine"),
-        "als": Als(iterations=5),
+        "als": Als(),
         "blend": Blend(),
     }
     base = 0.0

@@ -31,7 +31,7 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--source", default="completejourney", help="another source (default: completejourney)")
     parser.add_argument("--data", default=None, metavar="DIR", help="folder of its files, where the source needs one")
-    parser.add_argument("--slice", action="store_true", help=f"a quick look at {SHARE:.0%} of the customers")
+    parser.add_argument("--slice", action="store_true", help=f"a quick look at {SHARE * 100:.0f} %% of the customers")
     options = parser.parse_args(argv)
     place = terminal.workspace(options)
     seconds: dict[str, float] = {}

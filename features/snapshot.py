@@ -26,7 +26,7 @@ from retain.files import atomic_path, read_json, remove_partials, write_json
 from retain.terminal import progress
 from retain.workspace import Workspace, shift_days
 
-ROWS_AT_ONCE = 250_000
+ROWS_AT_ONCE = 400_000
 """Rows that one query answers: several moments of a small source share one, a big source has one moment each."""
 
 

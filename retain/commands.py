@@ -53,7 +53,12 @@ def simulate(argv: Sequence[str]) -> int:
     parser.add_argument("--customers", type=int, default=1000, metavar="N", help="how many (default: 1000); bounded by the disk, not by memory")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="the same seed gives the same tables (default: 7)")
     parser.add_argument("--days", type=int, default=None, metavar="D", help="days of history (default: the simulator's own)")
+    parser.add_argument(
+        "--lines-per-customer", type=float, default=30.0, metavar="L", help="transaction lines of a customer on average (default: 30)"
+    )
     options = parser.parse_args(argv)
+    if options.lines_per_customer <= 0:
+        raise ConfigError(f"--lines-per-customer {options.lines_per_customer}: a number above 0 is expected", field="lines_per_customer")
     if options.customers < 1:
         raise ConfigError(f"--customers {options.customers}: at least one customer is needed", field="customers")
     if options.days is not None and options.days < 1:
@@ -62,7 +67,7 @@ def simulate(argv: Sequence[str]) -> int:
 
     workspace = terminal.workspace(options)
     further = {} if options.days is None else {"days": options.days}
-    fill(workspace, customers=options.customers, seed=options.seed, **further)
+    fill(workspace, customers=options.customers, seed=options.seed, lines_per_customer=options.lines_per_customer, **further)
     return _show(workspace, as_json=options.json)
 
 

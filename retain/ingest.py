@@ -155,6 +155,7 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
         write_text(refused / "report.txt", report.text())
         # Between the new tables and their state there is no state at all: whoever is killed there finds an empty workspace, not a wrong one.
         (workspace.root / STATE).unlink(missing_ok=True)
+        shutil.rmtree(workspace.truth, ignore_errors=True)
     workspace.write_state(state)
     return report
 

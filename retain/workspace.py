@@ -90,6 +90,11 @@ class Workspace:
         return self.root / "tables"
 
     @property
+    def truth(self) -> Path:
+        """What a simulated shop's customers will really do; absent for real data."""
+        return self.root / "truth"
+
+    @property
     def quarantine(self) -> Path:
         """Rows that could not be used, one Parquet file per table, and the report."""
         return self.root / "quarantine"

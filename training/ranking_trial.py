@@ -93,7 +93,7 @@ class RankingTrial:
 
     def judge(self, model: Ranker, seed: int) -> Judged:
         """Learn from what was known at the test cutoff, judge on what was bought after it."""
-        judged = self.task.judge(model.fit(self.before), self.before, self.targets)
+        judged = self.task.judge(self.task.ready(model, self.horizon_days).fit(self.before), self.before, self.targets)
         eligible = self.targets.eligible("all")
         customers = self.targets.customers[eligible]
         figures = {figure(name, purpose): _aligned(lists, name, customers) for purpose, lists in judged.items() for name in lists.values}
@@ -101,7 +101,7 @@ class RankingTrial:
 
     def learn(self, model: Ranker) -> Learned:
         """Learn from everything until now."""
-        return Learned(model.fit(self.now), None, self.now, len(self.now), np.empty(0))
+        return Learned(self.task.ready(model, self.horizon_days).fit(self.now), None, self.now, len(self.now), np.empty(0))
 
     def _truth(self) -> str:
         digest = hashlib.sha256(self.windows.test[0].isoformat().encode())

@@ -1,4 +1,5 @@
--- What a customer's purchases are like: size, discounts, returns. One row per customer and moment.
+-- What a customer's purchases are like: size, discounts, returns, place and time. One row per customer and moment.
+-- Hours and weekdays are those where the customer lives.
 select
     spine.customer_id,
     spine.event_timestamp,
@@ -18,7 +19,13 @@ select
     ) as discount_share_90d,
     coalesce(sum(o.returned_lines), 0) as returned_lines_365d,
     coalesce(cast(-sum(o.returned_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0) as returned_amount_90d,
-    cast(-sum(o.returned_amount) as double) / nullif(cast(sum(o.sold_amount) as double), 0) as return_share_365d
+    cast(-sum(o.returned_amount) as double) / nullif(cast(sum(o.sold_amount) as double), 0) as return_share_365d,
+    cast(count(*) filter (where o.is_opening and o.channel in ('web', 'in_app')) as double) / nullif(count(o.channel) filter (where o.is_opening), 0) as online_share_365d,
+    cast(count(*) filter (where o.is_opening and o.channel = 'store') as double) / nullif(count(o.channel) filter (where o.is_opening), 0) as store_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_weekday >= 6) as double) / nullif(count(o.local_weekday) filter (where o.is_opening), 0) as weekend_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_hour < 12) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as morning_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_hour >= 17) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as evening_share_365d,
+    cast(sum(o.local_hour) filter (where o.is_opening) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as mean_hour_365d
 from spine
 left join orders as o
     on o.customer_id = spine.customer_id

@@ -1,4 +1,5 @@
--- What a customer bought lately: recency, frequency and money. One row per customer and moment.
+-- What a customer bought lately: recency, frequency, money and their trends. One row per customer and moment.
+-- A trend is a difference of two rates, what came less what the time before would give, so it is never divided by nothing.
 select
     spine.customer_id,
     spine.event_timestamp,
@@ -16,7 +17,16 @@ select
     coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_30d) as double), 0) as amount_30d,
     coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0) as amount_90d,
     coalesce(cast(sum(o.net_amount) as double), 0) as amount_365d,
-    coalesce(cast(sum(o.margin) as double), 0) as margin_365d
+    coalesce(cast(sum(o.margin) as double), 0) as margin_365d,
+    count(*) filter (where o.is_opening and o.occurred_at >= spine.since_30d)
+    - count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d and o.occurred_at < spine.since_30d) / 2.0e0 as orders_30d_over_prior,
+    coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_30d) as double), 0)
+    - coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_90d and o.occurred_at < spine.since_30d) as double), 0) / 2
+        as amount_30d_over_prior,
+    count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d)
+    - count(*) filter (where o.is_opening and o.occurred_at < spine.since_90d) * 90.0e0 / 275 as orders_90d_over_prior,
+    coalesce(cast(sum(o.net_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0)
+    - coalesce(cast(sum(o.net_amount) filter (where o.occurred_at < spine.since_90d) as double), 0) * 90 / 275 as amount_90d_over_prior
 from spine
 left join orders as o
     on o.customer_id = spine.customer_id

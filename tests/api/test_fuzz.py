@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from serving.app import application
+from serving.guard import App, Receive, Scope, Send
 from serving.runner import Health
 
 pytestmark = [
@@ -16,12 +20,23 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="session")
-def described(app: Health) -> schemathesis.openapi.OpenApiSchema:
-    return schemathesis.openapi.from_asgi("/v1/openapi.json", app)
+class Late:
+    """The application as soon as its fixture stands; until then one that can only describe itself."""
+
+    def __init__(self) -> None:
+        self.app = cast(App, application())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
 
 
-schema = schemathesis.pytest.from_fixture("described")
+late = Late()
+schema = schemathesis.openapi.from_asgi("/v1/openapi.json", late)
+
+
+@pytest.fixture(autouse=True)
+def _answered_by(app: Health) -> None:
+    late.app = app
 
 
 @schema.parametrize()

@@ -64,7 +64,10 @@ def test_bad_bodies_are_told_apart_and_placed(call: Call, body: str | bytes, exp
     assert error(call("POST", "/v1/decisions", body)) == expected
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "multipart/form-data; boundary=x", "application/vnd.bentoml+pickle", "application/x-python-pickle"])
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/octet-stream", "multipart/form-data; boundary=x", "application/vnd.bentoml+pickle", "application/x-python-pickle"],
+)
 @pytest.mark.parametrize("path", ["/v1/decisions", "/v1/outcomes", "/v1/lists/churn", "/nowhere"])
 def test_other_content_types_are_refused_before_any_parser(call: Call, kind: str, path: str) -> None:
     assert error(call("POST", path, b"\x80\x04.", {"content-type": kind}))[:3] == (415, "media_type", "content-type")
@@ -142,7 +145,11 @@ def test_scores_keep_order_repeats_and_unknown_ids(call: Call, desk: Desk) -> No
     someone = known(desk)
     answer = call("POST", "/v1/scores", {"customer_ids": [someone, "nobody", someone]}).json()
     assert [each["customer_id"] for each in answer["scores"]] == [someone, "nobody", someone]
-    assert answer["scores"][1] == {"customer_id": "nobody", "status": "unknown", **dict.fromkeys(("churn", "clv", "expected_loss", "band", "stage", "segment"))}
+    assert answer["scores"][1] == {
+        "customer_id": "nobody",
+        "status": "unknown",
+        **dict.fromkeys(("churn", "clv", "expected_loss", "band", "stage", "segment")),
+    }
     assert answer["scores"][0] == answer["scores"][2]
 
 
@@ -159,10 +166,18 @@ def test_recommendations_separate_new_from_bought(call: Call, desk: Desk) -> Non
         assert row is not None
         scores = desk.answers.score([row])[0]
         customer = row.customer(desk.answers.clock(), scores)
-        if customer.owned and not (customer.refuses_profiling or customer.is_minor) and row.likings("new", None, 5) and row.likings("repeat", None, 5):
+        if (
+            customer.owned
+            and not (customer.refuses_profiling or customer.is_minor)
+            and row.likings("new", None, 5)
+            and row.likings("repeat", None, 5)
+        ):
             break
     lists = {
-        purpose: [each["item_id"] for each in call("POST", "/v1/recommendations", {"customer_id": customer.customer_id, "purpose": purpose}).json()["recommendations"]]
+        purpose: [
+            each["item_id"]
+            for each in call("POST", "/v1/recommendations", {"customer_id": customer.customer_id, "purpose": purpose}).json()["recommendations"]
+        ]
         for purpose in ("new", "repeat")
     }
     assert lists["new"]
@@ -182,7 +197,14 @@ def test_health_readiness_and_metrics(call: Call) -> None:
 
 def test_the_document_describes_what_is_checked(call: Call) -> None:
     document = call("GET", "/v1/openapi.json").json()
-    assert set(document["paths"]) == {"/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes", "/v1/lists/churn", "/v1/decisions/{decision_id}"}
+    assert set(document["paths"]) == {
+        "/v1/decisions",
+        "/v1/scores",
+        "/v1/recommendations",
+        "/v1/outcomes",
+        "/v1/lists/churn",
+        "/v1/decisions/{decision_id}",
+    }
     schemas = document["components"]["schemas"]
     assert schemas["DecisionRequest"]["additionalProperties"] is False
     assert schemas["ErrorBody"]["required"] == ["error"]

@@ -13,7 +13,7 @@ PACKAGES = ("retain", "features", "training", "serving", "experiments")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 DOORS = {
-    "feast": {"features/store.py", "features/repo/definitions.py"},
+    "feast": {"features/store.py", *(f"features/repo/{name}.py" for name in ("definitions", "layout", "objects", "online"))},
     "mlflow": {"training/registry.py"},
     "bentoml": {"serving/service.py"},
 }

@@ -11,15 +11,18 @@ import pytest
 
 from retain.workspace import Workspace
 from serving.answers import Answers
-from serving.champions import SCORED, on_rows
+from serving.champions import SCORED, on_rows, packages
 from serving.desk import Desk
 from serving.metrics import Metrics
 from serving.runner import whole
 from training.contracts import Floats
-from training.package import folders, load
+from training.package import Package, folders, load
 
 ROWS = 10_000
-TREES = "lightgbm"
+
+
+def _is_trees(package: Package) -> bool:
+    return "lightgbm" in package.card.model_spec["use"].lower()
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,12 @@ def test_alone_in_sevens_and_all_at_once(served: Workspace, answers: Answers, ta
         if not set(package.card.columns) <= set(card.columns):
             continue
         scorer = on_rows(package, card.columns, card.vocabulary)
-        together = scorer.predict(raw)
-        alone = np.concatenate([scorer.predict(raw[i : i + 1]) for i in range(ROWS)])
-        sevens = np.concatenate([scorer.predict(raw[i : i + 7]) for i in range(0, ROWS, 7)])
+        rows = ROWS if scorer.model_id == card.models[task] else ROWS // 20
+        together = scorer.predict(raw[:rows])
+        alone = np.concatenate([scorer.predict(raw[i : i + 1]) for i in range(rows)])
+        sevens = np.concatenate([scorer.predict(raw[i : min(i + 7, rows)]) for i in range(0, rows, 7)])
         for other in (alone, sevens):
-            if TREES in package.card.fitted:
+            if _is_trees(package):
                 np.testing.assert_array_equal(other, together)
             else:
                 np.testing.assert_allclose(other, together, rtol=1e-12, atol=0)
@@ -78,15 +82,16 @@ def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, ans
     finally:
         desk.close()
     by_id = {score["customer_id"]: score for score in together}
-    champions = {task: answers.champions.scorers[task].fitted for task in SCORED}
-    exact = all(TREES in type(fitted).__module__ for fitted in champions.values())
+    exact = all(_is_trees(package) for task in SCORED if (package := packages(served, task)[0]) is not None)
     for other in (alone, sevens):
         for score in other:
             expected = by_id[score["customer_id"]]
             if exact:
                 assert score == expected
             else:
-                assert [score["churn"], score["clv"]] == pytest.approx([expected["churn"], expected["clv"]], rel=1e-12)
+                assert score["status"] == expected["status"]
+                if score["status"] == "ok":
+                    assert [score["churn"], score["clv"]] == pytest.approx([expected["churn"], expected["clv"]], rel=1e-12)
     stored = rows.array("scores")
     listed = answers.churn_list(len(ids))
     for row in listed.rows:

@@ -232,3 +232,18 @@ def test_status_says_synthetic_first(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_simulate_refuses_numbers_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--customers", "0", "--workspace", str(tmp_path)]) == 2
     assert "at least one customer" in capsys.readouterr().err
+
+
+def test_the_documented_mapping_works_as_documented(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+    blocks = {kind: text.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("csv", "yaml")}
+    (tmp_path / "exports").mkdir()
+    (tmp_path / "exports" / "lines-2024.csv").write_text(blocks["csv"])
+    (tmp_path / "shop.yaml").write_text(blocks["yaml"])
+    workspace = Workspace.at(tmp_path / "w")
+    report = ingest(tmp_path / "shop.yaml", workspace, data=tmp_path / "exports", now=NOW)
+    assert report.tables["transactions"].quarantined == 0
+    assert report.counts["anonymous_sale_lines"] == 1
+    found = {row["order_id"]: (row["kind"], row["amount"], row["occurred_at"].isoformat()) for row in _rows(workspace)}
+    assert found["10001"] == ("sale", 1234.5, "2024-01-05T09:30:00+00:00")
+    assert found["10003"] == ("return", -617.25, "2024-02-09T15:02:00+00:00")

@@ -129,8 +129,8 @@ def evaluator(shared: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("horizon", [28, 90])
-def test_complete_journey_is_the_evaluators(shared: Path, evaluator: ModuleType, horizon: int) -> None:
+def test_complete_journey_is_the_evaluators(shared: Path, evaluator: ModuleType) -> None:
+    horizon = 28
     data = shared / "data" / "completejourney" / "transactions.parquet"
     cut = datetime(2017, 10, 1, tzinfo=UTC)
     with Engine() as engine:

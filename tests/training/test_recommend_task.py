@@ -67,7 +67,7 @@ def test_a_large_catalogue_needs_more_buyers() -> None:
 
 
 def test_models_that_learn_on_windows_are_told_the_horizon() -> None:
-    assert Recommend().ready(Blend(), 90).horizon_days == 90
+    assert Recommend().ready(Blend(), 90) == Blend(horizon_days=90)
     assert Recommend().ready(Personal(), 90) == Personal()
 
 

@@ -41,7 +41,7 @@ def allowed(block: Block, purpose: Purpose) -> NDArray[np.bool_] | None:
 
 
 def top(scores: Floats, k: int, mask: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.int32], Floats]:
-    """Positions and scores of the best ``k`` per row: above zero, finite, inside the mask; equal scores by smaller position.
+    """Positions and scores of the best ``k`` per row: above zero, inside the mask; equal scores by smaller position.
 
     Where fewer are left the list is short: -1 and NaN, never an item that was filtered.
 
@@ -49,7 +49,7 @@ def top(scores: Floats, k: int, mask: NDArray[np.bool_] | None = None) -> tuple[
     [[3, 0, 2]]
     """
     rows, width = scores.shape
-    valid = (scores > 0) & np.isfinite(scores)
+    valid = scores > 0
     if mask is not None:
         valid &= mask
     usable = np.where(valid, scores, 0.0)

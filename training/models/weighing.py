@@ -24,7 +24,7 @@ class Weighing(BaseModel):
 
     k: int = Field(default=10, ge=1)
     """Places judged, by NDCG."""
-    customers: int = Field(default=1500, ge=1)
+    customers: int = Field(default=3000, ge=1)
     """Customers judged at most, drawn with the seed."""
     least_customers: int = Field(default=50, ge=1)
     """With fewer there is nothing to learn from."""
@@ -32,7 +32,7 @@ class Weighing(BaseModel):
     """Best items of each candidate that enter the search."""
     least_gain: float = Field(default=0.0005, ge=0)
     """A step must improve the mean NDCG by more, and by ``sureness`` standard errors of the paired difference."""
-    sureness: float = Field(default=1.0, ge=0)
+    sureness: float = Field(default=0.5, ge=0)
     seed: int = 7
 
     def learn(self, candidates: Sequence[Scorer], past: Interactions, whole: Interactions) -> dict[Purpose, Floats] | None:
@@ -73,17 +73,19 @@ class Weighing(BaseModel):
         if mask is not None:
             wanted &= mask
         found = np.flatnonzero(wanted.any(axis=1))
-        said = [shares(score, mask)[found] for score in scores]
+        open_to = None if mask is None else mask[found]
         chosen = np.zeros((len(found), block.items), dtype=bool)
-        for score in said:
-            listed = top(score, self.depth)[0]
+        best = np.ones((len(found), len(scores)))
+        for number, score in enumerate(scores):
+            listed, reached = top(score[found], self.depth, open_to)
             row, rank = np.nonzero(listed >= 0)
             chosen[row, listed[row, rank]] = True
+            best[:, number] = np.where(listed[:, 0] >= 0, reached[:, 0], 1.0)
         row, item = np.nonzero(chosen)
         count = chosen.sum(axis=1)
         slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         values = np.zeros((len(found), int(count.max(initial=1)), len(scores)), dtype=np.float32)
-        values[row, slot] = np.stack([score[row, item] for score in said], axis=1)
+        values[row, slot] = np.maximum(np.stack([score[found[row], item] for score in scores], axis=1), 0.0) / best[row]
         hit = np.zeros(values.shape[:2], dtype=bool)
         hit[row, slot] = wanted[found[row], item]
         return _Pool(values, hit, wanted[found].sum(axis=1), self.k)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.interactions import Interactions
-from training.contracts import PURPOSES, FittedRanker, Floats, Integers, Purpose, Ranking
+from training.contracts import PURPOSES, FittedRanker, Floats, Integers, Purpose, Ranker, Ranking
 from training.models.purchases import align, buyers, distinct
 from training.ranking_metrics import average_precision, coverage, hit_rate, hits, ndcg, precision, recall
 
-M = TypeVar("M", bound=BaseModel)
 MEASURES = {"ndcg": ndcg, "recall": recall, "hit": hit_rate, "map": average_precision, "precision": precision}
 
 
@@ -88,9 +87,11 @@ class Recommend(BaseModel):
         least = self.min_customers or (5 if int((count > 0).sum()) > self.large_catalogue else 1)
         return align(history, history.items[count >= least])
 
-    def ready(self, model: M, horizon_days: int) -> M:
+    def ready(self, model: Ranker, horizon_days: int) -> Ranker:
         """The model, told the horizon where it learns on windows of that length."""
-        return model.model_copy(update={"horizon_days": horizon_days}) if "horizon_days" in type(model).model_fields else model
+        if isinstance(model, BaseModel) and "horizon_days" in type(model).model_fields:
+            return model.model_copy(update={"horizon_days": horizon_days})
+        return model
 
     def targets(self, history: Interactions, later: Interactions) -> Targets:
         """What customers of ``history`` bought after its moment, of its catalogue.

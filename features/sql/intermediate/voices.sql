@@ -1,4 +1,4 @@
--- What customers did besides buying. One row per event.
+-- What customers told us, and points. One row per event. visible_at is the later of occurred_at and known_at.
 select
     customer_id,
     cast(occurred_at as timestamp) as occurred_at,
@@ -9,3 +9,4 @@ select
     cast(perceived_score as decimal(18, 4)) - cast(expected_score as decimal(18, 4)) as surprise,
     cast(resolved_at as timestamp) as resolved_at
 from events
+where kind in ('complaint', 'complaint_resolved', 'support_call', 'rating', 'survey', 'referral', 'points_earned', 'points_spent')

@@ -1,0 +1,77 @@
+"""Frames of the simulated shop: its population, its outcomes, features through the store only."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features import services, store
+from features.snapshot import cadence
+from retain import engine
+from retain.errors import NotReadyError
+from retain.workspace import Workspace
+from training.contracts import Frame
+from training.encoding import Encoder
+from training.frames import frame
+from training.guards import sound
+from training.labels import after
+from training.tasks.churn import Churn
+from training.tasks.clv import Clv
+
+HORIZON = 28
+
+
+@pytest.fixture(scope="module")
+def made(filled: Workspace) -> tuple[Frame, Encoder]:
+    moments = cadence(filled)
+    return frame(filled, Churn(), [moments[-6], moments[-1]], horizon_days=HORIZON)
+
+
+def test_rows_are_the_population_of_each_cutoff(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    moments = cadence(filled)
+    with engine.of(filled) as sql:
+        found = after(sql, [moments[-6], moments[-1]], HORIZON, filled.state().stored_zone, filled.now())
+    assert made[0].customer_id.tolist() == found["customer_id"].tolist()
+    assert made[0].cutoff.dtype == np.dtype("datetime64[us]")
+    assert len(made[0].at((moments[-6],))) == (found["cutoff"] == moments[-6]).sum() > 100
+
+
+def test_outcomes_are_known_where_the_window_has_closed(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    moments = cadence(filled)
+    assert set(np.unique(made[0].at((moments[-6],)).y)) == {0.0, 1.0}
+    assert np.isnan(made[0].at((moments[-1],)).y).all()
+
+
+def test_features_are_what_the_store_says(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    moments, name = cadence(filled), "purchases__orders_90d"
+    rows = made[0].at((moments[-6],)).take(np.arange(40))
+    spine = {"customer_id": rows.customer_id, "event_timestamp": [moments[-6]] * 40}
+
+    raw = store.historical(filled, [name.replace("__", ":")], pd.DataFrame(spine))
+    assert np.array_equal(rows.select((name,)).x[:, 0], raw[name].to_numpy(dtype=float), equal_nan=True)
+    assert made[0].columns == tuple(ref.replace(":", "__") for ref in services.refs("churn"))
+
+
+def test_the_encoder_of_training_codes_later_frames(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    moments, (_, encoder) = cadence(filled), made
+    nothing = Encoder(dict.fromkeys(encoder.categories, ()))
+    later, same = frame(filled, Clv(), [moments[-6]], horizon_days=HORIZON, encoder=nothing)
+    assert same is nothing
+    first = later.columns.index(next(iter(encoder.categories)))
+    codes = later.x[:, first]
+    assert set(np.unique(codes[~np.isnan(codes)])) <= {-1.0}
+
+
+def test_the_frame_may_train(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    found = sound(made[0], "churn")
+    assert found.open_rows == len(made[0].at((cadence(filled)[-1],)))
+    assert len(found.frame.columns) > 30
+
+
+def test_a_moment_without_snapshots_is_named(filled: Workspace) -> None:
+    far = cadence(filled)[0] - timedelta(days=20)
+    with pytest.raises(NotReadyError, match=f"{far:%Y-%m-%d}"):
+        frame(filled, Churn(), [far], horizon_days=HORIZON)
