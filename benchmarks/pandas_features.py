@@ -192,7 +192,7 @@ def _baskets(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
         "amount_per_order_365d": sold / count, "amount_per_order_90d": sold_90d / count_90d, "lines_per_order_365d": every.sum("lines") / count,
         "units_per_order_365d": every.sum("units") / count, "discount_share_365d": discount / (sold + discount),
         "discount_share_90d": discount_90d / (sold_90d + discount_90d), "returned_lines_365d": every.sum("returned_lines"),
-        "returned_amount_90d": -every.sum("returned_amount", near), "return_share_365d": -every.sum("returned_amount") / sold,
+        "returned_amount_90d": -every.sum("returned_amount", near), "return_share_365d": -every.sum("returned_amount") / sold.where(sold > 0),
     }  # fmt: skip
     frame = opening.frame
     shares = {

@@ -30,7 +30,7 @@ TASKS = ("churn", "clv", "recommend")
 START_S = 60.0
 """How long the service may take to say that it is ready."""
 CLASSES = get_args(Kind)
-SHOWN = {"churn": ("log_loss", "auc"), "clv": ("mae", "gini_norm"), "recommend": ("ndcg@10_all", "ndcg@10_new", "ndcg@10_repeat")}
+SHOWN = {"churn": ("log_loss", "auc"), "clv": ("mae", "gini_norm"), "recommend": ("ndcg@10", "ndcg@10_new", "ndcg@10_repeat")}
 
 
 @dataclass(frozen=True)

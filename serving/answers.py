@@ -21,9 +21,10 @@ from serving.decisions.eligibility import EVERYTHING, may_contact, may_profile
 from serving.decisions.facts import Ask, Customer, Estimate, Scores, Withheld
 from serving.decisions.policy import Policy, policy
 from serving.decisions.reasons import of_risk
-from serving.decisions.scoring import EVIDENCE, expected_loss
+from serving.decisions.scoring import expected_loss
 from serving.fresh import Fresh
 from serving.rows import Row, Rows, open_rows
+from serving.wire import decision_answer
 from training.contracts import Floats
 from training.package import champion
 
@@ -96,7 +97,8 @@ class Answers:
             source, codes = self._rung(row, at)
             decided = decide(ask, customer, self.rows.shop, self.policy, source=source, degraded=codes, is_over=is_over)
         ends = receipts.windows(decided, self.rows.shop, at)
-        return self._answer(request, decision_id, decided, at, row, ends), ends
+        answer = decision_answer(request, decision_id, decided, at, ends, self.rows.shop, self.policy, self._freshness(row, at), self._models())
+        return answer, ends
 
     def scores(self, ids: Sequence[str]) -> schemas.ScoresAnswer:
         """Scores of customers, in the asked order.
@@ -292,60 +294,3 @@ class Answers:
     def _models(self) -> schemas.Models:
         churn, clv = (self.champions.model_id(task) for task in SCORED)
         return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version)
-
-    def _answer(
-        self, request: schemas.DecisionRequest, decision_id: str | None, decided: Decision, at: datetime, row: Row | None, ends: dict[str, datetime]
-    ) -> schemas.DecisionAnswer:
-        shop = self.rows.shop
-        offers = []
-        for rank, offered in enumerate(decided.offers, start=1):
-            worth, offer = offered.worth, offered.worth.passed.offer
-            offers.append(
-                schemas.OfferOut(
-                    rank=rank,
-                    offer_id=offer.offer_id,
-                    name=offer.name,
-                    kind=offer.kind,
-                    goal=worth.passed.lens,
-                    channels=list(worth.passed.channels),
-                    p_shown=1.0,
-                    accept_prob=(worth.p.value, worth.p.low, worth.p.high),
-                    expected_margin=worth.gain,
-                    margin_basis=worth.basis,
-                    incremental_value=None,
-                    evidence=EVIDENCE,
-                    cost=offer.cost,
-                    expires_at=offer.valid_to,
-                    outcome_until=ends[offer.offer_id],
-                    text=offer.text,
-                    reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons] if request.explain else [],
-                )
-            )
-        return schemas.DecisionAnswer(
-            decision_id=decision_id,
-            request_id=request.request_id,
-            customer_id=request.customer_id,
-            as_of=at,
-            goal=request.goal,
-            policy=self.policy.version,
-            arm="policy",
-            exploration=False,
-            source=decided.source,
-            degraded=list(decided.degraded),
-            is_personal=decided.is_personal,
-            offers=offers,
-            withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
-            currency=shop.currency,
-            assumed=[*shop.assumed, *self._assumed_effect(decided)],
-            synthetic=shop.synthetic,
-            freshness=self._freshness(row, at),
-            models=self._models(),
-        )
-
-    def _assumed_effect(self, decided: Decision) -> list[str]:
-        """What the money of retention proposals takes for granted."""
-        if not any(offered.worth.passed.lens == "retention" for offered in decided.offers):
-            return []
-        return [
-            f"saved_share = {self.policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"
-        ]

@@ -89,6 +89,8 @@ class Desk:
             kept = await self.ledger.record(entry)
             self.answers.fresh.join(identity, kept.customer_id)
             self.count("decision", answer.source)
+        else:
+            self.count("decision", "repeated")
         if kept.body_hash != mark:
             await self.ledger.conflict("decision", identity, canonical, stamp(self.answers.clock()))
             raise ConflictError("this request_id was used for a different request; use a new one", field="request_id")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from serving.decisions import reasons
@@ -79,6 +80,7 @@ def decide(
     return Decision(offered, _unique([*withheld, *more], offered), source if offered else "none", tuple(codes), is_personal)
 
 
+@lru_cache(maxsize=65_536)
 def item_offer(item_id: str, name: str, kind: str) -> Offer:
     """An item standing for itself as a proposal, as ``product:ID`` or ``category:ID``."""
     return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -122,7 +123,7 @@ class Policy(_Rule):
             raise ValueError(f"{unknown[0]!r} is no channel; the channels are {', '.join(CHANNELS)}")
         return value
 
-    @property
+    @cached_property
     def version(self) -> str:
         """Name and a hash of every rule: equal versions decide equally."""
         return f"{self.name}@{hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:8]}"

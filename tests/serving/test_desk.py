@@ -29,7 +29,9 @@ def outcome(now: datetime, **changes: Any) -> OutcomeRequest:
     return OutcomeRequest(**{"outcome_id": "o1", "decision_id": "d", "type": "shown", "occurred_at": now, "channel": "email", **changes})
 
 
-def test_the_same_request_gets_the_same_bytes_also_from_the_next_process(desk: Desk, make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
+def test_the_same_request_gets_the_same_bytes_also_from_the_next_process(
+    desk: Desk, make: Callable[..., Answers], wait: Wait, tmp_path: Path
+) -> None:
     first = wait(desk.decide(ask()))
     assert wait(desk.decide(ask())) == first
     desk.close()
@@ -117,7 +119,9 @@ def test_leaving_a_channel_closes_it_for_the_next_decision_and_the_list(desk: De
     assert "bob" not in [row.customer_id for row in desk.answers.churn_list(10).rows]
 
 
-def test_what_was_acknowledged_is_there_after_the_process_was_killed(desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+def test_what_was_acknowledged_is_there_after_the_process_was_killed(
+    desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path
+) -> None:
     import shutil
 
     wait(desk.outcome(outcome(now)))

@@ -18,6 +18,7 @@ from training.models.levelled import Levelled
 from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.logistic import Logistic, sigmoid
 from training.models.period import FittedLastPeriod, LastPeriod
+from training.models.rates import Rates
 from training.models.rows import folds, later_window
 from training.models.rules import RecencyRule, RfmLogistic
 from training.models.stretched import FittedStretched
@@ -283,6 +284,18 @@ def test_trees_open_only_with_the_columns_they_learned(tmp_path: Path) -> None:
     swapped = [*fitted.columns[1::-1], *fitted.columns[2:]]
     import json
 
-    _json(tmp_path, "columns.json", json.dumps({"columns": swapped}))
+    _json(tmp_path, "columns.json", json.dumps({"columns": swapped, "rates": fitted.rates.to_json()}))
     with pytest.raises(IntegrityError, match="features"):
         FittedLightGBM.load(tmp_path)
+    _json(tmp_path, "columns.json", json.dumps({"columns": list(fitted.columns), "rates": {"columns": ["x"], "by": "y", "least_days": 28}}))
+    with pytest.raises(IntegrityError, match="rates"):
+        FittedLightGBM.load(tmp_path)
+
+
+def test_rates_are_per_day_observed_and_missing_where_the_days_are() -> None:
+    columns = ("orders", "days", "other")
+    rates = Rates.among(columns, ("orders", "absent"), "days", 28.0)
+    assert rates.names(columns) == (*columns, "orders_per_day")
+    x = np.array([[10.0, 100.0, 1.0], [10.0, 5.0, 1.0], [10.0, np.nan, 1.0]])
+    assert np.array_equal(rates.extend(x, columns)[:, 3], [0.1, 10 / 28, np.nan], equal_nan=True)
+    assert Rates.among(("orders",), ("orders",), "days", 28.0).columns == ()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from retain.errors import IntegrityError
 from training.contracts import Frame
 from training.models.lightgbm import FittedLightGBM, LightGBM
+from training.models.rates import Rates
 from training.models.trees import check
 
 COLUMNS = ("a__x", "a__y", "a__z")
@@ -123,7 +124,7 @@ def test_a_head_that_is_none_is_refused(old: str, new: str, words: str) -> None:
 @given(st.floats(0, 0.999))
 def test_a_text_cut_anywhere_is_refused(share: float) -> None:
     with pytest.raises(IntegrityError):
-        FittedLightGBM.from_text(COLUMNS, text()[: int(len(text()) * share)])
+        FittedLightGBM.from_text(COLUMNS, Rates((), "", 28.0), text()[: int(len(text()) * share)])
 
 
 @settings(max_examples=150, deadline=None)
@@ -132,7 +133,7 @@ def test_one_changed_character_is_refused_or_harmless(place: int, character: str
     at = place % len(text())
     changed = text()[:at] + character + text()[at + 1 :]
     try:
-        fitted = FittedLightGBM.from_text(COLUMNS, changed)
+        fitted = FittedLightGBM.from_text(COLUMNS, Rates((), "", 28.0), changed)
     except IntegrityError:
         return
     assert np.isfinite(fitted.predict(np.zeros((2, 3)))).all()

@@ -26,13 +26,15 @@ def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | Non
     Args:
         model: Hyperparameters.
         frame: Rows in canonical order.
-        later_cutoffs: Earlier closed cutoffs below which time gives way to customers.
+        later_cutoffs: Earlier closed cutoffs below which, or below half of all, time gives way to customers.
 
     Returns:
         None where the frame has too few customers to hold any out.
     """
     split = later_window(frame)
-    if split is not None and len(np.unique(frame.cutoff[split[0]])) >= later_cutoffs:
+    cutoffs = len(np.unique(frame.cutoff))
+    # A model of a small part of the cutoffs is not the one that will be used: its level is that of a shallow history.
+    if split is not None and len(np.unique(frame.cutoff[split[0]])) >= max(later_cutoffs, cutoffs / 2):
         early, late = split
         return HeldOut(late, score(model.fit(frame.take(early)), frame.take(late)))
     fold = folds(frame, FOLDS)

@@ -16,7 +16,9 @@ from retain.errors import IntegrityError
 from retain.files import write_json, write_text
 from training.contracts import Floats, Frame
 from training.models import stored
+from training.models.rates import Rates
 from training.models.rows import canonical
+from training.models.rules import AMOUNT, ORDERS, RECENCY, TENURE
 from training.models.trees import check, trimmed
 
 Objective = Literal["binary", "tweedie"]
@@ -27,52 +29,63 @@ class FittedLightGBM:
     """Trees in LightGBM's text form, and the booster that reads them."""
 
     columns: tuple[str, ...]
+    rates: Rates
     text: str
     _booster: Any = field(repr=False, compare=False)
 
     @classmethod
-    def from_text(cls, columns: tuple[str, ...], text: str) -> Self:
+    def from_text(cls, columns: tuple[str, ...], rates: Rates, text: str) -> Self:
         """Open trees whose structure has been checked.
 
         Raises:
-            IntegrityError: the text is no sound model of these columns.
+            IntegrityError: the text is no sound model of these columns and rates.
         """
         import lightgbm
 
-        check(text, columns)
+        check(text, rates.names(columns))
         try:
-            return cls(columns, text, lightgbm.Booster(model_str=text))
+            return cls(columns, rates, text, lightgbm.Booster(model_str=text))
         except lightgbm.basic.LightGBMError as error:
             raise IntegrityError(f"model.txt: LightGBM cannot read it ({error}); restore it or train the model again") from error
 
     def predict(self, x: Floats) -> Floats:
         """The chance or the amount. One thread: threads that wait for a busy core cost a thousand times the row."""
-        values = stored.checked(x, self.columns)
+        values = self.rates.extend(stored.checked(x, self.columns), self.columns)
         if not len(values):
             return np.empty(0)
         return np.asarray(self._booster.predict(values, num_threads=1), dtype=np.float64)
 
     def contributions(self, x: Floats) -> Floats:
-        """(rows, columns + 1) what each feature adds to the score before the link, the last column the base (SHAP values of trees)."""
-        values = stored.checked(x, self.columns)
+        """(rows, columns + 1) what each feature adds to the score before the link, the last column the base (SHAP values of trees).
+
+        What a rate adds is counted with the feature that was divided.
+        """
+        values = self.rates.extend(stored.checked(x, self.columns), self.columns)
+        width = len(self.columns)
         if not len(values):
-            return np.empty((0, len(self.columns) + 1))
-        return np.asarray(self._booster.predict(values, pred_contrib=True, num_threads=1), dtype=np.float64)
+            return np.empty((0, width + 1))
+        parts = np.asarray(self._booster.predict(values, pred_contrib=True, num_threads=1), dtype=np.float64)
+        result = np.hstack([parts[:, :width], parts[:, -1:]])
+        for number, place in enumerate(self.rates.places(self.columns)):
+            result[:, place] += parts[:, width + number]
+        return result
 
     def save(self, folder: Path) -> None:
         """Write ``model.txt`` and ``columns.json``."""
         write_text(folder / "model.txt", self.text)
-        write_json(folder / "columns.json", {"columns": list(self.columns)})
+        write_json(folder / "columns.json", {"columns": list(self.columns), "rates": self.rates.to_json()})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote; the structure is checked before LightGBM sees it."""
-        columns = stored.names(stored.values(folder / "columns.json"), "columns")
+        found = stored.values(folder / "columns.json")
+        columns = stored.names(found, "columns")
+        rates = Rates.from_json(found["rates"] if isinstance(found.get("rates"), dict) else {}, columns)
         path = folder / "model.txt"
         if not path.is_file():
             raise IntegrityError("model file model.txt is missing; restore it or train the model again")
         try:
-            return cls.from_text(columns, path.read_text(encoding="utf-8"))
+            return cls.from_text(columns, rates, path.read_text(encoding="utf-8"))
         except UnicodeDecodeError as error:
             raise IntegrityError("model.txt is not text; restore it or train the model again") from error
 
@@ -94,6 +107,12 @@ class LightGBM(BaseModel):
     """Share of the rows that each tree learns from."""
     ridge: float = Field(default=10.0, ge=0)
     tweedie_power: float = Field(default=1.5, gt=1, lt=2)
+    per_day: tuple[str, ...] = (RECENCY, ORDERS, AMOUNT, "breadth__products_365d")
+    """Columns that are also given per day observed; those that the frame lacks are left out."""
+    observed: str = TENURE
+    """Days that a customer was seen in the window of those columns."""
+    least_days: float = Field(default=28.0, ge=1)
+    """Fewer days observed count as this many."""
     seed: int = 7
     threads: int = Field(default=1, ge=1)
     """More pay from some hundred thousand rows on cores of their own; waiting for a core that is taken costs far more than it brings."""
@@ -124,6 +143,10 @@ class LightGBM(BaseModel):
         }
         if self.objective == "tweedie":
             parameters["tweedie_variance_power"] = self.tweedie_power
-        data = lightgbm.Dataset(ordered.x, label=y, feature_name=list(ordered.columns), params={"verbosity": -1, "feature_pre_filter": False})
+        rates = Rates.among(ordered.columns, self.per_day, self.observed, self.least_days)
+        names = list(rates.names(ordered.columns))
+        data = lightgbm.Dataset(
+            rates.extend(ordered.x, ordered.columns), label=y, feature_name=names, params={"verbosity": -1, "feature_pre_filter": False}
+        )
         booster = lightgbm.train(parameters, data, num_boost_round=self.trees)
-        return FittedLightGBM.from_text(ordered.columns, trimmed(booster.model_to_string()))
+        return FittedLightGBM.from_text(ordered.columns, rates, trimmed(booster.model_to_string()))

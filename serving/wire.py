@@ -1,0 +1,76 @@
+"""A decision as it is answered: plain values of the schema, nothing decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from serving import schemas
+from serving.decisions.decide import Decision, Offered
+from serving.decisions.facts import Shop
+from serving.decisions.policy import Policy
+from serving.decisions.scoring import EVIDENCE
+
+
+def decision_answer(
+    request: schemas.DecisionRequest,
+    decision_id: str | None,
+    decided: Decision,
+    at: datetime,
+    ends: Mapping[str, datetime],
+    shop: Shop,
+    policy: Policy,
+    freshness: schemas.Freshness,
+    models: schemas.Models,
+) -> schemas.DecisionAnswer:
+    """The answer to a request; ``ends`` says until when outcomes count, by offer."""
+    return schemas.DecisionAnswer(
+        decision_id=decision_id,
+        request_id=request.request_id,
+        customer_id=request.customer_id,
+        as_of=at,
+        goal=request.goal,
+        policy=policy.version,
+        arm="policy",
+        exploration=False,
+        source=decided.source,
+        degraded=list(decided.degraded),
+        is_personal=decided.is_personal,
+        offers=[_offer(rank, each, ends, request.explain) for rank, each in enumerate(decided.offers, start=1)],
+        withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
+        currency=shop.currency,
+        assumed=[*shop.assumed, *_assumed_effect(decided, policy)],
+        synthetic=shop.synthetic,
+        freshness=freshness,
+        models=models,
+    )
+
+
+def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: bool) -> schemas.OfferOut:
+    worth, offer = offered.worth, offered.worth.passed.offer
+    return schemas.OfferOut(
+        rank=rank,
+        offer_id=offer.offer_id,
+        name=offer.name,
+        kind=offer.kind,
+        goal=worth.passed.lens,
+        channels=list(worth.passed.channels),
+        p_shown=1.0,
+        accept_prob=(worth.p.value, worth.p.low, worth.p.high),
+        expected_margin=worth.gain,
+        margin_basis=worth.basis,
+        incremental_value=None,
+        evidence=EVIDENCE,
+        cost=offer.cost,
+        expires_at=offer.valid_to,
+        outcome_until=ends[offer.offer_id],
+        text=offer.text,
+        reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons] if explain else [],
+    )
+
+
+def _assumed_effect(decided: Decision, policy: Policy) -> list[str]:
+    """What the money of retention proposals takes for granted."""
+    if not any(offered.worth.passed.lens == "retention" for offered in decided.offers):
+        return []
+    return [f"saved_share = {policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"]
