@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,23 +80,25 @@ def vary(place: Workspace) -> int:
 def answers(place: Workspace) -> Answers:
     """Start the service, ask it what a CRM would ask, stop it."""
     start = time.monotonic()
-    customer = _riskiest(place)
+    # A new name each time: the service would give the stored answer to a request that it has seen.
+    customer, name = _riskiest(place), f"demo-{uuid.uuid4().hex[:8]}"
     with _service(place) as url:
         terminal.note(f"\n$ retain serve        # {url}")
         scores = _post(url, "/v1/scores", {"customer_ids": [customer]})
         asked = {"customer_id": customer, "goal": "best", "channel": "store", "placement": "inbound_end", "max_offers": 3}
-        decision = _post(url, "/v1/decisions", {**asked, "request_id": "demo-1"})
+        decision = _post(url, "/v1/decisions", {**asked, "request_id": f"{name}-1"})
         before = time.monotonic()
-        _post(url, "/v1/decisions", {**asked, "request_id": "demo-2"})
+        _post(url, "/v1/decisions", {**asked, "request_id": f"{name}-2"})
         milliseconds = (time.monotonic() - before) * 1000
-        unknown = _post(url, "/v1/decisions", {"customer_id": "nobody", "request_id": "demo-3"})
+        unknown = _post(url, "/v1/decisions", {"customer_id": "nobody", "request_id": f"{name}-3"})
         outcome = {}
         if decision["offers"]:
             accepted = {
-                "outcome_id": "demo-1",
+                "outcome_id": f"{name}-outcome",
                 "decision_id": decision["decision_id"],
-                "type": "accepted",
                 "offer_id": decision["offers"][0]["offer_id"],
+                "type": "accepted",
+                "occurred_at": place.now().isoformat(),
             }
             outcome = _post(url, "/v1/outcomes", accepted)
     return Answers(customer, scores, decision, unknown, outcome, milliseconds, time.monotonic() - start)

@@ -14,7 +14,7 @@ from training.contracts import PURPOSES, Floats, Integers, Purpose
 from training.models.lists import Scorer, allowed, top
 from training.models.purchases import CELLS, Block, align, blocks, distinct
 
-_STEPS = (1.0, 0.5, 0.25, 0.1, 0.05)
+_STEPS = (0.5, 0.2, 0.05)
 
 
 class Weighing(BaseModel):
@@ -24,7 +24,7 @@ class Weighing(BaseModel):
 
     k: int = Field(default=10, ge=1)
     """Places judged, by NDCG."""
-    customers: int = Field(default=3000, ge=1)
+    customers: int = Field(default=2500, ge=1)
     """Customers judged at most, drawn with the seed."""
     least_customers: int = Field(default=50, ge=1)
     """With fewer there is nothing to learn from."""
