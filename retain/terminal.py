@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,6 +87,9 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
 def run(name: str, load: Callable[[], Callable[[Sequence[str]], int]], arguments: Sequence[str]) -> int:
     """Load and run one command; turn what it raises into one sentence and an exit code."""
     wants_json = "--json" in arguments
+    if threading.current_thread() is threading.main_thread():
+        # A polite stop is an interrupt: whatever is half-done is undone on the way out. The service puts its own handler in this place.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return load()(arguments)
     except RetainError as error:

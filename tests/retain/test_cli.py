@@ -58,3 +58,12 @@ def test_an_interrupt_is_code_130() -> None:
 
 def test_tables_are_aligned() -> None:
     assert table([["a", "1"], ["long", "22"]], ["name", "n"]).splitlines() == ["name   n", "----  --", "a      1", "long  22"]
+
+
+def test_a_polite_stop_is_an_interrupt() -> None:
+    code = "import os, signal\nfrom retain.terminal import run\n"
+    code += "def stop(_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    signal.pause()\n"
+    code += "raise SystemExit(run('train', lambda: stop, []))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert "nothing was left half-written" in done.stderr

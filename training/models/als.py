@@ -30,7 +30,7 @@ class Als(BaseModel):
     regularization: float = Field(default=20.0, gt=0)
     alpha: float = Field(default=1.0, gt=0)
     """Confidence of a pair is 1 + alpha * weight."""
-    iterations: int = Field(default=15, ge=1)
+    iterations: int = Field(default=10, ge=1)
     weight: Weight = "recency"
     half_life_days: float = Field(default=90, gt=0)
     seed: int = 7
