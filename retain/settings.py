@@ -43,3 +43,8 @@ class Settings(BaseModel):
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
             raise ConfigError(f"environment variable {name}: {first['msg'].lower()}; see retain/settings.py", field=name) from error
+
+
+def inherited(**changes: str) -> dict[str, str]:
+    """The environment for a child process: ours, with changes."""
+    return {**os.environ, **changes}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -69,6 +69,14 @@ class State(BaseModel):
     """Rows of each contract table."""
     digest: str = ""
     """Hash of the ingested tables: the data version that runs and models name."""
+
+
+    def clock(self) -> Callable[[], datetime]:
+        """What tells the time on these data, in UTC: live, or standing where the source ends."""
+        if self.as_of is None:
+            return computer_time
+        fixed = self.as_of.astimezone(UTC)
+        return lambda: fixed
 
 
 @dataclass(frozen=True)
@@ -168,8 +176,7 @@ class Workspace:
 
     def now(self) -> datetime:
         """The time in this workspace, in UTC: live, or fixed by the source."""
-        fixed = self.state().as_of if self.is_filled else None
-        return computer_time() if fixed is None else fixed.astimezone(UTC)
+        return self.state().clock()() if self.is_filled else computer_time()
 
     @contextmanager
     def lock(self, purpose: str) -> Iterator[None]:

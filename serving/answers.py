@@ -60,8 +60,7 @@ class Answers:
         rows = open_rows(workspace)
         champions = open_champions(workspace, rows.card.columns, rows.card.vocabulary)
         state = workspace.state()
-        fixed = state.as_of
-        clock = (lambda: datetime.now(UTC)) if fixed is None else (lambda: fixed.astimezone(UTC))
+        clock = state.clock()
         codes = [*champions.degraded, *(code for code in rows.card.degraded if code.startswith("recommend"))]
         if state.digest != rows.card.data_digest:
             codes.append("rows_of_older_tables")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retain.errors import RefusedError
-from retain.settings import Settings
+from retain.settings import Settings, inherited
 from retain.tables import CHANNELS
 from retain.terminal import note, parser, say, say_json, table, workspace
 
@@ -186,7 +185,7 @@ def decisions(argv: Sequence[str]) -> int:
 def _bentoml(root: Path, host: str, port: int) -> int:
     """BentoML's own server as a child, so that its settings of the process stay its own."""
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Retain", "--host", host, "--port", str(port)]
-    child = subprocess.Popen(command, env={**os.environ, "RETAIN_WORKSPACE": str(root), "BENTOML_DO_NOT_TRACK": "true"})
+    child = subprocess.Popen(command, env=inherited(RETAIN_WORKSPACE=str(root), BENTOML_DO_NOT_TRACK="true"))
     try:
         return child.wait()
     except KeyboardInterrupt:

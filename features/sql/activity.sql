@@ -14,8 +14,10 @@ select
     count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_7d) as visits_7d,
     count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_30d) as visits_30d,
     count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_90d) as visits_90d,
-    count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_30d)
-    - count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_90d and l.occurred_at < spine.since_30d) / 2.0e0 as visits_30d_over_prior,
+    (
+        3 * count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_30d)
+        - count(*) filter (where l.kind = 'visit' and l.occurred_at >= spine.since_90d)
+    ) / 2.0e0 as visits_30d_over_prior,
     count(*) filter (where l.kind = 'app_open' and l.occurred_at >= spine.since_30d) as app_opens_30d,
     count(*) filter (where l.kind = 'view' and l.occurred_at >= spine.since_30d) as views_30d,
     count(*) filter (where l.kind = 'view' and l.occurred_at >= spine.since_90d) as views_90d,

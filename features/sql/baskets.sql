@@ -20,11 +20,16 @@ select
     coalesce(sum(o.returned_lines), 0) as returned_lines_365d,
     coalesce(cast(-sum(o.returned_amount) filter (where o.occurred_at >= spine.since_90d) as double), 0) as returned_amount_90d,
     cast(-sum(o.returned_amount) as double) / nullif(cast(sum(o.sold_amount) as double), 0) as return_share_365d,
-    cast(count(*) filter (where o.is_opening and o.channel in ('web', 'in_app')) as double) / nullif(count(o.channel) filter (where o.is_opening), 0) as online_share_365d,
-    cast(count(*) filter (where o.is_opening and o.channel = 'store') as double) / nullif(count(o.channel) filter (where o.is_opening), 0) as store_share_365d,
-    cast(count(*) filter (where o.is_opening and o.local_weekday >= 6) as double) / nullif(count(o.local_weekday) filter (where o.is_opening), 0) as weekend_share_365d,
-    cast(count(*) filter (where o.is_opening and o.local_hour < 12) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as morning_share_365d,
-    cast(count(*) filter (where o.is_opening and o.local_hour >= 17) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as evening_share_365d,
+    cast(count(*) filter (where o.is_opening and o.channel in ('web', 'in_app')) as double)
+    / nullif(count(o.channel) filter (where o.is_opening), 0) as online_share_365d,
+    cast(count(*) filter (where o.is_opening and o.channel = 'store') as double)
+    / nullif(count(o.channel) filter (where o.is_opening), 0) as store_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_weekday >= 6) as double)
+    / nullif(count(o.local_weekday) filter (where o.is_opening), 0) as weekend_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_hour < 12) as double)
+    / nullif(count(o.local_hour) filter (where o.is_opening), 0) as morning_share_365d,
+    cast(count(*) filter (where o.is_opening and o.local_hour >= 17) as double)
+    / nullif(count(o.local_hour) filter (where o.is_opening), 0) as evening_share_365d,
     cast(sum(o.local_hour) filter (where o.is_opening) as double) / nullif(count(o.local_hour) filter (where o.is_opening), 0) as mean_hour_365d
 from spine
 left join orders as o

@@ -37,15 +37,20 @@ select
     (count(*) filter (where p.kind = 'accepted') + 1) / (count(*) filter (where p.kind = 'contact') + 20.0e0) as accept_rate_365d,
     (count(*) filter (where p.kind = 'accepted' and p.occurred_at >= spine.since_90d) + 1)
     / (count(*) filter (where p.kind = 'contact' and p.occurred_at >= spine.since_90d) + 20.0e0) as accept_rate_90d,
-    (count(*) filter (where p.channel = 'email' and p.kind in ('clicked', 'accepted')) + 1) / (count(*) filter (where p.channel = 'email' and p.kind = 'contact') + 20.0e0)
+    (count(*) filter (where p.channel = 'email' and p.kind in ('clicked', 'accepted')) + 1)
+    / (count(*) filter (where p.channel = 'email' and p.kind = 'contact') + 20.0e0)
         as email_response_rate_365d,
-    (count(*) filter (where p.channel = 'sms' and p.kind in ('clicked', 'accepted')) + 1) / (count(*) filter (where p.channel = 'sms' and p.kind = 'contact') + 20.0e0)
+    (count(*) filter (where p.channel = 'sms' and p.kind in ('clicked', 'accepted')) + 1)
+    / (count(*) filter (where p.channel = 'sms' and p.kind = 'contact') + 20.0e0)
         as sms_response_rate_365d,
-    (count(*) filter (where p.channel = 'push' and p.kind in ('clicked', 'accepted')) + 1) / (count(*) filter (where p.channel = 'push' and p.kind = 'contact') + 20.0e0)
+    (count(*) filter (where p.channel = 'push' and p.kind in ('clicked', 'accepted')) + 1)
+    / (count(*) filter (where p.channel = 'push' and p.kind = 'contact') + 20.0e0)
         as push_response_rate_365d,
-    (count(*) filter (where p.channel = 'mail' and p.kind in ('clicked', 'accepted')) + 1) / (count(*) filter (where p.channel = 'mail' and p.kind = 'contact') + 20.0e0)
+    (count(*) filter (where p.channel = 'mail' and p.kind in ('clicked', 'accepted')) + 1)
+    / (count(*) filter (where p.channel = 'mail' and p.kind = 'contact') + 20.0e0)
         as mail_response_rate_365d,
-    (count(*) filter (where p.channel = 'call_center' and p.kind in ('clicked', 'accepted')) + 1) / (count(*) filter (where p.channel = 'call_center' and p.kind = 'contact') + 20.0e0)
+    (count(*) filter (where p.channel = 'call_center' and p.kind in ('clicked', 'accepted')) + 1)
+    / (count(*) filter (where p.channel = 'call_center' and p.kind = 'contact') + 20.0e0)
         as call_center_response_rate_365d
 from spine
 left join promotion as p

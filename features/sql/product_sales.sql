@@ -11,8 +11,10 @@ select
     count(a.customer_id) filter (where a.product_superseded_at >= spine.event_timestamp) as buyers_365d,
     coalesce(cast(sum(a.units) filter (where a.occurred_at >= spine.since_28d) as double), 0) as units_28d,
     coalesce(cast(sum(a.amount) filter (where a.occurred_at >= spine.since_28d) as double), 0) as amount_28d,
-    count(a.product_id) filter (where a.occurred_at >= spine.since_28d)
-    - count(a.product_id) filter (where a.occurred_at >= spine.since_90d and a.occurred_at < spine.since_28d) * 28.0e0 / 62 as sales_28d_over_prior,
+    (
+        90 * count(a.product_id) filter (where a.occurred_at >= spine.since_28d)
+        - 28 * count(a.product_id) filter (where a.occurred_at >= spine.since_90d)
+    ) / 62.0e0 as sales_28d_over_prior,
     cast(count(a.customer_id) filter (where a.product_superseded_at < spine.event_timestamp) as double) / nullif(count(a.customer_id), 0)
         as repeat_share_365d,
     cast(sum(a.amount) filter (where a.occurred_at >= spine.since_90d) as double)

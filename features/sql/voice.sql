@@ -24,10 +24,13 @@ select
     count(*) filter (where v.kind = 'support_call') as support_calls_365d,
     count(*) filter (where v.kind = 'rating') as ratings_365d,
     cast(sum(v.value) filter (where v.kind = 'rating') as double) / nullif(count(v.value) filter (where v.kind = 'rating'), 0) as rating_mean_365d,
-    cast(sum(v.value) filter (where v.kind = 'rating' and v.occurred_at >= spine.since_90d) as double) / nullif(count(v.value) filter (where v.kind = 'rating' and v.occurred_at >= spine.since_90d), 0) as rating_mean_90d,
+    cast(sum(v.value) filter (where v.kind = 'rating' and v.occurred_at >= spine.since_90d) as double)
+    / nullif(count(v.value) filter (where v.kind = 'rating' and v.occurred_at >= spine.since_90d), 0) as rating_mean_90d,
     count(*) filter (where v.kind = 'survey') as surveys_365d,
-    cast(sum(v.score) filter (where v.kind = 'survey') as double) / nullif(count(v.score) filter (where v.kind = 'survey'), 0) as survey_score_mean_365d,
-    cast(sum(v.surprise) filter (where v.kind = 'survey') as double) / nullif(count(v.surprise) filter (where v.kind = 'survey'), 0) as surprise_mean_365d,
+    cast(sum(v.score) filter (where v.kind = 'survey') as double)
+    / nullif(count(v.score) filter (where v.kind = 'survey'), 0) as survey_score_mean_365d,
+    cast(sum(v.surprise) filter (where v.kind = 'survey') as double)
+    / nullif(count(v.surprise) filter (where v.kind = 'survey'), 0) as surprise_mean_365d,
     count(*) filter (where v.kind = 'referral') as referrals_365d,
     coalesce(cast(sum(v.value) filter (where v.kind = 'points_earned' and v.occurred_at >= spine.since_90d) as double), 0) as points_earned_90d,
     coalesce(cast(sum(v.value) filter (where v.kind = 'points_earned') as double), 0) as points_earned_365d,

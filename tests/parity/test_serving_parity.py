@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -13,6 +14,7 @@ from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.champions import SCORED, on_rows, packages
 from serving.desk import Desk
+from serving.ledger import Ledger
 from serving.metrics import Metrics
 from serving.runner import whole
 from training.contracts import Floats
@@ -61,10 +63,10 @@ def test_alone_in_sevens_and_all_at_once(served: Workspace, answers: Answers, ta
     assert checked >= 2, "the champion and at least one other model are compared"
 
 
-def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, answers: Answers) -> None:
+def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, answers: Answers, tmp_path: Path) -> None:
     rows = answers.rows
     ids = [rows.id(position) for position in range(len(rows))]
-    desk = Desk.open(served)
+    desk = Desk(answers, Ledger(tmp_path))
     app = whole(desk, Metrics())
 
     async def ask(chunks: list[list[str]]) -> list[dict[str, object]]:

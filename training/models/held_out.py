@@ -37,14 +37,17 @@ def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | Non
     if split is not None and len(np.unique(frame.cutoff[split[0]])) >= max(later_cutoffs, cutoffs / 2):
         early, late = split
         return HeldOut(late, score(model.fit(frame.take(early)), frame.take(late)))
+    return across_customers(model, frame, np.flatnonzero(frame.cutoff == frame.cutoff.max()))
+
+
+def across_customers(model: Model, frame: Frame, rows: Rows) -> HeldOut | None:
+    """Predictions for some rows, each by a model that learned from other customers at all cutoffs; None with too few customers."""
     fold = folds(frame, FOLDS)
-    newest = frame.cutoff == frame.cutoff.max()
     predicted = np.full(len(frame), np.nan)
     for k in range(FOLDS):
-        asked, rest = np.flatnonzero((fold == k) & newest), np.flatnonzero(fold != k)
+        asked, rest = rows[fold[rows] == k], np.flatnonzero(fold != k)
         if not len(rest):
             return None
         if len(asked):
             predicted[asked] = score(model.fit(frame.take(rest)), frame.take(asked))
-    rows = np.flatnonzero(newest)
     return HeldOut(rows, predicted[rows])

@@ -1,4 +1,4 @@
-"""A value model whose total is set right on a window that it did not learn from."""
+"""A value model whose total is set right on customers that it did not learn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retain.config import build
 from retain.files import write_json
 from training.contracts import Fitted, Floats, Frame
 from training.models import stored
-from training.models.held_out import predictions
+from training.models.held_out import across_customers
 from training.models.rows import canonical
 
 
@@ -45,26 +45,25 @@ class FittedLevelled:
 
 
 class Levelled(BaseModel):
-    """Multiply by what the total of held-out customers was over what it was predicted to be.
+    """Multiply by what the total of held-out customers was, over all cutoffs, over what it was predicted to be.
 
-    The factor also gives back what clipping negative outcomes at zero took from the total.
+    The factor gives back what clipping negative outcomes at zero and shrinking towards the mean did to the total. It is taken over all
+    cutoffs and not on the newest window: the level of one window is a season and misleads the next one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inner: dict[str, Any]
     """The model inside, as ``use: module:Class``."""
-    widest: float = Field(default=1.5, ge=1)
-    """The factor stays between 1 / widest and widest: a larger gap is a season or a fault, not a level."""
-    later_cutoffs: int = Field(default=3, ge=1)
-    """Cutoffs needed before the newest window to learn the level across time; with fewer, it is learned across customers."""
+    widest: float = Field(default=1.25, ge=1)
+    """The factor stays between 1 / widest and widest: a larger gap is a fault, not a level."""
 
     def fit(self, frame: Frame) -> FittedLevelled:
         """Learn on other rows, compare totals on the held-out ones, then learn on all."""
         ordered = canonical(frame)
         model = build(self.inner, "levelled")
         fitted = model.fit(ordered)
-        held = predictions(model, ordered, self.later_cutoffs) if len(ordered) else None
+        held = across_customers(model, ordered, np.arange(len(ordered))) if len(ordered) else None
         if held is None:
             return FittedLevelled(fitted, 1.0)
         actual, predicted = float(ordered.y[held.rows].sum()), float(held.predicted.sum())
