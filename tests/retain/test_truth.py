@@ -30,13 +30,22 @@ def _reference(shared: Path, name: str) -> ModuleType:
     return module
 
 
+class Ingested:
+    """Each source, ingested when it is first asked for."""
+
+    def __init__(self, data: Path, folder: Path) -> None:
+        self._data, self._folder = data, folder
+
+    def __getitem__(self, source: str) -> Workspace:
+        workspace = Workspace.at(self._folder / source)
+        if not workspace.is_filled:
+            ingest(source, workspace, data=self._data / source)
+        return workspace
+
+
 @pytest.fixture(scope="module")
-def ingested(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Workspace]:
-    found = {}
-    for source in (GROCERY, RETAIL):
-        found[source] = Workspace.at(tmp_path_factory.mktemp(source))
-        ingest(source, found[source], data=shared / "data" / source)
-    return found
+def ingested(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingested:
+    return Ingested(shared / "data", tmp_path_factory.mktemp("ingested"))
 
 
 def _window(state: State, cut: str, days: int) -> tuple[datetime, datetime, datetime]:
@@ -62,8 +71,10 @@ def _outcomes(workspace: Workspace, cut: str, days: int) -> pd.DataFrame:
         )
 
 
-@pytest.mark.parametrize("task", [*POPULATIONS, "churn:online_retail_h90", "clv:online_retail_h90"])
-def test_population_and_truth_equal_the_reference(shared: Path, ingested: dict[str, Workspace], task: str) -> None:
+@pytest.mark.parametrize(
+    "task", [*(pytest.param(name, marks=pytest.mark.slow) for name in POPULATIONS), "churn:online_retail_h90", "clv:online_retail_h90"]
+)
+def test_population_and_truth_equal_the_reference(shared: Path, ingested: Ingested, task: str) -> None:
     reference = _reference(shared, "models_eval")
     kind, name = task.split(":")
     source, cut, days = reference.WINDOWS[name]
@@ -101,8 +112,8 @@ def _same(ours: pd.DataFrame, theirs: pd.DataFrame) -> bool:
     return len(left) == len(right) and all((left[name].to_numpy() == right[name].to_numpy()).all() for name in columns)
 
 
-@pytest.mark.parametrize("split", [*RECOMMENDATIONS, "online_retail_90d"])
-def test_interactions_and_targets_equal_the_reference(shared: Path, ingested: dict[str, Workspace], split: str) -> None:
+@pytest.mark.parametrize("split", [*(pytest.param(name, marks=pytest.mark.slow) for name in RECOMMENDATIONS), "online_retail_90d"])
+def test_interactions_and_targets_equal_the_reference(shared: Path, ingested: Ingested, split: str) -> None:
     reference = _reference(shared, "recsys_eval")
     definition = reference.SPLITS[split]
     train, targets, _ = reference.make_split(definition, reference.load_events(definition, shared / "data"))
@@ -120,13 +131,13 @@ def test_interactions_and_targets_equal_the_reference(shared: Path, ingested: di
     assert _same(pairs.assign(seen=pairs["seen"].notna()), targets)
 
 
-def test_ids_keep_the_type_of_their_source(ingested: dict[str, Workspace]) -> None:
+def test_ids_keep_the_type_of_their_source(ingested: Ingested) -> None:
     grocery, retail = (ingested[name].state() for name in (GROCERY, RETAIL))
     assert grocery.id_types["customer_id"] == "int32"
     assert retail.id_types["customer_id"] == "int32"
     assert retail.id_types["product_id"] == "string"
 
 
-def test_the_clock_is_the_end_of_the_last_day_that_is_whole(ingested: dict[str, Workspace]) -> None:
+def test_the_clock_is_the_end_of_the_last_day_that_is_whole(ingested: Ingested) -> None:
     assert ingested[GROCERY].now().isoformat() == "2018-01-01T00:00:00+00:00"
     assert ingested[RETAIL].now().isoformat() == "2011-12-09T00:00:00+00:00"
