@@ -40,18 +40,23 @@ class Sums:
         self.frame = frame
 
     def count(self, chosen: pd.Series | None = None) -> pd.Series:
+        """Rows of each customer."""
         return self._by(chosen).size()
 
     def sum(self, column: str, chosen: pd.Series | None = None) -> pd.Series:
+        """Sum of a column for each customer."""
         return self._by(chosen)[column].sum()
 
     def mean(self, column: str, chosen: pd.Series | None = None) -> pd.Series:
+        """Mean of a column for each customer."""
         return self._by(chosen)[column].mean()
 
     def last(self, chosen: pd.Series | None = None) -> pd.Series:
+        """Time of the last row of each customer."""
         return self._by(chosen)["occurred_at"].max()
 
     def first(self, chosen: pd.Series | None = None) -> pd.Series:
+        """Time of the first row of each customer."""
         return self._by(chosen)["occurred_at"].min()
 
     def _by(self, chosen: pd.Series | None) -> pd.core.groupby.DataFrameGroupBy:
@@ -69,7 +74,7 @@ def load(tables: Path) -> Facts:
         "customer_id", "occurred_at", "known_at", "kind", "value", "score", "expected_score", "perceived_score", "resolved_at",
     ]))  # fmt: skip
     contacts = _times(
-        pd.read_parquet(tables / "contacts.parquet", columns=["contact_id", "customer_id", "occurred_at", "known_at", "channel", "cost", "is_control"])
+        pd.read_parquet(tables / "contacts.parquet", columns=["customer_id", "occurred_at", "known_at", "channel", "cost", "is_control"])
     )
     answers = _times(pd.read_parquet(tables / "outcomes.parquet", columns=["customer_id", "occurred_at", "known_at", "kind", "channel"]))
     customers = _times(pd.read_parquet(tables / "customers.parquet", columns=["customer_id", "occurred_at", "known_at", "joined_at", *PROFILE]))
@@ -135,7 +140,8 @@ def _orders(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sold(lines: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    sold = lines.loc[lines["customer_id"].notna() & (lines["kind"] == "sale") & (lines["amount"] > 0), ["customer_id", "product_id", "occurred_at", "visible_at"]]
+    is_purchase = lines["customer_id"].notna() & (lines["kind"] == "sale") & (lines["amount"] > 0)
+    sold = lines.loc[is_purchase, ["customer_id", "product_id", "occurred_at", "visible_at"]]
     sold = pd.merge_asof(
         sold.sort_values("visible_at"), products.sort_values("visible_at")[["product_id", "visible_at", "category"]], on="visible_at", by="product_id"
     )

@@ -1,6 +1,6 @@
 """Lists for many customers: seconds and memory of ranking 100,000 customers against a few thousand items, block by block.
 
-    python benchmarks/topk.py [--customers 100000] [--items 3000] [--lines 30]
+    python -m benchmarks.topk [--customers 100000] [--items 3000] [--lines 30]
 
 Each ranker's time is also given as a ratio to popularity's in the same run, so that runs on different machines can be compared.
 """

@@ -70,7 +70,6 @@ class State(BaseModel):
     digest: str = ""
     """Hash of the ingested tables: the data version that runs and models name."""
 
-
     def clock(self) -> Callable[[], datetime]:
         """What tells the time on these data, in UTC: live, or standing where the source ends."""
         if self.as_of is None:

@@ -11,6 +11,8 @@ from retain.workspace import shift_days
 
 LEAST_HISTORY_DAYS = 28
 """Days of facts before the earliest cutoff; half the horizon where that is longer."""
+_ENOUGH = 4
+"""Cutoffs with a whole horizon of history before them that make the shallower ones superfluous."""
 SHORTEST_DAYS = 7
 """The shortest window that a short history is scaled to."""
 
@@ -95,13 +97,19 @@ def _split(
     before = _closed(usable, days, test[0], zone) if test else []
     if not before:
         return None
-    judged = _spread(before, days, max_train)
+    judged = _spread(_deep(before, days, zone, first), days, max_train)
     early = tuple(_closed(judged, days, judged[-1], zone))
-    return tuple(test), judged, judged[-1:] if early else (), early or judged, _spread(closed, days, max_train)
+    return tuple(test), judged, judged[-1:] if early else (), early or judged, _spread(_deep(closed, days, zone, first), days, max_train)
 
 
 def _closed(moments: Sequence[datetime], days: int, at: datetime, zone: str) -> list[datetime]:
     return [moment for moment in moments if shift_days(moment, days, zone) <= at]
+
+
+def _deep(moments: Sequence[datetime], days: int, zone: str, first: datetime) -> Sequence[datetime]:
+    """The moments with at least a horizon of history, where there are enough of them: a shallow history makes features mean less."""
+    deep = [moment for moment in moments if moment >= shift_days(first, days, zone)]
+    return deep if len(deep) >= _ENOUGH else moments
 
 
 def _spread(moments: Sequence[datetime], days: int, most: int) -> _Moments:

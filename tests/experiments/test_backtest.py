@@ -33,7 +33,7 @@ tables:
       amount: quantity * price
       currency: "'GBP'"
 """
-START = datetime(2020, 1, 1)  # noqa: DTZ001 - the naive clock of a source
+START = datetime(2020, 1, 1)
 CUT = 170
 
 

@@ -197,7 +197,7 @@ def test_a08_a09_numbers_of_a_parquet_file(fill: Fill, tmp_path: Path) -> None:
             "order_id": list("abcdef"),
             "customer_id": pa.array([7.0, 8.0, 8.0, 8.0, 8.0, 9.5]),
             "product_id": pa.array([1, 2, 3, 4, 5, 6], pa.int32()),
-            "at": pa.array([datetime(2024, 1, 1)] * 6, pa.timestamp("us")),  # noqa: DTZ001 - naive on purpose
+            "at": pa.array([datetime(2024, 1, 1)] * 6, pa.timestamp("us")),
             "quantity": [1] * 6,
             "amount": pa.array(amounts),
         }

@@ -285,7 +285,7 @@ def test_product_features_have_a_spine_of_products(tiny: Workspace) -> None:
         (spine(("ann", NOW)).drop(columns="customer_id"), "customer_id is missing"),
         (spine(("ann", NOW)).assign(customer_id=None), "customer_id is null"),
         (spine(("ann", NOW)).assign(event_timestamp=pd.NaT), "event_timestamp is null"),
-        (spine(("ann", NOW)).assign(event_timestamp=datetime(2024, 1, 1)), "no time zone"),  # noqa: DTZ001
+        (spine(("ann", NOW)).assign(event_timestamp=datetime(2024, 1, 1)), "no time zone"),
     ],
 )
 def test_a_spine_that_cannot_be_asked_is_refused(tiny: Workspace, rows: pd.DataFrame, message: str) -> None:

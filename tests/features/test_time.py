@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -32,7 +32,13 @@ contacts = st.tuples(st.just("contacts"), times, customers, st.sampled_from(("em
 outcomes = st.tuples(st.just("outcomes"), times, customers, st.sampled_from(("opened", "accepted")), st.integers(0, 20))
 descriptions = st.tuples(st.just("customers"), times, customers, st.sampled_from(("north", "south")))
 facts = st.lists(st.one_of(purchases, returns, events, contacts, outcomes, descriptions), max_size=30)
-few = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+few = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # an example takes a second: shrinking one would take minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def tables(rows: list[Any]) -> dict[str, list[dict[str, Any]]]:
@@ -95,14 +101,15 @@ def test_what_happens_or_is_known_from_the_moment_on_changes_nothing(tinies, row
 @few
 @given(facts)
 def test_what_is_older_than_a_year_changes_no_feature_but_who_a_customer_is(tinies, rows):
-    everything = tables(rows)
+    # Orders of one line: an order is counted when it was first seen, so one that began before the year would begin anew.
+    everything = tables([(*row[:3], number, *row[4:]) if row[0] in ("transactions", "returns") else row for number, row in enumerate(rows)])
     moment = MOMENTS[1]
     year = moment - timedelta(days=365)
     lately = kept(everything, lambda row: row["occurred_at"] >= year)
-    # The gap before the first order of the window is no longer known when what came before is cut off.
     whole, cut = tinies().fill(**everything).all(moment), tinies().fill(**lately).all(moment)
-    for name in whole.keys() - {"profile", "contacts"}:
-        assert_frame_equal(whole[name].loc[cut[name].index], cut[name], check_exact=True, obj=name)
+    # An answer takes its channel from its contact, however old that is; a profile is the newest, however old that is.
+    for name in [name for name in whole if name not in ("profile", "contacts") and len(cut[name])]:
+        assert_frame_equal(whole[name].loc[cut[name].index], cut[name], check_exact=True, check_dtype=False, obj=name)
 
 
 @few

@@ -13,7 +13,8 @@ from retain.terminal import parser, run, table
 
 def test_help_loads_no_heavy_library() -> None:
     code = "import sys\nfrom retain.cli import main\nmain(['--help'])\n"
-    code += "heavy = {'feast', 'mlflow', 'bentoml', 'sklearn', 'pandas', 'duckdb', 'lightgbm', 'matplotlib'} & set(sys.modules)\nsys.exit(str(heavy) if heavy else 0)"
+    code += "heavy = {'feast', 'mlflow', 'bentoml', 'sklearn', 'pandas', 'duckdb', 'lightgbm', 'matplotlib'} & set(sys.modules)\n"
+    code += "sys.exit(str(heavy) if heavy else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "backtest" in done.stdout

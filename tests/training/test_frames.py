@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,11 +14,16 @@ from features.snapshot import cadence
 from retain import engine
 from retain.errors import NotReadyError
 from retain.workspace import Workspace
-from training.contracts import Frame
+from training.contracts import Frame, score
 from training.encoding import Encoder
 from training.frames import frame
 from training.guards import sound
+from training.horizons import lengthen
 from training.labels import after
+from training.models.period import LastPeriod
+from training.models.rules import RecencyRule
+from training.models.stretched import FittedStretched
+from training.splits import by_time
 from training.tasks.churn import Churn
 from training.tasks.clv import Clv
 
@@ -75,3 +81,23 @@ def test_a_moment_without_snapshots_is_named(filled: Workspace) -> None:
     far = cadence(filled)[0] - timedelta(days=20)
     with pytest.raises(NotReadyError, match=f"{far:%Y-%m-%d}"):
         frame(filled, Churn(), [far], horizon_days=HORIZON)
+
+
+def test_a_short_history_is_learned_on_shorter_windows_and_lengthened(filled: Workspace) -> None:
+    moments, zone = cadence(filled), filled.state().stored_zone
+    with engine.of(filled) as sql:
+        first = sql.rows("select min(occurred_at) from transactions")[0][0]
+    asked = (filled.now() - first).days
+    split = by_time(moments, asked, filled.now(), zone, first, max_train=2)
+    assert split.is_scaled
+    for task in (Churn(), Clv()):
+        rows, _ = frame(filled, task, split.final, horizon_days=split.horizon_days)
+        simple = RecencyRule() if task.kind == "chance" else LastPeriod()
+        fitted = simple.fit(rows)
+        longer = lengthen(filled, task, task.kind, fitted, rows, split)
+        assert isinstance(longer, FittedStretched)
+        assert 1 < longer.factor <= asked / split.horizon_days + 1e-9
+        # A longer window leaves fewer who did not return, and brings more money.
+        gained = score(longer, rows).mean() - score(fitted, rows).mean()
+        assert gained < 0 if task.kind == "chance" else gained > 0
+        assert lengthen(filled, task, task.kind, fitted, rows, replace(split, asked_days=split.horizon_days)) is fitted

@@ -21,7 +21,10 @@ class HeldOut:
 
 
 def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | None:
-    """Predictions for the rows of the newest cutoff, by a model that learned from earlier closed windows, or from other customers.
+    """Predictions for the rows of the newest cutoff by a model of earlier closed windows, or for all rows by models of other customers.
+
+    Other customers at the same cutoffs say whether the shape is right. They are asked about all cutoffs, because the level of the newest
+    window alone is a season, and only a model of earlier windows can say whether it lasts.
 
     Args:
         model: Hyperparameters.
@@ -37,7 +40,7 @@ def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | Non
     if split is not None and len(np.unique(frame.cutoff[split[0]])) >= max(later_cutoffs, cutoffs / 2):
         early, late = split
         return HeldOut(late, score(model.fit(frame.take(early)), frame.take(late)))
-    return across_customers(model, frame, np.flatnonzero(frame.cutoff == frame.cutoff.max()))
+    return across_customers(model, frame, np.arange(len(frame)))
 
 
 def across_customers(model: Model, frame: Frame, rows: Rows) -> HeldOut | None:

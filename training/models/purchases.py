@@ -113,7 +113,9 @@ def distinct(values: Integers) -> Integers:
 
 def catalogue(history: Interactions, min_customers: int) -> Interactions:
     """The history of those items alone that at least ``min_customers`` bought."""
-    return align(history, history.items[buyers(history) >= min_customers])
+    # One purchase is one buyer: distinct buyers need counting only where more are asked for.
+    count = buyers(history) if min_customers > 1 else np.bincount(history.item, minlength=len(history.items))
+    return align(history, history.items[count >= min_customers])
 
 
 def align(history: Interactions, items: NDArray[np.object_]) -> Interactions:
