@@ -1,1 +1,1 @@
-"""Speed and size, as ratios within one run. Each module explains itself with --help; `python -m benchmarks` runs them at a size that takes minutes."""
+"""Speed and size, as ratios within one run; each module explains itself with --help, `python -m benchmarks` runs them all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "2")
 
-from retain.workspace import Workspace
+from retain.workspace import Workspace  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,13 +58,13 @@ def trained(filled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
 
 
 @pytest.fixture(scope="session")
-def served(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+def served(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The trained shop with the rows that the service reads."""
     from serving.rows import publish
 
     workspace = _copy(trained, tmp_path_factory.mktemp("served"))
     publish(workspace)
-    yield workspace
+    return workspace
 
 
 def _copy(source: Workspace, target: Path) -> Workspace:
