@@ -230,7 +230,7 @@ def _materialised(engine: Engine, workspace: Workspace, views: Sequence[View]) -
     workspace.temporary.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workspace.temporary, prefix="intermediate-") as folder:
         for name in names:
-            # Sorted by entity, rows of one customer meet in the cache: a fifth faster than what they cost to sort, from ten moments on.
+            # Sorted by entity, rows that are added up together lie together: reading them takes a sixth less time.
             engine.write(f"select * from (\n{catalog.intermediate(name)}\n) as part order by 1", Path(folder) / f"{name}.parquet")
             engine.attach({name: Path(folder) / f"{name}.parquet"})
         yield set(names)

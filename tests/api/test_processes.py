@@ -56,7 +56,12 @@ def running(place: Workspace, runner: str) -> Iterator[tuple[httpx.Client, subpr
             yield client, process
     finally:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+            # BentoML's workers are in a session of their own: only its own shutdown ends them.
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         log.close()
 
