@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 
 from experiments import tour
@@ -31,11 +32,12 @@ def command(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--source", default="completejourney", help="another source (default: completejourney)")
     parser.add_argument("--data", default=None, metavar="DIR", help="folder of its files, where the source needs one")
+    parser.add_argument("--simulate", type=int, default=None, metavar="N", help="a synthetic shop of N customers instead of a source")
     parser.add_argument("--slice", action="store_true", help=f"a quick look at {SHARE * 100:.0f} %% of the customers")
     options = parser.parse_args(argv)
     place = terminal.workspace(options)
     seconds: dict[str, float] = {}
-    for title, run in _stages(options.source, options.data, place, options.slice):
+    for title, run in _stages(_tables(options), place, options.slice):
         _stage(title, run, seconds)
     answers = tour.answers(place)
     seconds["service"] = answers.seconds
@@ -47,13 +49,19 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def _stages(source: str, data: str | None, place: Workspace, is_slice: bool) -> list[tuple[str, Callable[[], int]]]:
+def _tables(options: Namespace) -> list[str]:
+    """The command that fills the tables."""
+    if options.simulate is not None:
+        return ["simulate", "--customers", str(options.simulate)]
+    return ["ingest", options.source, *(["--data", options.data] if options.data else []), *(["--sample", str(SHARE)] if options.slice else [])]
+
+
+def _stages(tables: list[str], place: Workspace, is_slice: bool) -> list[tuple[str, Callable[[], int]]]:
     own = ["--workspace", str(place.root)] if place != Workspace.at() else []
-    ingest = ["ingest", source, *(["--data", data] if data else []), *(["--sample", str(SHARE)] if is_slice else []), *own]
     quick = ["--quick"] if is_slice else []
     out = place.lists / "churn.csv"
     return [
-        ("tables", lambda: _typed(ingest)),
+        ("tables", lambda: _typed([*tables, *own])),
         ("features", lambda: _typed(["features", "build", *own]) or tour.vary(place)),
         *((f"model: {task}", lambda task=task: _typed(["train", task, *quick, *own])) for task in TASKS),
         ("online = offline", lambda: _typed(["features", "audit", *own])),

@@ -31,6 +31,8 @@ TASKS = ("churn", "clv", "recommend")
 START_S = 60.0
 """How long the service may take to say that it is ready."""
 CLASSES = get_args(Kind)
+TABLES_OF = {"descriptive": ("customers",), "behavioral": ("events",), "transaction": ("transactions",), "promotional": ("contacts", "outcomes")}
+"""The tables that a class of customer data comes from; a source without them has no such features, and that is said."""
 SHOWN = {"churn": ("log_loss", "auc"), "clv": ("mae", "gini_norm"), "recommend": ("ndcg@10", "ndcg@10_new", "ndcg@10_repeat")}
 
 
@@ -70,10 +72,11 @@ def vary(place: Workspace) -> int:
             different = ", ".join(f"count(distinct {identifier(column.name)}) > 1" for column in view.columns)
             varying = sum(engine.rows(f"select {different} from read_parquet('{file}')")[0])
             counts[view.kind] += varying
-    empty = [name for name in CLASSES if not counts[name]]
-    if empty:
-        raise RefusedError(f"no {empty[0]} feature varies between customers; check what the source's mapping gives for that class")
-    terminal.say("features that vary: " + ", ".join(f"{counts[name]} {name}" for name in CLASSES))
+    rows = place.state().tables
+    broken = [name for name in CLASSES if not counts[name] and any(rows.get(table) for table in TABLES_OF[name])]
+    if broken:
+        raise RefusedError(f"no {broken[0]} feature varies between customers; check what the source's mapping gives for that class")
+    terminal.say("features that vary: " + ", ".join(f"{counts[name] or 'no'} {name}" for name in CLASSES))
     return 0
 
 
