@@ -104,3 +104,11 @@ def test_holm_and_p_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert p_value(np.array([1.0] * 98 + [-1.0])) == pytest.approx(2 * 2 / 100)
     assert p_value(np.zeros(10)) == 1.0
+
+
+def test_a_clear_difference_survives_the_correction_over_many_pairs() -> None:
+    draws = np.random.default_rng(3).normal(1.0, 0.1, 500)
+    assert holm([p_value(draws)] * 15)[0] < 0.001
+    assert p_value(-draws) == p_value(draws) > 0
+    assert p_value(draws[:50]) == pytest.approx(2 / 51)
+    assert p_value(np.full(500, 1.0)) == pytest.approx(2 / 501)
