@@ -22,7 +22,7 @@ def publish(argv: Sequence[str]) -> int:
         "exit codes: 0 done, 4 features or tables are missing, 6 workspace locked",
     )
     arguments = options.parse_args(argv)
-    from serving.rows import publish as make
+    from serving.publishing import publish as make
 
     rows = make(workspace(arguments))
     card = rows.card

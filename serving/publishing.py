@@ -1,23 +1,27 @@
-"""What goes into the serving rows: features of the online store, facts of the tables, scores and lists of the champions, all of one moment."""
+"""What the serving rows are made of and how they are published: online features, facts, scores and lists of one moment."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from retain.engine import Engine, of
+from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
 from serving import candidates, gather
 from serving.champions import SCORED, on_rows, packages
 from serving.decisions.facts import HABITS, Estimate, Item, Offer, Shop
-from serving.rows import SCHEMA_VERSION, RowsCard
+from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
 from training import segments
 from training.contracts import PURPOSES, Floats
 from training.package import Package
@@ -47,6 +51,28 @@ class _Words:
 
     def lists(self) -> dict[str, tuple[str, ...]]:
         return {name: tuple(vocabulary) for name, vocabulary in self.known.items()}
+
+
+def publish(workspace: Workspace) -> Rows:
+    """Make the rows that the service reads, of the workspace's clock, and point to them; return them opened.
+
+    Raises:
+        NotReadyError: the feature store was not filled at this moment.
+    """
+    with workspace.lock("retain publish"):
+        remove_partials(workspace.rows)
+        made = content(workspace)
+        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"])])
+        version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
+        card = replace(made.card, version=version)
+        with atomic_folder(workspace.rows / version) as folder:
+            for name, array in made.arrays.items():
+                np.save(folder / f"{name}.npy", array, allow_pickle=False)
+            (folder / "card.json").write_bytes(msgspec.json.encode(card))
+            (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))
+        rows = Rows.open(workspace.rows / version)
+        _point(workspace, version)
+    return rows
 
 
 def content(workspace: Workspace) -> Content:
@@ -237,3 +263,15 @@ def _offer(row: Mapping[Any, Any]) -> Offer:
         value[name] = None if value[name] is None else int(value[name])
     value["items"] = () if value["items"] is None else tuple(sorted(map(str, value["items"])))
     return Offer(**value)
+
+
+def _point(workspace: Workspace, version: str) -> None:
+    """Swap the pointer, keep the version before, remove older ones."""
+    pointer = workspace.rows / POINTER
+    before = read_json(pointer) if pointer.is_file() else {}
+    previous = before.get("previous") if before.get("version") == version else before.get("version")
+    write_json(pointer, {"version": version, "previous": previous})
+    for folder in workspace.rows.iterdir():
+        if folder.is_dir() and folder.name not in (version, previous):
+            shutil.rmtree(folder)
+    sync_folder(workspace.rows)

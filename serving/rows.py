@@ -6,11 +6,9 @@ before, which is kept. No file of it can run code.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retain.errors import IntegrityError, NotReadyError
-from retain.files import atomic_folder, read_json, remove_partials, sync_folder, verify_folder, write_json
+from retain.files import read_json, verify_folder
 from retain.workspace import Workspace
 from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop
 from training.contracts import Floats
@@ -207,30 +205,6 @@ class Rows:
         return list(zip(*(self._arrays[f"{name}.{column}"][start:end].tolist() for column in columns), strict=True)) if end > start else []
 
 
-def publish(workspace: Workspace) -> Rows:
-    """Make the rows that the service reads, of the workspace's clock, and point to them; return them opened.
-
-    Raises:
-        NotReadyError: the feature store was not filled at this moment.
-    """
-    from serving.publishing import content
-
-    with workspace.lock("retain publish"):
-        remove_partials(workspace.rows)
-        made = content(workspace)
-        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"])])
-        version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
-        card = replace(made.card, version=version)
-        with atomic_folder(workspace.rows / version) as folder:
-            for name, array in made.arrays.items():
-                np.save(folder / f"{name}.npy", array, allow_pickle=False)
-            (folder / "card.json").write_bytes(msgspec.json.encode(card))
-            (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))
-        rows = Rows.open(workspace.rows / version)
-        _point(workspace, version)
-    return rows
-
-
 def open_rows(workspace: Workspace) -> Rows:
     """The rows that the pointer names, or the version before where they do not verify.
 
@@ -248,18 +222,6 @@ def open_rows(workspace: Workspace) -> Rows:
         if not named.get("previous"):
             raise
         return Rows.open(workspace.rows / named["previous"])
-
-
-def _point(workspace: Workspace, version: str) -> None:
-    """Swap the pointer, keep the version before, remove older ones."""
-    pointer = workspace.rows / POINTER
-    before = read_json(pointer) if pointer.is_file() else {}
-    previous = before.get("previous") if before.get("version") == version else before.get("version")
-    write_json(pointer, {"version": version, "previous": previous})
-    for folder in workspace.rows.iterdir():
-        if folder.is_dir() and folder.name not in (version, previous):
-            shutil.rmtree(folder)
-    sync_folder(workspace.rows)
 
 
 def _moment(micros: int) -> datetime:

@@ -60,7 +60,7 @@ def trained(filled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
 @pytest.fixture(scope="session")
 def served(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The trained shop with the rows that the service reads."""
-    from serving.rows import publish
+    from serving.publishing import publish
 
     workspace = _copy(trained, tmp_path_factory.mktemp("served"))
     publish(workspace)

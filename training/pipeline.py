@@ -21,9 +21,10 @@ from training.card import Card, Measure
 from training.evidence import Evidence
 from training.experiment import Experiment, Plan, plan
 from training.gate import Verdict
+from training.judgement import Judged
 from training.package import champion, package, read_card
 from training.registry import Mirrored, mirror
-from training.trials import Judged, Trial, cutoffs, open_trial
+from training.trials import Trial, cutoffs, open_trial
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from retain.workspace import Workspace, shift_days
 from training.card import Windows
 from training.contracts import PURPOSES, Floats, Purpose, Ranker
 from training.evidence import of_means
+from training.judgement import Judged, Learned
 from training.metrics import Direction
 from training.tasks.recommend import MEASURES, Recommend, Targets
 from training.tasks.recommend import Judged as Lists
-from training.trials import Judged, Learned
 
 SHORTEST_DAYS = 7
 """The shortest window that a short history is judged on."""

@@ -19,9 +19,9 @@ from training.frames import Asked, frame
 from training.golden import ROWS
 from training.guards import sound
 from training.horizons import lengthen
+from training.judgement import Judged, Learned
 from training.metrics import Direction, Metric, tenths
 from training.splits import Split, by_time
-from training.trials import Judged, Learned
 
 STEPS = 20
 """Points of a lift curve."""

@@ -5,41 +5,15 @@ A scorer's trial and a ranker's trial answer to the same protocol, so that pipel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from features.interactions import Interactions
 from retain.errors import ConfigError
 from retain.workspace import Workspace
-from training.card import Curve, Windows
-from training.contracts import Fitted, FittedRanker, Floats
-from training.encoding import Encoder
-from training.evidence import Evidence
+from training.card import Windows
 from training.experiment import Experiment
+from training.judgement import Judged, Learned
 from training.metrics import Direction
-
-
-@dataclass(frozen=True)
-class Judged:
-    """How good a recipe is: learned on the windows before the test window, judged on it."""
-
-    evidence: Evidence
-    curves: dict[str, Curve]
-
-
-@dataclass(frozen=True)
-class Learned:
-    """The recipe, learned on every closed window."""
-
-    fitted: Fitted | FittedRanker
-    encoder: Encoder | None
-    golden: Floats | Interactions
-    """Something to ask it, so that a loaded copy can test itself."""
-    rows: int
-    newest: Floats
-    """Scores on the customers of today; empty for a ranker."""
-    notes: tuple[str, ...] = ()
 
 
 class Trial(Protocol):
