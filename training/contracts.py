@@ -87,6 +87,22 @@ class Fitted(Protocol):
         """Write native files and JSON into an existing folder; no pickle."""
 
 
+@runtime_checkable
+class Explaining(Protocol):
+    """A fitted model that says what each feature adds to its score before the link: the logit of a chance, the log of an amount.
+
+    Trees give SHAP values, a line its exact terms. A model that holds others passes theirs on, with the functions of
+    ``training.models.explained``: a weighted mean of logits is ``weighted``; a shift of the score goes to the last column; a slope
+    multiplies all columns; a map that only rises (isotonic, a power) hands them on unchanged, because it keeps their signs and order.
+    """
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """(rows, columns + 1), in the order of ``columns``; the last column is what belongs to no feature. None where no model inside can say.
+
+        Of two rows the one with the larger sum has the larger score, or an equal one.
+        """
+
+
 def score(fitted: Fitted, frame: Frame) -> Floats:
     """Predictions for the rows of a frame, its columns matched to the model's by name."""
     return fitted.predict(frame.select(fitted.columns).x)

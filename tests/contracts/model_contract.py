@@ -13,6 +13,7 @@ from retain.config import build, spec
 from retain.errors import DataError
 from training.contracts import Fitted, Frame, score
 from training.models import stored
+from training.models.explained import contributions
 
 COLUMNS = (
     "purchases__days_since_order_365d",
@@ -109,6 +110,19 @@ class ModelContract:
         assert np.array_equal(alone, together[:60])
         assert np.array_equal(sevens, together)
         assert np.array_equal(fitted.predict(np.asfortranarray(x)), together)
+
+    def test_contributions_keep_the_order_of_the_scores(self, fitted: Fitted, frame: Frame) -> None:
+        x = frame.select(fitted.columns).x
+        parts = contributions(fitted, x)
+        if parts is None:
+            pytest.skip("it says nothing of its features")
+        assert parts.shape == (len(x), len(fitted.columns) + 1)
+        assert np.isfinite(parts).all()
+        together = fitted.predict(x)[np.argsort(parts.sum(axis=1), kind="stable")]
+        assert (np.diff(together) >= -1e-6 * max(1.0, together.max())).all()
+        alone = contributions(fitted, x[:1])
+        assert alone is not None
+        assert np.allclose(alone, parts[:1], rtol=1e-9, atol=1e-12)
 
     def test_no_rows_no_answers(self, fitted: Fitted) -> None:
         assert fitted.predict(np.empty((0, len(fitted.columns)))).shape == (0,)

@@ -17,6 +17,7 @@ from retain.errors import IntegrityError
 from retain.files import write_json
 from training.contracts import Fitted, Floats, Frame, Integers
 from training.models import stored
+from training.models.explained import contributions, line, logit
 from training.models.held_out import FOLDS, predictions
 from training.models.logistic import sigmoid
 from training.models.rows import canonical, folds
@@ -42,7 +43,7 @@ class Map:
         if self.method == "none":
             return p
         if self.method == "platt":
-            return sigmoid(self.x[0] * _logit(p) + self.x[1])
+            return sigmoid(self.x[0] * logit(p) + self.x[1])
         return np.interp(p, self.x, self.y)
 
 
@@ -64,6 +65,11 @@ class FittedCalibrated:
     def predict(self, x: Floats) -> Floats:
         """The chance of the model inside, mapped."""
         return self.map(self.inner.predict(x))
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """Those of the model inside; Platt's line is applied to them, steps keep their order."""
+        parts = contributions(self.inner, x)
+        return line(parts, float(self.map.x[0]), float(self.map.x[1])) if self.map.method == "platt" else parts
 
     def save(self, folder: Path) -> None:
         """Write ``calibrated.json`` and the model inside."""
@@ -135,7 +141,7 @@ def learn(method: Method, p: Floats, y: Floats) -> Map:
     if method == "platt":
         from sklearn.linear_model import LogisticRegression
 
-        line = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(_logit(p)[:, None], y)
+        line = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(logit(p)[:, None], y)
         # A falling line would turn the order round: then only the level is learned.
         slope = float(line.coef_[0, 0])
         return Map("platt", np.array([slope, float(line.intercept_[0])]), np.empty(0)) if slope > 0 else NONE
@@ -144,11 +150,6 @@ def learn(method: Method, p: Floats, y: Floats) -> Map:
     steps = IsotonicRegression(y_min=1 / (len(y) + 2), y_max=1 - 1 / (len(y) + 2), out_of_bounds="clip").fit(p, y)
     x, first = np.unique(steps.X_thresholds_, return_index=True)
     return Map("isotonic", x.astype(np.float64), np.maximum.accumulate(steps.y_thresholds_[first].astype(np.float64)))
-
-
-def _logit(p: Floats) -> Floats:
-    clipped = np.clip(p, _CLIP, 1 - _CLIP)
-    return np.asarray(np.log(clipped / (1 - clipped)))
 
 
 def _losses(p: Floats, y: Floats) -> Floats:

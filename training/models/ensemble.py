@@ -14,10 +14,9 @@ from retain.errors import IntegrityError
 from retain.files import write_json
 from training.contracts import Fitted, Floats, Frame
 from training.models import stored
-from training.models.logistic import sigmoid
+from training.models.explained import mean_of_logits, weighted
 
 Kind = Literal["chance", "amount"]
-_CLIP = 1e-6
 _MOST = 16
 
 
@@ -39,8 +38,14 @@ class FittedEnsemble:
         answers = [member.predict(np.ascontiguousarray(values[:, [place[name] for name in member.columns]])) for member in self.members]
         if self.kind == "amount":
             return np.asarray(sum(answers) / len(answers))
-        clipped = [np.clip(answer, _CLIP, 1 - _CLIP) for answer in answers]
-        return sigmoid(np.asarray(sum(np.log(p / (1 - p)) for p in clipped) / len(clipped)))
+        return mean_of_logits(answers)
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """Of a chance, the mean of the members' contributions; None for amounts, whose mean is no sum of logs."""
+        if self.kind == "amount":
+            return None
+        share = 1 / len(self.members)
+        return weighted(self.members, [share] * len(self.members), self.columns, stored.checked(x, self.columns))
 
     def save(self, folder: Path) -> None:
         """Write ``ensemble.json`` and each member into a folder of its own."""

@@ -13,6 +13,7 @@ from retain.config import build
 from retain.files import write_json
 from training.contracts import Fitted, Floats, Frame
 from training.models import stored
+from training.models.explained import contributions, line
 from training.models.held_out import across_customers
 from training.models.rows import canonical
 
@@ -32,6 +33,10 @@ class FittedLevelled:
     def predict(self, x: Floats) -> Floats:
         """The answer of the model inside, times the factor."""
         return self.inner.predict(x) * self.factor
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """Those of the model inside; the factor belongs to no feature."""
+        return line(contributions(self.inner, x), shift=float(np.log(self.factor))) if self.factor > 0 else None
 
     def save(self, folder: Path) -> None:
         """Write ``levelled.json`` and the model inside."""

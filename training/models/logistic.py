@@ -30,13 +30,17 @@ class FittedLogistic:
 
     def predict(self, x: Floats) -> Floats:
         """The chance; each row is summed on its own and in the columns' order, so that a row alone gets the answer it gets in a batch."""
-        values = signed_log(stored.checked(x, self.columns))
-        total = np.full(len(values), self.bias)
+        terms = self.contributions(x)
+        total = terms[:, -1].copy()
         for position in range(len(self.columns)):
-            column = values[:, position]
-            known = (column - self.mean[position]) / self.scale[position] * self.weight[position]
-            total += np.where(np.isnan(column), self.missing[position], known)
+            total += terms[:, position]
         return sigmoid(total)
+
+    def contributions(self, x: Floats) -> Floats:
+        """(rows, columns + 1) the terms of the sum: what each feature adds to the logit, the bias last."""
+        values = signed_log(stored.checked(x, self.columns))
+        known = (values - self.mean) / self.scale * self.weight
+        return np.column_stack([np.where(np.isnan(values), self.missing, known), np.full(len(values), self.bias)])
 
     def save(self, folder: Path) -> None:
         """Write ``logistic.json``."""

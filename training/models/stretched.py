@@ -12,6 +12,7 @@ from retain.errors import IntegrityError
 from retain.files import write_json
 from training.contracts import Fitted, Floats
 from training.models import stored
+from training.models.explained import contributions
 
 Kind = Literal["chance", "amount"]
 
@@ -33,6 +34,10 @@ class FittedStretched:
         """The answer of the model inside, lengthened."""
         answer = self.inner.predict(x)
         return np.clip(answer, 0.0, 1.0) ** self.factor if self.kind == "chance" else answer * self.factor
+
+    def contributions(self, x: Floats) -> Floats | None:
+        """Those of the model inside: a longer window moves every score the same way."""
+        return contributions(self.inner, x)
 
     def save(self, folder: Path) -> None:
         """Write ``stretched.json`` and the model inside."""
