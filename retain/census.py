@@ -7,12 +7,13 @@ from retain.engine import Engine
 _COUNTS = {
     "anonymous_sale_lines": "select count(*) from transactions where customer_id is null",
     "sale_lines_without_money": "select count(*) from transactions where kind = 'sale' and amount = 0",
+    "free_lines_that_count_as_purchases": "select count(*) from transactions where kind = 'free'",
     "gift_lines": "select count(*) from transactions where kind = 'gift'",
     "return_lines": "select count(*) from transactions where kind = 'return'",
     "returns_without_an_earlier_sale": """
         with sold as (
             select customer_id, product_id, min(occurred_at) as first_at from transactions
-            where kind = 'sale' and customer_id is not null group by customer_id, product_id
+            where kind in ('sale', 'free') and customer_id is not null group by customer_id, product_id
         )
         select count(*) from transactions as r
         left join sold as s on s.customer_id = r.customer_id and s.product_id = r.product_id and s.first_at <= r.occurred_at

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-PURCHASE = "(t.kind = 'sale' and t.amount > 0 and t.customer_id is not null)"
-"""What churn counts: a known customer paid for something. Gifts, returns, fees and adjustments are none."""
+PURCHASE = "((t.kind = 'sale' and t.amount > 0 or t.kind = 'free') and t.customer_id is not null)"
+"""What churn counts: a known customer paid for something, or took it free where the mapping says that this counts. Gifts, returns, fees and
+adjustments are none."""
 
-INTERACTION = "(t.kind = 'sale' and t.quantity > 0 and t.customer_id is not null)"
+INTERACTION = "(t.kind in ('sale', 'free') and t.quantity > 0 and t.customer_id is not null)"
 """What recommendation learns from: a known customer took something, at whatever price. Postage and fees fall to ``SELLABLE``."""
 
 VALUED = "(t.customer_id is not null)"

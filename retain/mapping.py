@@ -211,6 +211,8 @@ class Source(_Part):
     """Whether a line without a customer is a valid sale: it counts for products and never for customers."""
     returns: Returns | None = None
     """Without it a negative sale is quarantined."""
+    zero_amount: Literal["no_purchase", "purchase"] = "no_purchase"
+    """Whether a sale without money counts as a purchase: for frequency and for coming back, never for money."""
     horizon_days: int = Field(default=28, ge=1, le=3650)
     item: Literal["product", "category"] = "product"
     category_level: int = Field(default=1, ge=1)

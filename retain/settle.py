@@ -67,6 +67,8 @@ def _times(is_given: bool, limit: datetime) -> tuple[dict[str, str], list[tuple[
 def _kind(source: Source, names: list[str]) -> tuple[str, dict[str, str], list[tuple[str, str]]]:
     default = "case when typed.amount < 0 or typed.quantity < 0 then 'return' else 'sale' end" if source.returns else "'sale'"
     kind = f"coalesce(typed.kind, {default})" if "kind" in names else default
+    if source.zero_amount == "purchase":
+        kind = f"case when {kind} = 'sale' and typed.amount = 0 then 'free' else {kind} end"
     signs: dict[str, str] = {}
     if source.returns is not None and source.returns.amount_sign == "positive":
         signs = {
@@ -76,7 +78,8 @@ def _kind(source: Source, names: list[str]) -> tuple[str, dict[str, str], list[t
         }
     reasons = [
         ("kind = 'sale' and amount < 0", "amount:negative_sale"),
-        ("kind = 'sale' and quantity < 0", "quantity:negative_sale"),
+        ("kind in ('sale', 'free') and quantity < 0", "quantity:negative_sale"),
+        ("kind = 'free' and amount <> 0", "amount:not_free"),
         ("kind = 'return' and amount > 0", "amount:positive_return"),
     ]
     return kind, signs, reasons

@@ -184,7 +184,12 @@ TRANSACTIONS = Table(
         _c("customer_id", "string", "The customer; null for an anonymous sale."),
         _r("product_id", "string", "The product; null is quarantined."),
         *_TIMES,
-        _c("kind", "string", "What the line is.", choices=("sale", "return", "gift", "fee", "adjustment")),
+        _c(
+            "kind",
+            "string",
+            "What the line is; free is a sale without money that counts as a purchase.",
+            choices=("sale", "return", "gift", "fee", "adjustment", "free"),
+        ),
         _r("quantity", "float", "Units; negative on returns.", "units"),
         _r("amount", "float", "What the company receives for the line; negative on returns.", "currency"),
         _c("discount", "float", "Discount given, as a positive amount.", "currency"),

@@ -249,6 +249,20 @@ def test_a13_a_sale_without_money_is_counted_and_is_no_purchase(fill: Fill) -> N
     assert _table(workspace).set_index("order_id")["order_number"].isna()["o4"]
 
 
+def test_a13_a_sale_without_money_is_a_purchase_where_the_mapping_says_so(fill: Fill) -> None:
+    workspace, report = fill([*GOOD, "o4,c1,p1,2024-01-08 10:00,1,0", "o5,c1,p1,2024-01-09 10:00,-1,0"], zero_amount="purchase")
+    assert (report.counts["free_lines_that_count_as_purchases"], report.counts["sale_lines_without_money"]) == (1, 0)
+    assert _reasons(report) == {"quantity:negative_sale": 1}
+    free = _table(workspace).set_index("order_id").loc["o4"]
+    assert (free["kind"], free["order_number"], free["order_gap_days"]) == ("free", 3, 1)
+
+
+def test_a13_a_line_that_is_called_free_costs_nothing(fill: Fill) -> None:
+    workspace, report = fill([f"{GOOD[0]},free", f"{GOOD[1]},sale"], header=HEADER + ",kind", columns={"kind": "kind"})
+    assert _reasons(report) == {"amount:not_free": 1}
+    assert _table(workspace)["kind"].tolist() == ["sale"]
+
+
 def test_a14_the_future_begins_after_a_day_of_grace(fill: Fill) -> None:
     workspace, report = fill([*GOOD, "o4,c1,p1,2024-06-01 23:59,1,1", "o5,c1,p1,2024-06-02 00:01,1,1"])
     assert _reasons(report) == {"occurred_at:future": 1}

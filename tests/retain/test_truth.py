@@ -1,4 +1,4 @@
-"""On both real sources the ingested tables give the population, the truth and the interactions of the reference evaluators exactly."""
+"""On the real sources the ingested tables give the population, the truth and the interactions of the reference evaluators exactly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from retain.facts import INTERACTION, PURCHASE, SELLABLE, VALUED
 from retain.ingest import ingest
 from retain.workspace import State, Workspace, moment, shift_days
 
-GROCERY, RETAIL = "completejourney", "online_retail"
+GROCERY, RETAIL, COHORT = "completejourney", "online_retail", "cdnow_sample"
+SOURCES = {COHORT: "cdnow"}
+"""Folder of the data -> mapping, where they are not called the same."""
 POPULATIONS = ["churn:completejourney_h28", "clv:completejourney_h28", "churn:completejourney_h90", "clv:completejourney_h90"]
 RECOMMENDATIONS = ["grocery_product_28d", "grocery_category_28d"]
 
@@ -39,7 +41,7 @@ class Ingested:
     def __getitem__(self, source: str) -> Workspace:
         workspace = Workspace.at(self._folder / source)
         if not workspace.is_filled:
-            ingest(source, workspace, data=self._data / source)
+            ingest(SOURCES.get(source, source), workspace, data=self._data / source)
         return workspace
 
 
@@ -72,7 +74,14 @@ def _outcomes(workspace: Workspace, cut: str, days: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "task", [*(pytest.param(name, marks=pytest.mark.slow) for name in POPULATIONS), "churn:online_retail_h90", "clv:online_retail_h90"]
+    "task",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in POPULATIONS),
+        "churn:online_retail_h90",
+        "clv:online_retail_h90",
+        "churn:cdnow_sample_h273",
+        "clv:cdnow_sample_h273",
+    ],
 )
 def test_population_and_truth_equal_the_reference(shared: Path, ingested: Ingested, task: str) -> None:
     reference = _reference(shared, "models_eval")

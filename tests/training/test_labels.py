@@ -51,6 +51,8 @@ LINES = [
     line("fee only", 5, 3, kind="fee"),
     line("too old", -366, 5),
     line("gift", -5, 0),
+    line("free", -5, 0, kind="free"),
+    line("free", 6, 0, kind="free"),
     line("late", -5, 5, known=2),
     line("future", 4, 5),
     line(None, -5, 5),
@@ -69,19 +71,19 @@ def engine():
 
 def test_hand_counted(engine: Engine) -> None:
     found = after(engine, [CUT], 28, "UTC", NOW).set_index("customer_id")
-    assert list(found.index) == ["fee only", "leaves", "returns", "stays"]
+    assert list(found.index) == ["fee only", "free", "leaves", "returns", "stays"]
     assert found["is_closed"].all()
-    assert found["spend"].to_dict() == {"fee only": 3, "leaves": 0, "returns": -50, "stays": 19.5}
-    assert found["purchases"].to_dict() == {"fee only": 0, "leaves": 0, "returns": 0, "stays": 2}
-    assert found["returned"].to_dict() == {"fee only": False, "leaves": False, "returns": False, "stays": True}
-    assert found["margin"].to_dict() == {"fee only": 1, "leaves": 0, "returns": 1, "stays": 3}
+    assert found["spend"].to_dict() == {"fee only": 3, "free": 0, "leaves": 0, "returns": -50, "stays": 19.5}
+    assert found["purchases"].to_dict() == {"fee only": 0, "free": 1, "leaves": 0, "returns": 0, "stays": 2}
+    assert found["returned"].to_dict() == {"fee only": False, "free": True, "leaves": False, "returns": False, "stays": True}
+    assert found["margin"].to_dict() == {"fee only": 1, "free": 1, "leaves": 0, "returns": 1, "stays": 3}
 
 
 def test_tasks_read_their_outcome(engine: Engine) -> None:
     found = after(engine, [CUT], 28, "UTC", NOW)
-    assert Churn().outcome(found).tolist() == [1, 1, 1, 0]
-    assert Clv().outcome(found).tolist() == [3, 0, -50, 19.5]
-    assert Clv(measure="margin").outcome(found).tolist() == [1, 0, 1, 3]
+    assert Churn().outcome(found).tolist() == [1, 0, 1, 1, 0]
+    assert Clv().outcome(found).tolist() == [3, 0, 0, -50, 19.5]
+    assert Clv(measure="margin").outcome(found).tolist() == [1, 1, 0, 1, 3]
 
 
 def test_a_window_that_is_still_open_says_so(engine: Engine) -> None:
@@ -105,8 +107,8 @@ def test_unknown_margin_is_refused_not_zero(engine: Engine) -> None:
     lines = engine.query("select * from transactions_")
     engine.attach({"transactions": lines})
     found = after(engine, [CUT], 28, "UTC", NOW)
-    assert found.set_index("customer_id")["margin"].isna().to_dict() == {"fee only": False, "leaves": False, "returns": False, "stays": True}
-    with pytest.raises(RefusedError, match="1 of 4"):
+    assert found.loc[found["margin"].isna(), "customer_id"].tolist() == ["stays"]
+    with pytest.raises(RefusedError, match="1 of 5"):
         Clv(measure="margin").outcome(found)
 
 

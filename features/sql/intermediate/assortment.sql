@@ -12,7 +12,7 @@ with sold as (
         sum(cast(t.amount as decimal(18, 4))) as amount,
         sum(cast(t.margin as decimal(18, 4))) as margin
     from transactions as t
-    where t.kind = 'sale' and t.amount > 0
+    where t.kind = 'sale' and t.amount > 0 or t.kind = 'free'
     group by t.customer_id, t.product_id, t.occurred_at, greatest(t.occurred_at, t.known_at)
 ),
 timed as (

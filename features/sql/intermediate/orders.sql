@@ -7,7 +7,7 @@ with lines as (
         t.order_id,
         t.occurred_at,
         greatest(t.occurred_at, t.known_at) as visible_at,
-        (t.kind = 'sale' and t.amount > 0 and t.customer_id is not null) as is_purchase,
+        ((t.kind = 'sale' and t.amount > 0 or t.kind = 'free') and t.customer_id is not null) as is_purchase,
         t.kind = 'return' as is_return,
         cast(t.amount as decimal(18, 4)) as amount,
         cast(t.discount as decimal(18, 4)) as discount,
