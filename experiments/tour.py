@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 from features import catalog
 from features.catalog import Kind
+from features.snapshot import cadence
 from features.snapshot import path as snapshot_path
 from retain import terminal
 from retain.engine import Engine, identifier
@@ -64,11 +65,11 @@ def vary(place: Workspace) -> int:
     Raises:
         RefusedError: a class of customer data has no feature that tells two customers apart.
     """
-    now = place.now()
+    newest = cadence(place)[-1]
     counts = dict.fromkeys(CLASSES, 0)
     with Engine() as engine:
         for view in catalog.customer_views():
-            file = snapshot_path(place, view.name, now)
+            file = snapshot_path(place, view.name, newest)
             different = ", ".join(f"count(distinct {identifier(column.name)}) > 1" for column in view.columns)
             varying = sum(engine.rows(f"select {different} from read_parquet('{file}')")[0])
             counts[view.kind] += varying

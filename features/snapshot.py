@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,10 @@ from retain.workspace import Workspace, shift_days
 
 ROWS_AT_ONCE = 400_000
 """Rows that one query answers: several moments of a small source share one, a big source has one moment each."""
+
+
+ANCHOR = date(1970, 1, 5)
+"""A Monday: on a live clock the days of the cadence are counted from it, so that tomorrow's moments are today's."""
 
 
 class Cadence(BaseModel):
@@ -81,18 +86,34 @@ def moments(now: datetime, zone: str, every_days: int = 7, count: int | None = N
     return result[::-1]
 
 
+def running(now: datetime, zone: str, every_days: int = 7, count: int | None = None, since: datetime | None = None) -> list[datetime]:
+    """Moments of the cadence while the clock runs: the last whole hour, and before it every so many midnights of ``zone``.
+
+    Counted backwards from the second, no build would ever find the moments of the one before; so only the newest moves, once an hour.
+    Arguments are those of ``moments``.
+    """
+    newest = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    today = newest.astimezone(ZoneInfo(zone)).date()
+    day = today - timedelta(days=(today - ANCHOR).days % every_days)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    before = moments(midnight, zone, every_days, count, since)
+    found = sorted({*(moment for moment in before if since is None or moment >= since), newest})
+    return found if count is None else found[-count:]
+
+
 def rule() -> Cadence:
     """The cadence that ``configs/snapshots.yaml`` names."""
     return config.read(config.shipped("snapshots.yaml"), Cadence)
 
 
 def cadence(workspace: Workspace) -> list[datetime]:
-    """The moments at which a workspace keeps snapshots, to the second: those of the rule since the first transaction."""
-    zone = workspace.state().stored_zone
+    """The moments at which a workspace keeps snapshots: those of the rule since the first transaction, on a clock that stands or runs."""
+    state = workspace.state()
+    zone, counted = state.stored_zone, running if state.as_of is None else moments
     with of(workspace) as engine:
         first = engine.rows("select min(occurred_at) from transactions")[0][0]
     since = None if first is None else shift_days(first, rule().first_days, zone)
-    return moments(workspace.now().replace(microsecond=0), zone, rule().every_days, rule().max_count, since)
+    return counted(workspace.now().replace(microsecond=0), zone, rule().every_days, rule().max_count, since)
 
 
 def spine(engine: Engine, moment: datetime, entity: Entity = "customer") -> pa.Table:

@@ -47,6 +47,31 @@ def test_moments_are_calendar_days_where_the_source_keeps_its_clock():
     assert snapshot.moments(now, "Europe/London", 7, count=2) == [datetime(2024, 3, 28, tzinfo=UTC), now]
 
 
+def test_a_running_clock_keeps_its_moments_and_its_last_whole_hour_is_one():
+    tuesday = datetime(2024, 4, 2, 13, 30, 17, tzinfo=UTC)
+    # Mondays at midnight in London: the clock changed on 31 March 2024.
+    mondays = [datetime(2024, 3, 25, tzinfo=UTC), datetime(2024, 3, 31, 23, tzinfo=UTC)]
+    assert snapshot.running(tuesday, "Europe/London", 7, count=3) == [*mondays, datetime(2024, 4, 2, 13, tzinfo=UTC)]
+    assert snapshot.running(tuesday + timedelta(minutes=29), "Europe/London", 7, count=3)[-1] == datetime(2024, 4, 2, 13, tzinfo=UTC)
+    for later in (timedelta(hours=1), timedelta(days=3)):
+        assert snapshot.running(tuesday + later, "Europe/London", 7, count=3)[:2] == mondays
+    assert snapshot.running(mondays[1], "Europe/London", 7, count=2) == mondays
+    assert snapshot.running(tuesday, "Europe/London", 7, since=mondays[1]) == [mondays[1], datetime(2024, 4, 2, 13, tzinfo=UTC)]
+    assert snapshot.running(tuesday, "Europe/London", 7, since=tuesday) == [datetime(2024, 4, 2, 13, tzinfo=UTC)]
+
+
+def test_a_live_workspace_finds_the_files_of_the_build_before(place, monkeypatch):
+    place.write_state(place.state().model_copy(update={"as_of": None}))
+    # The clock of the computer, half an hour apart: a live workspace has no other.
+    monkeypatch.setattr("retain.workspace.computer_time", lambda: datetime(2025, 8, 13, 11, 2, 3, 4, tzinfo=UTC))
+    first = snapshot.build(place, views=chosen("profile"))
+    monkeypatch.setattr("retain.workspace.computer_time", lambda: datetime(2025, 8, 13, 11, 32, tzinfo=UTC))
+    again = snapshot.build(place, views=chosen("profile"))
+    assert (first.files, again.files, again.kept) == (len(snapshot.cadence(place)), 0, first.files)
+    monkeypatch.setattr("retain.workspace.computer_time", lambda: datetime(2025, 8, 14, 9, tzinfo=UTC))
+    assert snapshot.build(place, views=chosen("profile")).files == 1
+
+
 def test_the_cadence_ends_now_and_begins_after_the_first_transactions(place):
     when = snapshot.cadence(place)
     assert when[-1] == place.now()
