@@ -86,7 +86,8 @@ def choose(workspace: Workspace, task: str, trained: Sequence[Contender], judge:
 
     Without a champion the strongest simple model is asked for first. Then the others challenge, the strongest first, until one is
     promoted. A champion of an earlier run is judged anew by its recipe on the windows of this run: its own folder may have learned
-    from the test window.
+    from the test window. A champion that no longer verifies answers nobody, so it defends nothing: the gate chooses as if there were none,
+    and the ledger says why.
 
     Args:
         workspace: Where the ledger lies.
@@ -99,14 +100,14 @@ def choose(workspace: Workspace, task: str, trained: Sequence[Contender], judge:
         Model id to the gate's word, for those that were asked about.
     """
     limits, verdicts = rules(), dict[str, Verdict]()
-    at = champion(workspace, task)
-    if at is None:
+    at, lost = champion(workspace, task), unusable(workspace, task)
+    if at is None or lost:
         simple = ranked([contender for contender in trained if contender.card.is_simple])
         sound = [contender for contender in simple if not contender.failures]
         first = next(iter(sound or simple), None)
         if first is None:
             return {contender.id: decide(contender.facts(), None, Facts(), limits) for contender in trained}
-        verdict = verdicts[first.id] = decide(first.facts(), None, Facts(strongest_simple=first.id), limits)
+        verdict = verdicts[first.id] = _mourning(lost, decide(first.facts(), None, Facts(strongest_simple=first.id), limits))
         if not verdict.promote:
             return verdicts
         promotions.promote(workspace, task, first.id, verdict, workspace.now())
@@ -133,18 +134,24 @@ def promote(workspace: Workspace, task: str, name: str, reason: str = "", overri
         override: Why to promote against the rules.
     """
     candidate = Contender.open(find(workspace, task, name))
-    at = champion(workspace, task)
-    if at is None:
+    at, lost = champion(workspace, task), unusable(workspace, task)
+    if at is None or lost:
         others = [Contender(read_card(folder), folder, Evidence.load(folder)) for folder in folders(workspace, task)]
         simple = ranked([other for other in others if other.card.is_simple and other.evidence.rows == candidate.evidence.rows])
         facts = Facts(strongest_simple=simple[0].id if simple else "", reason=reason, override=override)
-        verdict = decide(candidate.facts(), None, facts, rules())
+        verdict = _mourning(lost, decide(candidate.facts(), None, facts, rules()))
     else:
         reigning = Contender.open(at)
         verdict = decide(candidate.facts(), reigning.facts(), between(candidate, reigning, reason, override), rules())
     if verdict.promote:
         promotions.promote(workspace, task, candidate.id, verdict, workspace.now())
     return candidate, verdict
+
+
+def unusable(workspace: Workspace, task: str) -> str:
+    """Why the champion of a task can no longer answer, in words; empty while it can, or while there is none."""
+    at = champion(workspace, task)
+    return "; ".join(parity.failures(at)) if at is not None else ""
 
 
 def find(workspace: Workspace, task: str, name: str) -> Path:
@@ -157,8 +164,10 @@ def find(workspace: Workspace, task: str, name: str) -> Path:
     known = folders(workspace, task)
     if not known:
         raise NotReadyError(f"there are no models of {task}; run `retain train {task}` first")
+    if name in {folder.name for folder in known}:
+        return workspace.models / task / name
     cards = {folder: read_card(folder) for folder in known}
-    found = [folder for folder in known if folder.name == name] or [folder for folder in known if cards[folder].title == name]
+    found = [folder for folder in known if cards[folder].title == name]
     if not found:
         choices = ", ".join(sorted({card.title for card in cards.values()}))
         raise ConfigError(f"{task} has no model {name!r}; give an id from `retain compare {task}`, or one of {choices}", field="model")
@@ -177,6 +186,10 @@ def _judged_anew(reigning: Contender, judge: Callable[[Any], Evidence]) -> Conte
         # This release has no such recipe: its old evidence stands, which was drawn from other rows, and the gate will say so.
         return reigning
     return replace(reigning, evidence=replace(judge(model), newest=reigning.evidence.newest))
+
+
+def _mourning(lost: str, verdict: Verdict) -> Verdict:
+    return replace(verdict, warnings=(f"the champion until now no longer verifies: {lost}", *verdict.warnings)) if lost else verdict
 
 
 def _recipe(spec: Mapping[str, Any]) -> list[str]:

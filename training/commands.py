@@ -79,7 +79,7 @@ def rollback(argv: Sequence[str]) -> int:
     options.add_argument("--reason", default="", help="written into the ledger")
     arguments = options.parse_args(argv)
     from training import promotions
-    from training.package import read_card
+    from training.package import load
 
     place = workspace(arguments)
     if not place.promotions.is_file():
@@ -87,7 +87,8 @@ def rollback(argv: Sequence[str]) -> int:
     with place.lock(f"retain rollback {arguments.task}"):
         promotions.follow(place)
         target = promotions.before(place, arguments.task)
-        title = read_card(place.models / arguments.task / target).title
+        # Opened as the service opens it: what does not verify is not returned to.
+        title = load(place.models / arguments.task / target).card.title
         entry = promotions.rollback(place, arguments.task, place.now(), arguments.reason)
     if arguments.json:
         say_json({"task": arguments.task, "champion": entry.model_id, "until": entry.previous, "sequence": entry.sequence})
@@ -125,6 +126,8 @@ def _tell(outcome: Outcome) -> None:
     say()
     say(table(rows, ["model", *names, f"gain in {card.primary} on baseline"]))
     say()
+    if outcome.lost:
+        say(f"the champion of {outcome.task} before this run no longer verified, so it defended nothing: {outcome.lost}")
     titles = {contender.id: contender.card.title for contender in outcome.trained}
     for model_id, verdict in outcome.verdicts.items():
         say(f"{'promoted' if verdict.promote else 'not promoted'}: {titles[model_id]} ({model_id})")
@@ -156,6 +159,7 @@ def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "task": outcome.task,
         "champion": outcome.champion,
+        "champion_before_no_longer_verified": outcome.lost,
         "models": [_model(contender) for contender in outcome.trained],
         "verdicts": {model_id: _verdict(verdict) for model_id, verdict in outcome.verdicts.items()},
         "mlflow": outcome.mirrored.problem or "told",

@@ -142,7 +142,7 @@ def read_card(folder: Path) -> Card:
         raise IntegrityError(f"{folder.name}: {MANIFEST} is missing, so the model was never finished; train it again")
     listed = read_json(manifest).get("files", {})
     if not (folder / "card.json").is_file() or listed.get("card.json") != sha256(folder / "card.json"):
-        raise IntegrityError(f"{folder.name}: card.json is missing or changed; restore it or train the model again")
+        raise IntegrityError(f"{folder.name}: card.json is missing or changed; restore the folder, or remove it and train the model again")
     try:
         return Card.model_validate(migrate(read_json(folder / "card.json"), folder.name))
     except ValidationError as error:

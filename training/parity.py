@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from retain.errors import IntegrityError
+from retain.errors import DataError, IntegrityError
 from retain.files import read_json
 from training.contracts import PURPOSES, Fitted, FittedRanker
 from training.golden import LENGTH, golden_history, golden_rows
@@ -22,7 +22,7 @@ def failures(folder: Path) -> tuple[str, ...]:
     """What speaks against a packaged model, in words: it cannot be opened, or it answers differently by how it is asked."""
     try:
         opened = load(folder)
-    except IntegrityError as error:
+    except (IntegrityError, DataError) as error:
         return (error.message,)
     golden = read_json(folder / "golden.json")
     same = _lists_agree(opened.fitted, golden) if isinstance(opened.fitted, FittedRanker) else _scores_agree(opened.fitted, golden)

@@ -16,7 +16,7 @@ from retain.files import remove_partials
 from retain.terminal import progress
 from retain.workspace import Workspace
 from training import parity, promotions
-from training.candidates import Contender, choose
+from training.candidates import Contender, choose, unusable
 from training.card import Card, Measure
 from training.evidence import Evidence
 from training.experiment import Experiment, Plan, plan
@@ -53,6 +53,8 @@ class Outcome:
     """Model id to the gate's word, for those it was asked about."""
     champion: str | None
     mirrored: Mirrored
+    lost: str = ""
+    """Why the champion before this run no longer verified; empty if it did."""
 
 
 def bench(chosen: Plan, workspace: Workspace) -> Bench:
@@ -128,12 +130,13 @@ def train(
         opened = bench(chosen, workspace)
         name = opened.trial.name
         remove_partials(workspace.models / name)
+        lost = unusable(workspace, name)
         if show:
             experiments = progress(experiments, len(list(experiments)), f"models of {name}")
         trained = tuple(run(experiment, workspace, opened, commit) for experiment in experiments)
         verdicts = choose(workspace, name, trained, lambda model: opened.judge(model).evidence, reason)
         at = champion(workspace, name)
-        return Outcome(name, trained, verdicts, None if at is None else at.name, mirror(workspace, name))
+        return Outcome(name, trained, verdicts, None if at is None else at.name, mirror(workspace, name), lost)
 
 
 def _measures(ours: Evidence, baseline: Evidence, trial: Trial, title: str) -> dict[str, Measure]:

@@ -108,6 +108,41 @@ def test_a_broken_candidate_is_not_promoted(copy: Workspace, capsys: pytest.Capt
     assert champion(copy, "churn") == before
 
 
+def spoil(folder: Path) -> None:
+    """Change one file of a model."""
+    (folder / "golden.json").write_text("{}\n")
+
+
+def test_training_notices_a_champion_that_no_longer_verifies(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    # The champion is one that this run does not train again, so nothing heals it.
+    other = next(folder for folder in folders(copy, "churn") if read_card(folder).title == "logistic")
+    place = ["--workspace", str(copy.root)]
+    assert main(["promote", "churn", other.name, "--override", "a drill", *place]) == 0
+    spoil(other)
+    capsys.readouterr()
+    assert main(["train", "churn", "--models", "recency_rule", "--json", *place]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert "golden.json" in said["champion_before_no_longer_verified"]
+    assert said["champion"] == said["models"][0]["model_id"]
+    last = promotions.entries(copy)[-1]
+    assert last.previous == other.name
+    assert any("no longer verifies" in warning for warning in last.warnings)
+
+
+def test_a_broken_champion_neither_blocks_a_promotion_nor_is_returned_to(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--workspace", str(copy.root)]
+    before = champion(copy, "churn")
+    assert before is not None
+    spoil(before)
+    assert main(["promote", "churn", "prevalence", *place]) == 5
+    assert "strongest simple" in capsys.readouterr().err
+    assert main(["promote", "churn", "prevalence", "--override", "the champion broke", *place]) == 0
+    assert "no longer verifies" in capsys.readouterr().out
+    assert main(["rollback", "churn", *place]) == 7
+    assert "golden.json" in capsys.readouterr().err
+    assert champion(copy, "churn") != before
+
+
 def test_a_plan_gives_experiments_simple_ones_first() -> None:
     chosen = plan("churn")
     runs = chosen.experiments()
