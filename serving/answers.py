@@ -14,17 +14,17 @@ from retain.errors import RetainError
 from retain.tables import CHANNELS
 from retain.workspace import Workspace
 from serving import schemas
+from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
-from serving.decisions import lists, receipts
-from serving.decisions.decide import Decision, Source, decide
-from serving.decisions.eligibility import EVERYTHING, may_contact, may_profile
-from serving.decisions.facts import Ask, Customer, Estimate, Scores, Withheld
+from serving.decisions import lists
+from serving.decisions.decide import Source
+from serving.decisions.eligibility import may_contact, may_profile
+from serving.decisions.facts import Customer, Estimate, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.reasons import of_risk
 from serving.decisions.scoring import expected_loss
 from serving.fresh import Fresh
 from serving.rows import Row, Rows, open_rows
-from serving.wire import decision_answer
 from training.contracts import Floats
 from training.package import champion
 
@@ -73,31 +73,28 @@ class Answers:
 
     def decision(
         self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
-    ) -> tuple[schemas.DecisionAnswer, dict[str, datetime]]:
-        """Decide, and say until when outcomes count for each offer."""
+    ) -> tuple[schemas.DecisionAnswer, dict[str, datetime], Basis]:
+        """Decide; say until when outcomes count for each offer, and what the decision rested on."""
+        return decided(request, decision_id, self.basis(request), self.rows.shop, self.policy, is_over)
+
+    def basis(self, request: schemas.DecisionRequest) -> Basis:
+        """Everything that a decision reads and that may be different tomorrow; nothing personal where it must not choose."""
         at = self.at(request.as_of)
         row = self.rows.get(request.customer_id)
-        customer = None if row is None else self._customer(row, at)
-        ask = Ask(
-            goal=request.goal,
-            at=at,
-            channels=CHANNELS if request.channel is None else (request.channel,),
-            is_inbound=request.placement in self.policy.inbound_placements,
-            personalised=request.personalised,
-            intent=None if request.context is None else request.context.intent,
-            max_offers=request.max_offers,
-            exclude=frozenset(request.exclude),
-            language=request.language,
-        )
+        source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
-        if wrong is not None:
-            decided = Decision((), (Withheld(EVERYTHING, "clock", wrong),), "none", (*self.degraded, wrong), False)
-        else:
-            source, codes = self._rung(row, at)
-            decided = decide(ask, customer, self.rows.shop, self.policy, source=source, degraded=codes, is_over=is_over)
-        ends = receipts.windows(decided, self.rows.shop, at)
-        answer = decision_answer(request, decision_id, decided, at, ends, self.rows.shop, self.policy, self._freshness(row, at), self._models())
-        return answer, ends
+        customer = None if row is None else self._customer(row, at)
+        is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
+        return Basis(
+            at=at,
+            customer=customer if customer is None or is_personal else impersonal(customer),
+            features=row.features() if row is not None and is_personal else {},
+            source=source,
+            degraded=codes if wrong is None else (*self.degraded, wrong),
+            refused=wrong,
+            freshness=self._freshness(row, at),
+            models=self._models(),
+        )
 
     def scores(self, ids: Sequence[str]) -> schemas.ScoresAnswer:
         """Scores of customers, in the asked order.

@@ -153,7 +153,7 @@ def decisions(argv: Sequence[str]) -> int:
         language=arguments.language,
         dry_run=True,
     )
-    answer, _ = Answers.open(place, read(place)).decision(request, None)
+    answer, _, _ = Answers.open(place, read(place)).decision(request, None)
     if arguments.json:
         import msgspec
 

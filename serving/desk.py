@@ -12,6 +12,7 @@ from retain.errors import RetainError
 from retain.workspace import Workspace
 from serving import schemas
 from serving.answers import Answers
+from serving.basis import packed, unpacked
 from serving.decisions import receipts
 from serving.fresh import Fresh
 from serving.ledger import Entry, Ledger, Outcome, is_late, stamp
@@ -75,7 +76,7 @@ class Desk:
         start = time.monotonic()
         is_over = _over(start, request.budget_ms)
         if request.dry_run:
-            answer, _ = self.answers.decision(request, None, is_over)
+            answer, _, _ = self.answers.decision(request, None, is_over)
             self.count("decision", answer.source)
             return msgspec.json.encode(answer)
         canonical = msgspec.json.encode(request)
@@ -83,9 +84,10 @@ class Desk:
         identity = receipts.decision_id(request.request_id or uuid.uuid4().hex)
         kept = self.ledger.decision(identity) if request.request_id is not None else None
         if kept is None:
-            answer, windows = self.answers.decision(request, identity, is_over)
+            answer, windows, basis = self.answers.decision(request, identity, is_over)
             ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
-            entry = Entry(identity, mark, request.customer_id, stamp(answer.as_of), canonical, msgspec.json.encode(answer), ends)
+            encoded = msgspec.json.encode(answer)
+            entry = Entry(identity, mark, request.customer_id, stamp(answer.as_of), canonical, encoded, ends, packed(basis))
             kept = await self.ledger.record(entry)
             self.answers.fresh.join(identity, kept.customer_id)
             self.count("decision", answer.source)
@@ -130,7 +132,7 @@ class Desk:
         return schemas.OutcomeAnswer(request.outcome_id, kept.is_duplicate, kept.entry.is_pending, kept.entry.is_late)
 
     def trace(self, decision_id: str) -> schemas.DecisionTrace:
-        """A logged decision with what came of it.
+        """A logged decision with what it rested on and what came of it.
 
         Raises:
             NotFoundError: none has this id.
@@ -143,7 +145,15 @@ class Desk:
             schemas.OutcomeSeen(each.outcome_id, each.kind, each.occurred_at, each.offer_id, each.amount, each.is_late)
             for each in self.ledger.outcomes(decision_id)
         ]
-        return schemas.DecisionTrace(decision_id, answer.as_of, msgspec.json.decode(entry.request, type=schemas.DecisionRequest), answer, seen)
+        basis = unpacked(entry.basis)
+        return schemas.DecisionTrace(
+            decision_id=decision_id,
+            recorded_at=answer.as_of,
+            request=msgspec.json.decode(entry.request, type=schemas.DecisionRequest),
+            answer=answer,
+            outcomes=seen,
+            basis=None if basis is None else msgspec.to_builtins(basis, order="deterministic"),
+        )
 
 
 def _over(start: float, budget_ms: int | None) -> Callable[[], bool]:

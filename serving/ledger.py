@@ -28,7 +28,7 @@ BATCH = 512
 _SCHEMA = """
 create table if not exists decisions (
     decision_id text primary key, body_hash text not null, customer_id text not null, at text not null,
-    request blob not null, answer blob not null, windows text not null
+    request blob not null, answer blob not null, windows text not null, basis blob not null default x''
 ) without rowid;
 create table if not exists outcomes (
     outcome_id text primary key, body_hash text not null, decision_id text not null, customer_id text, kind text not null, occurred_at text not null,
@@ -57,6 +57,8 @@ class Entry:
     answer: bytes
     windows: str
     """JSON: offer id -> end of its outcome window; ``*`` is any other offer's."""
+    basis: bytes = b""
+    """What the decision rested on (``serving.basis``); empty where an older release decided."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Ledger:
         self._path = folder / "ledger.db"
         self._reader = _connect(self._path)
         self._reader.executescript(_SCHEMA)
+        _migrate(self._reader)
         self._wal = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CREAT, 0o640)
         self._queue: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any], bool] | None] = queue.SimpleQueue()
         self._failed: str | None = None
@@ -229,12 +232,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Give a ledger of an older release the columns that it lacks."""
+    if "basis" not in {row[1] for row in connection.execute("pragma table_info(decisions)")}:
+        connection.execute("alter table decisions add column basis blob not null default x''")
+
+
 def _record(connection: sqlite3.Connection, entry: Entry) -> Entry:
     row = connection.execute("select * from decisions where decision_id = ?", (entry.decision_id,)).fetchone()
     if row is not None:
         return Entry(*row)
-    values = (entry.decision_id, entry.body_hash, entry.customer_id, entry.at, entry.request, entry.answer, entry.windows)
-    connection.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?)", values)
+    values = (entry.decision_id, entry.body_hash, entry.customer_id, entry.at, entry.request, entry.answer, entry.windows, entry.basis)
+    connection.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?, ?)", values)
     # Outcomes that came before their decision are joined to it now; a customer that the caller named is not overwritten.
     for waiting in _outcomes(connection, "where decision_id = ? and is_pending", (entry.decision_id,)):
         connection.execute(

@@ -69,6 +69,12 @@ class Row:
         """(1, columns) features as they are; words as positions in the vocabulary."""
         return np.asarray(self.rows.array("raw")[self.position : self.position + 1])
 
+    def features(self) -> dict[str, float | str]:
+        """What is known of the raw features, by name; words as words."""
+        words = self.rows.card.vocabulary
+        values = zip(self.rows.card.columns, self.raw[0].tolist(), strict=True)
+        return {name: words[name][int(value)] if name in words else value for name, value in values if value == value}
+
     @property
     def has_features(self) -> bool:
         """Whether the feature store knew the customer."""

@@ -6,7 +6,7 @@ Requests refuse fields that they do not know, so that a typing error is told. An
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -266,13 +266,15 @@ class OutcomeSeen(Struct, frozen=True):
 
 
 class DecisionTrace(Struct, frozen=True):
-    """A logged decision: what was asked, what was answered, what came of it."""
+    """A logged decision: what was asked, what was answered, what came of it, and what it rested on."""
 
     decision_id: str
     recorded_at: Moment
     request: DecisionRequest
     answer: DecisionAnswer
     outcomes: list[OutcomeSeen]
+    basis: dict[str, Any] | None
+    """The customer as the rules knew them, the features that the models read, the rung of the ladder; null for decisions of older releases."""
 
 
 class ChurnRow(Struct, frozen=True):

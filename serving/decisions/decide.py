@@ -15,6 +15,8 @@ from serving.decisions.scoring import PURPOSE, Worth, worth
 
 Source = Literal["fresh", "materialised", "previous_model", "popularity", "none"]
 """The rung of the ladder that answered."""
+OVER_BUDGET = "over_budget"
+"""The code of an answer whose caller's time was up before scoring."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def decide(
     person = customer if is_personal else None
     passed, withheld = passing(ask, customer, _proposals(ask, person, shop), shop, policy, is_personal=is_personal)
     if passed and is_over():
-        codes.append("over_budget")
+        codes.append(OVER_BUDGET)
         person = None
     priced = [worth(one, ask, person, shop, policy) for one in passed]
     chosen, more = _arbitrate(priced, ask)
@@ -139,4 +141,4 @@ def _depth(withheld: Withheld) -> int:
     return STAGES.index(withheld.stage) if withheld.stage in STAGES else len(STAGES)
 
 
-__all__ = ["Decision", "Offered", "Source", "decide", "item_offer"]
+__all__ = ["OVER_BUDGET", "Decision", "Offered", "Source", "decide", "item_offer"]

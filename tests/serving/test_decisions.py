@@ -371,10 +371,10 @@ def test_the_version_of_the_policy_follows_its_rules() -> None:
 def test_reasons_are_made_of_the_customers_own_figures(make: Make) -> None:
     from serving.schemas import DecisionRequest
 
-    answer, _ = make().decision(DecisionRequest("ann", goal="repeat", channel="email", placement="inbound_end"), "d")
+    answer, _, _ = make().decision(DecisionRequest("ann", goal="repeat", channel="email", placement="inbound_end"), "d")
     assert [reason.text for reason in answer.offers[0].reasons] == [
         "Bread: bought in 5 orders, last 3 days ago.",
         "50 % of active customers bought Bread in the 28 days before 2026-03-10.",
     ]
-    chinese, _ = make().decision(DecisionRequest("ann", goal="repeat", channel="email", placement="inbound_end", language="zh"), "d")
+    chinese, _, _ = make().decision(DecisionRequest("ann", goal="repeat", channel="email", placement="inbound_end", language="zh"), "d")
     assert chinese.offers[0].reasons[0].text == "Bread:购买过5笔订单,上次在3天前。"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from retain.errors import LockedError
 from serving.answers import Answers
+from serving.basis import decided, unpacked
 from serving.desk import ConflictError, Desk, NotFoundError
 from serving.ledger import Ledger, LedgerError, Outcome
 from serving.schemas import DecisionRequest, OutcomeRequest
@@ -101,6 +103,54 @@ def test_an_outcome_before_its_decision_waits_and_is_joined(desk: Desk, wait: Wa
     after = json.loads(wait(desk.decide(ask(request_id="r2"))))
     assert after["offers"] == []
     assert after["withheld"] == [{"offer_id": "*", "stage": "consent", "rule": "no_consent"}]
+
+
+def test_a_decision_follows_from_what_its_trace_keeps(desk: Desk, wait: Wait) -> None:
+    asked = [
+        ask(request_id=None, goal=goal, customer_id=who) for goal in ("best", "retention", "cross_sell") for who in ("ann", "bob", "dee", "gus", "x")
+    ]
+    asked += [ask(request_id=None, budget_ms=1), ask(request_id=None, as_of=datetime(2020, 1, 1, tzinfo=UTC))]
+    offered = 0
+    for request in asked:
+        answer = wait(desk.decide(request))
+        identity = json.loads(answer)["decision_id"]
+        entry = desk.ledger.decision(identity)
+        assert entry is not None
+        basis = unpacked(entry.basis)
+        assert basis is not None
+        kept = msgspec.json.decode(entry.request, type=DecisionRequest)
+        again, _, _ = decided(kept, identity, basis, desk.answers.rows.shop, desk.answers.policy)
+        assert msgspec.json.encode(again) == answer
+        offered += len(again.offers)
+    assert offered > 10
+    trace = desk.trace(json.loads(wait(desk.decide(ask())))["decision_id"]).basis
+    assert trace is not None
+    assert trace["features"] == {"churn": 0.2, "clv": 100.0, "profile__tier": "gold"}
+    assert trace["customer"]["scores"]["churn"] == 0.2
+
+
+@pytest.mark.parametrize("changes", [{"customer_id": "eve"}, {"customer_id": "fay"}, {"personalised": False}])
+def test_where_nothing_personal_may_choose_nothing_personal_is_kept(desk: Desk, wait: Wait, changes: dict[str, Any]) -> None:
+    basis = desk.trace(json.loads(wait(desk.decide(ask(**changes))))["decision_id"]).basis
+    assert basis is not None
+    assert basis["features"] == {}
+    assert basis["customer"]["owned"] == basis["customer"]["likings"] == {}
+    assert basis["customer"]["scores"]["churn"] is None
+
+
+def test_a_ledger_of_an_older_release_is_given_what_it_lacks(desk: Desk, make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
+    first = wait(desk.decide(ask()))
+    desk.close()
+    with sqlite3.connect(tmp_path / "ledger" / "ledger.db") as old:
+        old.execute("alter table decisions drop column basis")
+    old.close()
+    again = Desk(make(), Ledger(tmp_path / "ledger"))
+    try:
+        assert wait(again.decide(ask())) == first
+        assert again.trace(json.loads(first)["decision_id"]).basis is None
+        assert again.trace(json.loads(wait(again.decide(ask(request_id="r2"))))["decision_id"]).basis is not None
+    finally:
+        again.close()
 
 
 def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: Wait, now: datetime) -> None:

@@ -17,26 +17,26 @@ ASKED = DecisionRequest("ann", channel="email", placement="inbound_end", goal="c
 
 def test_rows_grow_old_and_the_answer_says_so(make: Make, now: datetime) -> None:
     answers = make()
-    fresh, _ = answers.decision(ASKED, "d")
+    fresh, _, _ = answers.decision(ASKED, "d")
     assert (fresh.source, fresh.degraded, fresh.freshness.oldest_feature_s) == ("fresh", [], 3600.0)
-    later, _ = replace(answers, clock=lambda: now + timedelta(days=2)).decision(ASKED, "d")
+    later, _, _ = replace(answers, clock=lambda: now + timedelta(days=2)).decision(ASKED, "d")
     assert (later.source, later.degraded) == ("materialised", [])
-    stale, _ = replace(answers, clock=lambda: now + timedelta(days=9)).decision(ASKED, "d")
+    stale, _, _ = replace(answers, clock=lambda: now + timedelta(days=9)).decision(ASKED, "d")
     assert (stale.source, stale.degraded) == ("materialised", ["stale_features"])
     assert stale.offers
 
 
 def test_a_moment_that_rows_cannot_answer_gets_no_offer_and_the_reason(make: Make, now: datetime) -> None:
-    early, _ = make().decision(DecisionRequest("ann", as_of=now - timedelta(seconds=1), placement="inbound_end"), "d")
+    early, _, _ = make().decision(DecisionRequest("ann", as_of=now - timedelta(seconds=1), placement="inbound_end"), "d")
     assert (early.offers, early.source, early.degraded[-1]) == ([], "none", "as_of_before_rows")
-    late, _ = make().decision(DecisionRequest("ann", as_of=now + timedelta(days=9), placement="inbound_end"), "d")
+    late, _, _ = make().decision(DecisionRequest("ann", as_of=now + timedelta(days=9), placement="inbound_end"), "d")
     assert (late.offers, late.degraded[-1]) == ([], "as_of_after_clock")
     assert [(each.stage, each.rule) for each in late.withheld] == [("clock", "as_of_after_clock")]
 
 
 def test_without_models_offers_are_still_lawful_and_ranked(make: Make) -> None:
     answers = replace(make(), champions=Champions({}), degraded=("churn_no_model", "clv_no_model"))
-    answer, _ = answers.decision(ASKED, "d")
+    answer, _, _ = answers.decision(ASKED, "d")
     assert answer.degraded == ["churn_no_model", "clv_no_model"]
     assert [each.offer_id for each in answer.offers] == ["product:jam", "product:tea"]
     assert (answer.models.churn, answer.models.clv) == (None, None)
@@ -46,12 +46,12 @@ def test_without_models_offers_are_still_lawful_and_ranked(make: Make) -> None:
 def test_the_champion_of_before_is_named_as_the_source(make: Make) -> None:
     answers = make()
     before = Champions(answers.champions.scorers, ("churn_previous_model",))
-    answer, _ = replace(answers, champions=before, degraded=before.degraded).decision(ASKED, "d")
+    answer, _, _ = replace(answers, champions=before, degraded=before.degraded).decision(ASKED, "d")
     assert (answer.source, answer.degraded) == ("previous_model", ["churn_previous_model"])
 
 
 def test_a_known_customer_without_features_is_not_scored(make: Make) -> None:
-    answer, _ = make().decision(DecisionRequest("gus", channel="email", placement="inbound_end", goal="cross_sell"), "d")
+    answer, _, _ = make().decision(DecisionRequest("gus", channel="email", placement="inbound_end", goal="cross_sell"), "d")
     assert answer.source == "popularity"
     assert set(answer.degraded) == {"no_features", "no_history"}
     scores = make().scores(["gus", "ann", "eve"]).scores
@@ -65,18 +65,18 @@ def test_contacts_of_the_ledger_and_of_the_tables_count_together(make: Make, now
     answers = make(contacts=sent, policy=Policy.model_validate({"channel_limits": {"email": [{"most": 2, "days": 7}]}}))
     assert answers.decision(ASKED, "d")[0].offers
     answers.fresh.add(Outcome("o", "h", "d", "ann", "shown", stamp(now), "product:jam", "email", None, None, stamp(now)))
-    after, _ = answers.decision(ASKED, "d")
+    after, _, _ = answers.decision(ASKED, "d")
     assert after.offers == []
     assert {(each.stage, each.rule) for each in after.withheld if each.stage == "fatigue"} == {("fatigue", "email_max_2_per_7d")}
 
 
 def test_a_spent_budget_is_answered_by_popularity(make: Make) -> None:
-    answer, _ = make().decision(ASKED, "d", is_over=lambda: True)
+    answer, _, _ = make().decision(ASKED, "d", is_over=lambda: True)
     assert (answer.source, answer.degraded) == ("popularity", ["over_budget"])
 
 
 def test_retention_money_names_what_it_takes_for_granted(make: Make) -> None:
-    answer, _ = make().decision(replace_goal("retention"), "d")
+    answer, _, _ = make().decision(replace_goal("retention"), "d")
     assert answer.assumed == ["saved_share = 0.1: an accepted retention proposal keeps this share of the expected loss; no effect was measured"]
     assert make().decision(replace_goal("cross_sell"), "d")[0].assumed == []
 
