@@ -17,12 +17,15 @@ from retain.errors import DataError, IntegrityError
 from training.contracts import Purpose
 from training.models.als import Als
 from training.models.blend import Blend, FittedBlend
+from training.models.bpr import Bpr
 from training.models.folder import parts
 from training.models.item_item import FittedItemItem, ItemItem
 from training.models.lists import top
 from training.models.personal import Personal
 from training.models.popular import Popularity
 from training.models.purchases import align, before, block, blocks, buyers, catalogue
+from training.models.segmented import Segmented
+from training.models.tifu import Tifu
 from training.models.weighing import Weighing
 
 _FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
@@ -133,6 +136,50 @@ class TestEase(_Collaborative):
             FittedItemItem.load(tmp_path)
 
 
+class TestWalks(_Collaborative):
+    model = ItemItem(nearness="walks", neighbours=15)
+
+    def test_it_is_three_steps(self, past: Interactions) -> None:
+        bought = block(past, np.arange(len(past.customers))).bought.astype(float)
+        to_item = bought / np.maximum(bought.sum(axis=1, keepdims=True), 1)
+        to_customer = bought.T / bought.sum(axis=0)[:, None]
+        expected = (to_customer @ to_item) / bought.sum(axis=0) ** 0.3
+        assert ItemItem(nearness="walks").fit(past).near.toarray() == pytest.approx(expected, rel=1e-9)
+
+
+class TestBpr(_Collaborative):
+    model = Bpr(factors=6, iterations=60)
+
+
+class TestTifu(RankerContract):
+    model = Tifu(neighbours=12, groups=3)
+
+    def test_it_is_the_plain_loop_of_the_paper(self, past: Interactions) -> None:
+        fitted = self.model.fit(past)
+        everyone = np.arange(len(past.customers))
+        rows = np.array([_described(past, customer, self.model) for customer in everyone])
+        assert self.model.described(block(past, everyone)).toarray() == pytest.approx(rows, abs=1e-12)
+        others = rows[rows.any(axis=1)]
+        for customer in (0, 17):
+            near = np.argsort(((others - rows[customer]) ** 2).sum(axis=1).round(12), kind="stable")[:12]
+            mixed = 0.7 * rows[customer] + 0.3 * others[near].mean(axis=0)
+            assert fitted.scores(block(past, np.array([customer])), "all")[0] == pytest.approx(mixed, abs=1e-9)
+
+    def test_neighbours_are_drawn_where_there_are_many(self, past: Interactions) -> None:
+        assert Tifu(members=10).fit(past).members.shape[0] == 10
+
+
+class TestSegmented(RankerContract):
+    model = Segmented(bands=2, strength=5)
+
+    def test_a_small_cell_is_drawn_to_everybody(self) -> None:
+        rows = [(f"c{c}", "x", f"o{c}-{n}", 5.0 + n) for c in range(8) for n in range(1 + 3 * (c == 7))] + [("c7", "y", "p", 3.0)]
+        past = history(rows)
+        free, held = (Segmented(bands=2, strength=strength).fit(past).table for strength in (0.01, 1e6))
+        assert not np.allclose(free[:-1], free[-1], atol=0.05)
+        assert np.allclose(held, held[-1], atol=1e-4)
+
+
 class TestBlend(RankerContract):
     model = Blend(
         candidates=(Popularity(), Personal(), ItemItem(nearness="ease", ridge=30.0), Als(factors=4, iterations=5)),
@@ -179,6 +226,20 @@ class TestBlend(RankerContract):
         (tmp_path / "model.json").write_text(text.replace(f'"{parts(tmp_path)[0]}"', '"subprocess"'))
         with pytest.raises(IntegrityError, match="subprocess"):
             FittedBlend.load(tmp_path)
+
+
+def _described(past: Interactions, customer: int, model: Tifu) -> np.ndarray:
+    """A customer's row as the paper writes it: groups of baskets, the newest last."""
+    mine = past.customer == customer
+    orders = sorted(set(past.order[mine].tolist()), key=lambda order: past.at[mine][past.order[mine] == order].max())
+    size = -(-len(orders) // model.groups) if orders else 1
+    chunks = [orders[max(0, end - size) : end] for end in range(len(orders), 0, -size)]
+    total = np.zeros(len(past.items))
+    for age, chunk in enumerate(chunks):
+        for back, order in enumerate(reversed(chunk)):
+            basket = np.isin(np.arange(len(past.items)), past.item[mine][past.order[mine] == order])
+            total += model.within**back * model.between**age * basket / len(chunk) / len(chunks)
+    return total
 
 
 @pytest.mark.parametrize("position", [-1, 120])

@@ -45,7 +45,7 @@ class Als(BaseModel):
             return FittedAls(self, kept.items, np.zeros((len(kept.items), self.factors)))
         confidence = self.confidence(everybody(kept)).astype(np.float32)
         # One BLAS thread: with more, the sums of a product differ in their last bits from run to run, and it is slower.
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             learner = AlternatingLeastSquares(
                 factors=self.factors, regularization=self.regularization, alpha=1.0, iterations=self.iterations,
                 random_state=self.seed, num_threads=0, use_gpu=False,
@@ -58,6 +58,11 @@ class Als(BaseModel):
         matrix = block.sparse(self.weight, self.half_life_days)
         matrix.data = 1.0 + self.alpha * matrix.data
         return matrix
+
+
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: a product's last bits must not depend on how many cores were free."""
+    return _blas().limit(limits=1, user_api="blas")
 
 
 @cache
@@ -79,7 +84,7 @@ class FittedAls:
 
     def scores(self, block: Block, purpose: Purpose) -> Floats:  # noqa: ARG002 - the same for all purposes
         """Predicted preference; zero for a customer without history."""
-        with _blas().limit(limits=1, user_api="blas"):
+        with one_blas_thread():
             # One product per customer, all of the same shape: a product of many rows would give a row other last bits than alone.
             scores = np.matmul(self.fold_in(block)[:, None, :], np.ascontiguousarray(self.factors.T))
         return np.asarray(scores[:, 0, :], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Item-item: what goes with what this customer bought, by co-purchase (BM25, cosine) or by the linear model EASE."""
+"""Item-item: what goes with what this customer bought, by co-purchase (BM25, cosine), by the linear model EASE or by walks (RP3beta)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.interactions import Interactions
-from retain.errors import IntegrityError
 from training.contracts import Floats, Integers, Purpose, Ranking
+from training.models import sparse
 from training.models.folder import read, write
 from training.models.lists import ranked
 from training.models.purchases import Block, Weight, buyers, catalogue, everybody
@@ -23,8 +23,9 @@ class ItemItem(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    nearness: Literal["bm25", "cosine", "ease"] = "bm25"
-    """Co-purchases weighted as BM25 weights words, by cosine, or the closed-form linear model of Steck (2019)."""
+    nearness: Literal["bm25", "cosine", "ease", "walks"] = "bm25"
+    """Co-purchases weighted as BM25 weights words, by cosine, the closed-form linear model of Steck (2019), or RP3beta: three random steps
+    from customer to item to customer to item, popular ends held back (Paudel and others, 2017)."""
     weight: Weight = "binary"
     """What a purchase counts: once, by log of orders, or fading with age."""
     half_life_days: float = Field(default=60, gt=0)
@@ -35,6 +36,10 @@ class ItemItem(BaseModel):
     """BM25: how soon repetition stops counting, and how far a broad basket is discounted."""
     ridge: float = Field(default=400, gt=0)
     """EASE: the penalty on its weights."""
+    steps: float = Field(default=1.0, gt=0)
+    """Walks: the power that the chance of each step is raised to."""
+    held_back: float = Field(default=0.3, ge=0)
+    """Walks: the power of an item's popularity that its score is divided by."""
     max_items: int = Field(default=4000, ge=1)
     """Neighbours are learned for so many of the most bought items: the work grows with the square of their number, for EASE with the cube."""
     min_customers: int = Field(default=1, ge=1)
@@ -56,8 +61,11 @@ class ItemItem(BaseModel):
         return FittedItemItem(self, kept.items, whole)
 
     def _copurchase(self, bought: Any) -> Any:
-        weighted = _bm25(bought, self.k1, self.b) if self.nearness == "bm25" else _unit_columns(bought)
-        columns = weighted.T.tocsr()
+        if self.nearness == "walks":
+            columns, weighted = _steps(bought, self.steps, self.held_back)
+        else:
+            weighted = _bm25(bought, self.k1, self.b) if self.nearness == "bm25" else _unit_columns(bought)
+            columns = weighted.T.tocsr()
         blocks = []
         size = max(1, 4_000_000 // max(bought.shape[1], 1))
         for start in range(0, bought.shape[1], size):
@@ -98,22 +106,13 @@ class FittedItemItem:
 
     def save(self, folder: Path) -> None:
         """Write neighbours and catalogue."""
-        parts = {"near": self.near.data, "neighbour": self.near.indices.astype(np.int32), "start": self.near.indptr.astype(np.int64)}
-        write(folder, self.config, self.items, parts)
+        write(folder, self.config, self.items, sparse.to_arrays(self.near, "near"))
 
     @classmethod
     def load(cls, folder: Path) -> FittedItemItem:
         """Read what ``save`` wrote, checked."""
-        from scipy.sparse import csr_matrix
-
-        config, items, arrays = read(
-            folder, ItemItem, {"near": ("float64", ("cells",)), "neighbour": ("int32", ("cells",)), "start": ("int64", ("starts",))}
-        )
-        start, neighbour, count = arrays["start"], arrays["neighbour"], len(items)
-        sound = len(start) == count + 1 and start[0] == 0 and start[-1] == len(neighbour) and (np.diff(start) >= 0).all()
-        if not sound or (len(neighbour) and (neighbour.min() < 0 or neighbour.max() >= count)):
-            raise IntegrityError(f"{folder.name}: neighbours point outside the catalogue of {count} items; train the model again")
-        return cls(config, items, csr_matrix((arrays["near"], neighbour, start), shape=(count, count)))
+        config, items, arrays = read(folder, ItemItem, sparse.expected("near"))
+        return cls(config, items, sparse.from_arrays(arrays, "near", len(items), len(items), folder.name))
 
 
 def _bm25(bought: Any, k1: float, b: float) -> Any:
@@ -132,6 +131,14 @@ def _bm25(bought: Any, k1: float, b: float) -> Any:
 def _unit_columns(bought: Any) -> Any:
     norm = np.sqrt(np.asarray(bought.multiply(bought).sum(axis=0)).ravel())
     return bought.multiply(1.0 / np.maximum(norm, 1e-12)).tocsr()
+
+
+def _steps(bought: Any, power: float, held_back: float) -> tuple[Any, Any]:
+    """CSR (items, customers) and (customers, items): the chance of each step to a power, ends divided by a power of their popularity."""
+    by_customer, by_item = sparse.row_sums(bought), sparse.row_sums(bought.T)
+    to_item = bought.multiply(1.0 / np.maximum(by_customer, 1e-12)[:, None]).power(power)
+    to_customer = bought.T.multiply(1.0 / np.maximum(by_item, 1e-12)[:, None]).power(power)
+    return to_customer.tocsr(), to_item.multiply(1.0 / np.maximum(by_item, 1e-12)[None, :] ** held_back).tocsr()
 
 
 def _strongest(rows: Floats, count: int) -> Any:

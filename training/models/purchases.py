@@ -31,6 +31,10 @@ class Block:
     item: NDArray[np.int64]
     age_days: Floats
     """(rows,) days from the purchase to the moment of the history."""
+    order: NDArray[np.int64]
+    """(rows,) a number for the order; equal within one order."""
+    price: Floats
+    """(rows,) amount per unit; NaN where unknown."""
 
     @cached_property
     def bought(self) -> NDArray[np.bool_]:
@@ -76,7 +80,8 @@ def block(history: Interactions, customers: Integers) -> Block:
     count = np.searchsorted(history.customer, customers, side="right") - first
     row = np.repeat(np.arange(len(customers)), count)
     source = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
-    return Block(len(customers), len(history.items), row, history.item[source].astype(np.int64), ages(history)[source])
+    item = history.item[source].astype(np.int64)
+    return Block(len(customers), len(history.items), row, item, ages(history, source), history.order[source], history.price[source])
 
 
 def blocks(history: Interactions, customers: Integers, cells: int = CELLS) -> Iterator[tuple[slice, Block]]:
@@ -89,13 +94,14 @@ def blocks(history: Interactions, customers: Integers, cells: int = CELLS) -> It
 
 def everybody(history: Interactions) -> Block:
     """One block of all customers of a history; for learning, where nothing dense is made of it."""
-    return Block(len(history.customers), len(history.items), history.customer.astype(np.int64), history.item.astype(np.int64), ages(history))
+    item = history.item.astype(np.int64)
+    return Block(len(history.customers), len(history.items), history.customer.astype(np.int64), item, ages(history), history.order, history.price)
 
 
-def ages(history: Interactions) -> Floats:
-    """(rows,) days from each purchase to the moment of the history."""
+def ages(history: Interactions, rows: Integers | None = None) -> Floats:
+    """Days from each purchase, or from those in some rows, to the moment of the history."""
     moment = np.datetime64(history.moment.replace(tzinfo=None), "us")
-    return np.asarray((moment - history.at) / np.timedelta64(1, "D"), dtype=np.float64)
+    return np.asarray((moment - (history.at if rows is None else history.at[rows])) / np.timedelta64(1, "D"), dtype=np.float64)
 
 
 def buyers(history: Interactions, days: float = np.inf) -> Floats:
