@@ -13,6 +13,9 @@ import pandas as pd
 LOOKS = ("visit", "app_open", "view", "search", "cart", "wishlist")
 VOICES = ("complaint", "complaint_resolved", "support_call", "rating", "survey", "referral", "points_earned", "points_spent")
 CHANNELS = ("email", "sms", "push", "mail", "call_center")
+WINDOWS = (7, 14, 30, 60, 90, 180, 365)
+FADING = {14: (845, 598, 345, 118, 27, 3, 0), 45: (948, 851, 714, 504, 318, 135, 21), 120: (980, 941, 881, 772, 649, 464, 217)}
+"""Weight of a purchase in thousandths by the smallest window that holds it, for each half-life."""
 PROFILE = (
     "relation", "relation_level", "acquisition_channel", "acquisition_cost", "preferred_channel", "region", "country", "age_band", "income_band",
     "household_size", "children", "home_ownership", "lifestyle", "profile_grade", "loyalty_tier",
@@ -25,6 +28,7 @@ class Facts:
 
     known: pd.Series
     orders: pd.DataFrame
+    days: pd.DataFrame
     sold: pd.DataFrame
     looks: pd.DataFrame
     voices: pd.DataFrame
@@ -88,6 +92,7 @@ def load(tables: Path) -> Facts:
     return Facts(
         known=known,
         orders=_orders(lines),
+        days=_days_bought(lines),
         sold=_sold(lines, _times(pd.read_parquet(tables / "products.parquet", columns=["product_id", "occurred_at", "known_at", "category"]))),
         looks=events.loc[events["kind"].isin(LOOKS), ["customer_id", "occurred_at", "visible_at", "kind"]],
         voices=events.loc[events["kind"].isin(VOICES)].drop(columns=["expected_score", "perceived_score"]),
@@ -103,7 +108,8 @@ def snapshots(facts: Facts, moments: list[datetime]) -> Iterator[tuple[datetime,
         at = pd.Timestamp(moment).tz_localize(None)
         parts = {
             "activity": _activity(facts, at), "baskets": _baskets(facts, at), "breadth": _breadth(facts, at), "contacts": _contacts(facts, at),
-            "gaps": _gaps(facts, at), "profile": _profile(facts, at), "purchases": _purchases(facts, at), "voice": _voice(facts, at),
+            "days": _days_of(facts, at), "gaps": _gaps(facts, at), "profile": _profile(facts, at), "purchases": _purchases(facts, at),
+            "voice": _voice(facts, at),
         }  # fmt: skip
         result = pd.concat([pd.DataFrame(columns).add_prefix(f"{view}__") for view, columns in parts.items()], axis=1)
         yield moment, result.loc[facts.known.index[facts.known < at]]
@@ -149,6 +155,15 @@ def _sold(lines: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     return sold.sort_values("occurred_at", ignore_index=True)
 
 
+def _days_bought(lines: pd.DataFrame) -> pd.DataFrame:
+    """Sales by customer, day and time of becoming visible, the money running up within the day."""
+    sold = lines[lines["customer_id"].notna() & (lines["kind"] == "sale") & (lines["amount"] > 0)]
+    keys = [sold["customer_id"], sold["occurred_at"].dt.normalize().rename("day"), sold["visible_at"]]
+    days = sold.groupby(keys, observed=True)["amount"].sum().reset_index()
+    days["amount"] = days.groupby(["customer_id", "day"], observed=True)["amount"].cumsum()
+    return days.sort_values("day", ignore_index=True, kind="stable")
+
+
 def _recent(frame: pd.DataFrame, at: pd.Timestamp) -> pd.DataFrame:
     return frame[(frame["visible_at"] < at) & (frame["occurred_at"] >= at - pd.Timedelta(days=365))]
 
@@ -165,13 +180,16 @@ def _purchases(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
     rows = _recent(facts.orders, at)
     every, opening = Sums(rows), Sums(rows[rows["is_opening"]])
     said = {"days_since_order_365d": _days(opening.last(), at), "days_since_first_order_365d": _days(opening.first(), at)}
-    orders = {days: opening.count(_within(opening.frame, at, days)) for days in (7, 30, 90, 365)}
-    amounts = {days: every.sum("net_amount", _within(rows, at, days)) for days in (7, 30, 90, 365)}
+    orders = {days: opening.count(_within(opening.frame, at, days)) for days in WINDOWS}
+    amounts = {days: every.sum("net_amount", _within(rows, at, days)) for days in WINDOWS}
     said |= {f"orders_{days}d": column for days, column in orders.items()} | {f"amount_{days}d": column for days, column in amounts.items()}
     said["margin_365d"] = every.sum("margin")
     for name, of in (("orders", orders), ("amount", amounts)):
         said[f"{name}_30d_over_prior"] = of[30] - (of[90] - of[30]) / 2
         said[f"{name}_90d_over_prior"] = of[90] - (of[365] - of[90]) * 90 / 275
+        for half_life, weights in FADING.items():
+            steps = [*weights[1:], 0]
+            said[f"fading_{name}_{half_life}d"] = sum((w - v) * of[days] for w, v, days in zip(weights, steps, WINDOWS, strict=True)) / 1000
     return said
 
 
@@ -184,7 +202,27 @@ def _gaps(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
     count, mean = by.count(), by.mean()
     return {
         "gaps_365d": count, "mean_gap_days_365d": mean, "spread_gap_days_365d": by.std(), "longest_gap_days_365d": by.max(),
+        "recency_over_longest_gap": since / by.max().where(by.max() > 0),
         "recency_over_mean_gap": since / mean.where(mean > 0), "overdue_days": since - mean,
+    }  # fmt: skip
+
+
+def _days_of(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
+    rows = facts.days
+    rows = rows[(rows["visible_at"] < at) & (rows["day"] >= at - pd.Timedelta(days=365))].sort_values("visible_at", kind="stable")
+    rows = rows.drop_duplicates(["customer_id", "day"], keep="last").sort_values("day", ascending=False)
+    rows = rows.assign(age=(at.normalize() - rows["day"]).dt.days)
+    by = rows.groupby("customer_id", observed=False)
+    rank, count, first, amount = by.cumcount(), by.size(), by["age"].max(), by["amount"]
+    nth = {n: rows[rank == n - 1].set_index("customer_id")["age"].reindex(first.index) for n in (2, 3, 5)}
+    oldest, newest = rows.drop_duplicates("customer_id", keep="last"), rows.drop_duplicates("customer_id")
+    return {
+        "order_days_365d": count, "observed_days_365d": first, "span_days_365d": first - by["age"].min(),
+        "days_since_second_newest_day_365d": nth[2], "days_since_third_newest_day_365d": nth[3], "days_since_fifth_newest_day_365d": nth[5],
+        "mean_age_over_oldest_365d": by["age"].mean() / first.where(first > 0),
+        "repeat_amount_365d": amount.sum() - oldest.set_index("customer_id")["amount"].reindex(first.index).fillna(0),
+        "newest_day_amount_365d": newest.set_index("customer_id")["amount"].reindex(first.index), "largest_day_amount_365d": amount.max(),
+        "median_day_amount_365d": amount.median(),
     }  # fmt: skip
 
 
@@ -195,7 +233,8 @@ def _baskets(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
     count, sold, sold_90d = opening.count(), every.sum("sold_amount"), every.sum("sold_amount", near)
     count_90d, discount, discount_90d = opening.count(_within(opening.frame, at, 90)), every.sum("discount"), every.sum("discount", near)
     said = {
-        "amount_per_order_365d": sold / count, "amount_per_order_90d": sold_90d / count_90d, "lines_per_order_365d": every.sum("lines") / count,
+        "amount_per_order_365d": sold / count, "amount_per_order_90d": sold_90d / count_90d,
+        "amount_per_order_90d_over_365d": (sold_90d / count_90d) / (sold / count), "lines_per_order_365d": every.sum("lines") / count,
         "units_per_order_365d": every.sum("units") / count, "discount_share_365d": discount / (sold + discount),
         "discount_share_90d": discount_90d / (sold_90d + discount_90d), "returned_lines_365d": every.sum("returned_lines"),
         "returned_amount_90d": -every.sum("returned_amount", near), "return_share_365d": -every.sum("returned_amount") / sold.where(sold > 0),

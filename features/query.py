@@ -11,7 +11,7 @@ from retain.engine import identifier
 
 KNOWN: Mapping[Entity, str] = {"customer": "known_customers", "product": "known_products"}
 """Intermediate tables that say since when an entity is known."""
-WINDOWS = (7, 28, 30, 90, 365)
+WINDOWS = (7, 14, 28, 30, 60, 90, 180, 365)
 """Days of the windows that views use; nothing looks further back, so features do not grow with the length of history."""
 
 Part = tuple[str, str]

@@ -6,6 +6,10 @@ select
     cast(sum(o.sold_amount) as double) / nullif(count(*) filter (where o.is_opening), 0) as amount_per_order_365d,
     cast(sum(o.sold_amount) filter (where o.occurred_at >= spine.since_90d) as double)
     / nullif(count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d), 0) as amount_per_order_90d,
+    cast(sum(o.sold_amount) filter (where o.occurred_at >= spine.since_90d) as double) * count(*) filter (where o.is_opening)
+    / nullif(
+        cast(sum(o.sold_amount) as double) * count(*) filter (where o.is_opening and o.occurred_at >= spine.since_90d), 0
+    ) as amount_per_order_90d_over_365d,
     cast(sum(o.lines) as double) / nullif(count(*) filter (where o.is_opening), 0) as lines_per_order_365d,
     cast(sum(o.units) as double) / nullif(count(*) filter (where o.is_opening), 0) as units_per_order_365d,
     cast(sum(o.discount) as double) / nullif(cast(sum(o.sold_amount) + sum(o.discount) as double), 0) as discount_share_365d,

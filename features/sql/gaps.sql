@@ -37,5 +37,6 @@ select
     sqrt((gaps * total_squares - total_days * total_days) / nullif(gaps * (gaps - 1), 0)) as spread_gap_days_365d,
     longest_days as longest_gap_days_365d,
     since_days * gaps / nullif(total_days, 0) as recency_over_mean_gap,
+    since_days / nullif(cast(longest_days as double), 0) as recency_over_longest_gap,
     since_days - total_days / nullif(gaps, 0) as overdue_days
 from sums

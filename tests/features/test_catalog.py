@@ -68,6 +68,7 @@ def test_no_intermediate_table_hands_on_a_protected_column(shop):
 
 def test_a_purchase_is_what_the_ground_says_it_is():
     assert PURCHASE in QUERIES["orders"]
+    assert PURCHASE in QUERIES["purchase_days"]
 
 
 def test_every_feature_varies_somewhere(filled):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from math import sqrt
+from math import nan, sqrt
 from typing import Any
 
 import pandas as pd
@@ -130,19 +130,32 @@ PRODUCTS = [
 
 EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
     "purchases": ("a", {
-        "days_since_order_365d": 3, "days_since_first_order_365d": 197, "orders_7d": 1, "orders_30d": 1, "orders_90d": 2, "orders_365d": 3,
-        "amount_7d": 11, "amount_30d": 11, "amount_90d": 13, "amount_365d": 23, "margin_365d": 5.5,
+        "days_since_order_365d": 3, "days_since_first_order_365d": 197, "orders_7d": 1, "orders_14d": 1, "orders_30d": 1,
+        "orders_60d": 2, "orders_90d": 2, "orders_180d": 2, "orders_365d": 3,
+        "amount_7d": 11, "amount_14d": 11, "amount_30d": 11, "amount_60d": 13, "amount_90d": 13, "amount_180d": 13, "amount_365d": 23,
+        "margin_365d": 5.5,
         "orders_30d_over_prior": 0.5, "amount_30d_over_prior": 10, "orders_90d_over_prior": 2 - 90 / 275, "amount_90d_over_prior": 13 - 10
         * 90 / 275,
+        # o4 is 3 days old, o3 is 45, o2 is 197: the weights between 0 and 7, 30 and 60, 180 and 365 days.
+        "fading_orders_14d": 0.845 + 0.118, "fading_orders_45d": 0.948 + 0.504 + 0.021, "fading_orders_120d": 0.980 + 0.772 + 0.217,
+        "fading_amount_14d": 11 * 0.845 + 2 * 0.118, "fading_amount_45d": 11 * 0.948 + 2 * 0.504 + 10 * 0.021,
+        "fading_amount_120d": 11 * 0.980 + 2 * 0.772 + 10 * 0.217,
+    }),
+    # Days of o2, o3 and o4: 10, 2, and 15 with what became known two days later.
+    "days": ("a", {
+        "order_days_365d": 3, "observed_days_365d": 197, "span_days_365d": 194, "days_since_second_newest_day_365d": 45,
+        "days_since_third_newest_day_365d": 197, "days_since_fifth_newest_day_365d": nan, "mean_age_over_oldest_365d": (3 + 45 + 197) / 3 / 197,
+        "repeat_amount_365d": 18, "newest_day_amount_365d": 16, "largest_day_amount_365d": 16, "median_day_amount_365d": 10,
     }),
     # The gap before o2 began more than a year ago, so only 152 and 42 days count.
     "gaps": ("a", {
         "gaps_365d": 2, "mean_gap_days_365d": 97, "spread_gap_days_365d": 110 / sqrt(2), "longest_gap_days_365d": 152,
-        "recency_over_mean_gap": 3 / 97,
+        "recency_over_mean_gap": 3 / 97, "recency_over_longest_gap": 3 / 152,
         "overdue_days": 3 - 97,
     }),
     "baskets": ("a", {
-        "amount_per_order_365d": 28 / 3, "amount_per_order_90d": 9, "lines_per_order_365d": 5 / 3, "units_per_order_365d": 8 / 3,
+        "amount_per_order_365d": 28 / 3, "amount_per_order_90d": 9, "amount_per_order_90d_over_365d": 27 / 28,
+        "lines_per_order_365d": 5 / 3, "units_per_order_365d": 8 / 3,
         "discount_share_365d": 6.5 / 34.5, "discount_share_90d": 5.5 / 23.5, "returned_lines_365d": 1, "returned_amount_90d": 5,
         "return_share_365d": 5 / 28,
         "online_share_365d": 1 / 3, "store_share_365d": 2 / 3, "weekend_share_365d": 1 / 3, "morning_share_365d": 2 / 3,
@@ -206,7 +219,7 @@ def test_a_view_says_what_was_counted_by_hand(name, counted):
     said = counted.say(name, MOMENT).loc[(entity, MOMENT)].to_dict()
     assert list(said) == list(expected)
     for column, value in expected.items():
-        assert said[column] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-12)), column
+        assert said[column] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-12, nan_ok=True)), column
 
 
 def test_of_whom_nothing_happened_counts_are_zero_and_the_rest_is_null(counted):
@@ -236,6 +249,28 @@ def test_an_order_whose_lines_become_known_at_different_times_is_one_order(tiny)
     said = tiny.say("purchases", early, late)
     assert said["orders_365d"].tolist() == [1, 1]
     assert said["amount_365d"].tolist() == [4.0, 6.0]
+
+
+def test_a_day_holds_what_was_known_of_it_and_orders_of_one_day_are_one(tiny):
+    lines = [
+        line("o1", "milk", "2024-06-01 09:00", 1),
+        line("o2", "milk", "2024-06-01 18:00", 2),
+        line("o3", "milk", "2024-06-01 12:00", 4, known_at=at("2024-06-05")),
+        line("o4", "pen", "2024-06-03", 8, known_at=at("2024-06-08")),
+        line("r1", "pen", "2024-06-04", -1, kind="return"),
+    ]
+    said = tiny.fill(transactions=lines).say("days", at("2024-06-01 12:00"), at("2024-06-02"), at("2024-06-06"), at("2024-06-09"))
+    assert said["order_days_365d"].tolist() == [1, 1, 1, 2]
+    assert said["largest_day_amount_365d"].tolist() == [1, 3, 7, 8]
+    assert said["repeat_amount_365d"].tolist() == [0, 0, 0, 8]
+    assert said["span_days_365d"].tolist() == [0, 0, 0, 2]
+
+
+def test_a_day_that_began_before_the_window_does_not_count(tiny):
+    tiny.fill(transactions=[line("o1", "milk", "2023-06-16 20:00", 1), line("o2", "milk", "2023-06-17 20:00", 2)])
+    said = tiny.say("days", at("2024-06-15"), MOMENT)  # their windows begin at 2023-06-16 00:00 and 13:30
+    assert said["order_days_365d"].tolist() == [2, 1]
+    assert said["repeat_amount_365d"].tolist() == [2, 0]
 
 
 def test_the_category_of_a_purchase_is_the_one_known_then(tiny):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from typing import Any
 
 import pandas as pd
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
@@ -141,3 +144,31 @@ def test_counts_equal_those_of_a_plain_loop_at_moments_that_are_no_midnight(tini
         for product in {row["product_id"] for row in known}:
             buyers = {row["customer_id"] for row in known if row["product_id"] == product and row["occurred_at"] >= moment - timedelta(days=90)}
             assert said["product_sales"].loc[(product, moment), "buyers_90d"] == len(buyers)
+
+
+@few
+@given(facts)
+def test_purchase_days_and_windows_equal_those_of_a_plain_loop(tinies, rows):
+    everything = tables(rows)
+    said = tinies().fill(**everything).all(*MOMENTS)
+    for moment in MOMENTS:
+        known = [row for row in everything["transactions"] if seen(row) < moment]
+        for customer in {row["customer_id"] for row in known}:
+            own = [row for row in known if row["customer_id"] == customer]
+            for window in (14, 60, 180):
+                cents = sum(round(row["amount"] * 100) for row in own if row["occurred_at"] >= moment - timedelta(days=window))
+                assert round(said["purchases"].loc[(customer, moment), f"amount_{window}d"] * 100) == cents
+            spent = Counter[Any]()
+            for row in own:
+                spent[row["occurred_at"].date()] += round(row["amount"] * 100) if row["kind"] == "sale" else 0
+            year = moment - timedelta(days=365)
+            cents = {day: spent[day] for day in sorted(spent) if spent[day] and datetime(*day.timetuple()[:3], tzinfo=UTC) >= year}
+            days = said["days"].loc[(customer, moment)]
+            assert days["order_days_365d"] == len(cents)
+            assert round(days["repeat_amount_365d"] * 100) == sum(list(cents.values())[1:])
+            for name, place in (("second", 2), ("third", 3), ("fifth", 5)):
+                found = days[f"days_since_{name}_newest_day_365d"]
+                assert pd.isna(found) if len(cents) < place else found == (moment.date() - list(cents)[-place]).days
+            if cents:
+                assert days["span_days_365d"] == (max(cents) - min(cents)).days
+                assert days["median_day_amount_365d"] == pytest.approx(median(cents.values()) / 100)
