@@ -123,9 +123,13 @@ def _times(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns="known_at")
 
 
+def _is_purchase(lines: pd.DataFrame) -> pd.Series:
+    return (lines["kind"] == "sale") & (lines["amount"] > 0) | (lines["kind"] == "free")
+
+
 def _orders(lines: pd.DataFrame) -> pd.DataFrame:
     lines = lines[lines["customer_id"].notna()]
-    is_purchase, is_return = (lines["kind"] == "sale") & (lines["amount"] > 0), lines["kind"] == "return"
+    is_purchase, is_return = _is_purchase(lines), lines["kind"] == "return"
     keys = ["customer_id", "order_id", "occurred_at", "visible_at"]
     columns = {
         "lines": is_purchase.astype("int64"),
@@ -146,7 +150,7 @@ def _orders(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sold(lines: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    is_purchase = lines["customer_id"].notna() & (lines["kind"] == "sale") & (lines["amount"] > 0)
+    is_purchase = lines["customer_id"].notna() & _is_purchase(lines)
     sold = lines.loc[is_purchase, ["customer_id", "product_id", "occurred_at", "visible_at"]]
     sold = pd.merge_asof(
         sold.sort_values("visible_at"), products.sort_values("visible_at")[["product_id", "visible_at", "category"]], on="visible_at", by="product_id"
@@ -157,7 +161,7 @@ def _sold(lines: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
 
 def _days_bought(lines: pd.DataFrame) -> pd.DataFrame:
     """Sales by customer, day and time of becoming visible, the money running up within the day."""
-    sold = lines[lines["customer_id"].notna() & (lines["kind"] == "sale") & (lines["amount"] > 0)]
+    sold = lines[lines["customer_id"].notna() & _is_purchase(lines)]
     keys = [sold["customer_id"], sold["occurred_at"].dt.normalize().rename("day"), sold["visible_at"]]
     days = sold.groupby(keys, observed=True)["amount"].sum().reset_index()
     days["amount"] = days.groupby(["customer_id", "day"], observed=True)["amount"].cumsum()

@@ -8,7 +8,7 @@ with sold as (
         greatest(t.occurred_at, t.known_at) as visible_at,
         sum(cast(t.amount as decimal(18, 4))) as amount
     from transactions as t
-    where (t.kind = 'sale' and t.amount > 0 and t.customer_id is not null)
+    where ((t.kind = 'sale' and t.amount > 0 or t.kind = 'free') and t.customer_id is not null)
     group by t.customer_id, cast(cast(t.occurred_at as timestamp) as date), greatest(t.occurred_at, t.known_at)
 )
 select
