@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from retain.errors import RefusedError
-from retain.terminal import note, parser, say, say_json, table, workspace
+from retain.errors import ConfigError, RefusedError
+from retain.terminal import note, parser, progress, say, say_json, table, workspace
 
 
 def compare(argv: Sequence[str]) -> int:
     """Leaderboard with intervals and paired differences."""
     options = parser("compare", _COMPARE)
     options.add_argument("task", metavar="TASK", help="churn, clv or recommend")
+    options.add_argument("runs", nargs="*", metavar="RUN", help="ids or names of trained models (default: all)")
+    options.add_argument("--cutoffs", type=int, default=None, metavar="N", help="test windows at most (default: 3, or as many as history holds)")
+    options.add_argument("--as-trained", action="store_true", help="only what training found on its own test window; nothing is fitted")
     options.add_argument("--html", type=Path, default=None, metavar="FILE", help="also write one page with pictures")
     arguments = options.parse_args(argv)
-    from experiments import report
-    from experiments.compare import compare
+    if arguments.cutoffs is not None and arguments.cutoffs < 1:
+        raise ConfigError(f"--cutoffs {arguments.cutoffs}: at least one test window is needed", field="cutoffs")
+    if arguments.cutoffs is not None and arguments.as_trained:
+        raise ConfigError("--as-trained fits nothing, so it cannot look at other --cutoffs; leave one of them out", field="cutoffs")
+    from experiments import page, report
+    from experiments.compare import CUTOFFS, compare
     from retain.files import write_text
 
-    found = compare(workspace(arguments), arguments.task)
+    cutoffs = None if arguments.as_trained else arguments.cutoffs or CUTOFFS
+    found = compare(workspace(arguments), arguments.task, arguments.runs, cutoffs, watch=lambda items, what: progress(items, len(items), what))
     if arguments.html is not None:
-        write_text(arguments.html, report.page(found))
+        write_text(arguments.html, page.page(found))
     if arguments.json:
         say_json(report.values(found))
     else:
@@ -74,9 +82,11 @@ def backtest(argv: Sequence[str]) -> int:
     return 0
 
 
-_COMPARE = """Every trained model of a task on the same customers and window: metrics with 95 % intervals, paired differences, corrected p.
+_COMPARE = """Every trained recipe of a task on the same customers and windows: metrics with 95 % intervals, paired differences, corrected p.
 
-exit codes: 0 done, 4 nothing trained yet, 7 a file was changed"""
+Each recipe is fitted anew before each test window, on the windows that had closed by then; what was fitted once is remembered.
+
+exit codes: 0 done, 2 no such model, 4 nothing trained yet, or features are missing, 5 too few data, 7 a file was changed"""
 
 _BACKTEST = """As if today were DATE: ingests only what was known before it, trains, and writes predictions for the DAYS after.
 

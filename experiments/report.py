@@ -1,55 +1,81 @@
-"""Comparisons and backtests for a terminal, for programs, and as one HTML page."""
+"""A comparison for a terminal and for programs; ``experiments.page`` shows it in a browser."""
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from experiments.compare import Comparison, labels
+from experiments.compare import Comparison, Standing
+from experiments.slicing import Sliced, sliced
 from retain.terminal import table
-from training import pictures
-from training.candidates import Contender
-from training.card import Card, Measure
+from training.card import Measure
+from training.intervals import Interval
 
 METRICS = 4
 """Metrics of a leaderboard on a terminal; the page and JSON show all."""
+OWN = ("band", "stage", "tenure", "orders")
+"""Dimensions of slices that a terminal always shows."""
+SLICED = 4
+"""Models beside each other slice by slice on a terminal."""
 
 
 def words(comparison: Comparison) -> str:
     """The comparison for a terminal."""
-    standing, names = comparison.standing, labels(comparison.standing)
+    standing = comparison.standing
     card = standing[0].card
-    shown = list(card.metrics)[:METRICS]
-    rows = [[_marked(each, names, comparison), *(_figure(each.card.metrics.get(name)) for name in shown), _gain(each)] for each in standing]
-    lines = [heading(card), "", table(rows, ["model", *shown, f"gain in {card.primary} on baseline"]), ""]
+    shown = list(standing[0].metrics)[:METRICS]
+    board = [[marked(each, comparison), *(figure(each.metrics.get(name)) for name in shown), gain(each)] for each in standing]
+    lines = [heading(comparison), "", table(board, ["model", *shown, f"gain in {card.primary} on baseline"]), ""]
+    lines += [verdict(comparison), ""]
     if comparison.pairs:
-        lines += [f"paired differences in {card.primary}, turned so that more is better; p corrected by Holm", ""]
+        lines += [f"paired differences in {card.primary}, turned so that more is better; p corrected by Holm over {len(comparison.pairs)} pairs", ""]
         lines += [table(_pair_rows(comparison), ["better", "worse", "difference", "p", "corrected p", "verdict"]), ""]
-    lines += notes(comparison)
-    return "\n".join(lines)
+    if comparison.windows > 1:
+        lines += [f"{card.primary} on each test window", "", table(*_window_rows(comparison)), ""]
+    everywhere = sliced(comparison)
+    apart = [each for each in everywhere if each.behind or each.name.partition(":")[0] in OWN]
+    if apart:
+        more = len(everywhere) - len(apart)
+        lines += [f"{card.primary} by slice; ! the first of the board is shown to be behind here", "", table(*_slice_rows(comparison, apart)), ""]
+        lines += [f"{more} further slices, where it is not: --html and --json show them", ""] if more else []
+    lines += ["what it took", "", table([cost(each) for each in standing], COSTS), ""]
+    return "\n".join([*lines, *notes(comparison)])
 
 
-def heading(card: Card) -> str:
+def heading(comparison: Comparison) -> str:
     """What was judged, when and on whom."""
-    since = ", ".join(f"{moment:%Y-%m-%d}" for moment in card.windows.test)
-    synthetic = ", synthetic data" if card.synthetic else ""
-    return f"{card.task}: judged on {card.test_rows} rows from {since}, {card.horizon_days} days ahead, 95 % intervals{synthetic}"
+    first = comparison.standing[0]
+    tests = first.parts[0].windows.test if len(first.parts) == 1 else sorted(moment for part in first.parts for moment in part.windows.test)
+    since = ", ".join(f"{moment:%Y-%m-%d}" for moment in (tests or first.card.windows.test))
+    synthetic = ", synthetic data" if first.card.synthetic else ""
+    each = "judged on the window" if comparison.windows == 1 else f"fitted before and judged on each of {comparison.windows} windows"
+    return f"{comparison.task}: {each} from {since}, {first.card.horizon_days} days ahead, 95 % intervals over customers{synthetic}"
+
+
+def verdict(comparison: Comparison) -> str:
+    """What the numbers allow to be said of the first of the board, in one sentence."""
+    first = comparison.standing[0].label
+    ties = [pair.worse for pair in comparison.pairs if pair.better == first and pair.verdict != "better"]
+    beaten = [pair.worse for pair in comparison.pairs if pair.better == first and pair.verdict == "better"]
+    if not comparison.pairs:
+        return f"{first} stands alone"
+    parts = [f"better than {_listed(beaten)}"] if beaten else []
+    parts += [f"no difference shown from {_listed(ties)}"] if ties else []
+    return f"{first}: {'; '.join(parts)}"
 
 
 def notes(comparison: Comparison) -> list[str]:
     """What must be said beside the figures."""
     said: list[str] = []
+    on_board = {model for each in comparison.standing for model in each.models}
     if comparison.champion is None:
         said.append("there is no champion")
-    elif comparison.champion in {contender.id for contender in comparison.standing}:
+    elif comparison.champion in on_board:
         said.append("* champion")
     else:
-        said.append(f"the champion {comparison.champion} was judged on another window; `retain train {comparison.task}` judges its recipe anew")
-    if comparison.others:
-        left = ", ".join(card.model_id for card in comparison.others)
-        said.append(f"{len(comparison.others)} further models were judged on other windows and are left out: {left}")
+        said.append(f"the champion {comparison.champion} does not stand here: {comparison.others.get(comparison.champion, 'it was not asked for')}")
+    left = {model: why for model, why in comparison.others.items() if model != comparison.champion}
+    said += [f"left out: {model}, {why}" for model, why in left.items()]
     words = comparison.standing[0].card.windows.words
     return [*said, words] if words else said
 
@@ -60,12 +86,21 @@ def values(comparison: Comparison) -> dict[str, Any]:
         "task": comparison.task,
         "champion": comparison.champion,
         "primary": comparison.standing[0].card.primary,
+        "windows": [_window(part.windows.test, part.windows.train) for part in comparison.standing[0].parts],
+        "verdict": verdict(comparison),
         "models": [
             {
-                "model_id": each.id,
-                "title": each.card.title,
-                "is_champion": each.id == comparison.champion,
-                "metrics": {name: measure.model_dump() for name, measure in each.card.metrics.items()},
+                "model_id": each.card.model_id,
+                "title": each.label,
+                "is_champion": comparison.champion in each.models,
+                "model": each.card.model_spec,
+                "models": list(each.models),
+                "metrics": {name: measure.model_dump() for name, measure in each.metrics.items()},
+                "per_window": [
+                    {name: interval(part.evidence.interval(name)) for name in each.metrics if name in part.evidence.values} for part in each.parts
+                ],
+                "cost": None if not each.parts or each.parts[0].cost is None else each.parts[0].cost.model_dump(),
+                "size_bytes": each.size_bytes,
             }
             for each in comparison.standing
         ],
@@ -82,43 +117,53 @@ def values(comparison: Comparison) -> dict[str, Any]:
             }
             for pair in comparison.pairs
         ],
-        "judged_on_other_windows": [card.model_id for card in comparison.others],
+        "slices": [
+            {
+                "slice": each.name,
+                "customers": each.customers,
+                "figures": {label: interval(found) for label, found in each.figures.items()},
+                "first_is_behind": list(each.behind),
+            }
+            for each in sliced(comparison)
+        ],
+        "left_out": comparison.others,
         "synthetic": comparison.standing[0].card.synthetic,
         "notes": notes(comparison),
     }
 
 
-def page(comparison: Comparison) -> str:
-    """The comparison as one HTML page that needs nothing else."""
-    standing, names = comparison.standing, labels(comparison.standing)
-    card = standing[0].card
-    shown = list(card.metrics)
-    board = [[_marked(each, names, comparison), *(_figure(each.card.metrics.get(name)) for name in shown), _gain(each)] for each in standing]
-    parts = [
-        f"<h1>{html.escape(card.task)}: which model is better?</h1>",
-        f"<p>{html.escape(heading(card))}</p>",
-        _table(["model", *shown, f"gain in {card.primary} on baseline"], board),
-        f"<h2>Paired differences in {html.escape(card.primary)}</h2><p>Turned so that more is better; p corrected by Holm.</p>",
-        _table(["better", "worse", "difference", "p", "corrected p", "verdict"], _pair_rows(comparison)),
-        *(f"<p>{html.escape(note)}</p>" for note in notes(comparison)),
-        *_drawn(standing, names),
-    ]
-    if card.assumptions:
-        parts.append("<h2>Assumed</h2>")
-        parts += [f"<p>{html.escape(f'{each.name}: {each.value} ({each.basis})')}</p>" for each in card.assumptions]
-    return _PAGE.format(title=html.escape(f"{card.task}: comparison"), body="\n".join(parts))
+COSTS = ("model", "fit, CPU s", "customers per CPU s", "on disk", "learned from", "features")
 
 
-def _drawn(standing: Sequence[Contender], names: Mapping[str, str]) -> list[str]:
-    figures = []
-    for key, draw, title in (("lift", pictures.lift, "Lift"), ("calibration", pictures.calibration, "Calibration")):
-        curves = {names[each.id]: each.card.curves[key] for each in standing if key in each.card.curves}
-        if curves:
-            figures.append((title, draw(curves)))
-    figures += [(names[each.id], pictures.intervals(each.card)) for each in standing]
-    return [
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>' for title, png in figures
-    ]
+def cost(each: Standing) -> list[str]:
+    """What a recipe took, for the newest test window."""
+    took = each.parts[0].cost if each.parts else None
+    known = (f"{took.fit_cpu_s:.2f}", f"{took.rows_per_s:,.0f}") if took else ("-", "-")
+    data = (f"{took.training_rows:,} rows", f"{took.features or '-'}") if took else (f"{each.card.training_rows:,} rows", "-")
+    return [each.label, *known, f"{each.size_bytes / 1024:,.0f} KB", *data]
+
+
+def marked(each: Standing, comparison: Comparison) -> str:
+    """The label, with a star behind the champion's."""
+    return each.label + (" *" if comparison.champion in each.models else "")
+
+
+def figure(measure: Measure | Interval | None) -> str:
+    """A value with its interval."""
+    return "-" if measure is None else f"{measure.value:.4g} [{measure.low:.4g}, {measure.high:.4g}]"
+
+
+def gain(each: Standing) -> str:
+    """How far a model is ahead of its baseline."""
+    if each.card.model_spec == each.card.baseline_spec:
+        return "baseline"
+    measure = each.metrics[each.card.primary]
+    return f"{measure.gain:+.3g} [{measure.gain_low:+.3g}, {measure.gain_high:+.3g}]"
+
+
+def interval(found: Interval) -> dict[str, float | None]:
+    """An interval as JSON knows it: what is not a number is null."""
+    return {name: value if value == value else None for name, value in (("value", found.value), ("low", found.low), ("high", found.high))}
 
 
 def _pair_rows(comparison: Comparison) -> list[list[str]]:
@@ -127,46 +172,36 @@ def _pair_rows(comparison: Comparison) -> list[list[str]]:
             pair.better,
             pair.worse,
             f"{pair.difference.value:+.4g} [{pair.difference.low:+.4g}, {pair.difference.high:+.4g}]",
-            f"{pair.p:.3f}",
-            f"{pair.p_corrected:.3f}",
+            probability(pair.p),
+            probability(pair.p_corrected),
             pair.verdict,
         ]
         for pair in comparison.pairs
     ]
 
 
-def _marked(contender: Contender, names: Mapping[str, str], comparison: Comparison) -> str:
-    return names[contender.id] + (" *" if contender.id == comparison.champion else "")
+def probability(p: float) -> str:
+    """A p without false zeros."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _figure(measure: Measure | None) -> str:
-    return "-" if measure is None else f"{measure.value:.4g} [{measure.low:.4g}, {measure.high:.4g}]"
+def _window_rows(comparison: Comparison) -> tuple[list[list[str]], list[str]]:
+    primary = comparison.standing[0].card.primary
+    header = ["model", *(f"from {part.windows.test[0]:%Y-%m-%d}" for part in comparison.standing[0].parts)]
+    return [[each.label, *(figure(part.evidence.interval(primary)) for part in each.parts)] for each in comparison.standing], header
 
 
-def _gain(contender: Contender) -> str:
-    card = contender.card
-    if card.model_spec == card.baseline_spec:
-        return "baseline"
-    measure = card.metrics[card.primary]
-    return f"{measure.gain:+.3g} [{measure.gain_low:+.3g}, {measure.gain_high:+.3g}]"
+def _slice_rows(comparison: Comparison, apart: Sequence[Sliced]) -> tuple[list[list[str]], list[str]]:
+    shown = [each.label for each in comparison.standing][:SLICED]
+    rows = [
+        [each.name + (" !" if each.behind else ""), f"{each.customers:,}", *(figure(each.figures.get(label)) for label in shown)] for each in apart
+    ]
+    return rows, ["slice", "customers", *shown]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _window(test: Sequence[Any], train: Sequence[Any]) -> dict[str, list[str]]:
+    return {"test": [moment.isoformat() for moment in test], "train": [moment.isoformat() for moment in train]}
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #d9e0e6; text-align: right; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }}
-figure {{ display: inline-block; margin: 1rem 1rem 0 0; }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]

@@ -122,6 +122,21 @@ class Workspace:
         return self.root / "models"
 
     @property
+    def judgements(self) -> Path:
+        """What recipes were judged at, kept so that nothing is fitted twice; removed without loss."""
+        return self.root / "judgements"
+
+    @property
+    def tuning(self) -> Path:
+        """Searches for settings, which go on where they stopped, and what they found."""
+        return self.root / "tuning"
+
+    @property
+    def drift(self) -> Path:
+        """``drift/<task>.json``: what has changed since the champion was trained, as last looked at."""
+        return self.root / "drift"
+
+    @property
     def promotions(self) -> Path:
         """The append-only promotion ledger; the truth about which model was champion when."""
         return self.root / "promotions.jsonl"

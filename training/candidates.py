@@ -14,8 +14,10 @@ from training import parity, promotions
 from training.card import Card
 from training.evidence import Evidence
 from training.gate import Candidate, Facts, Rules, Verdict, decide
+from training.harm import by_slice
 from training.intervals import Interval
-from training.package import champion, folders, read_card
+from training.latency import latency_ms
+from training.package import champion, folders, load, read_card
 
 CALIBRATION = "ece"
 """The metric that is a calibration error, where a task has one."""
@@ -30,11 +32,14 @@ class Contender:
     evidence: Evidence
     failures: tuple[str, ...] = ()
     """Guards of structure and parity that did not hold."""
+    latency_ms: float | None = None
+    """Processor time of one answer, as measured when it was opened."""
 
     @classmethod
     def open(cls, folder: Path) -> Contender:
-        """Read a model folder and try the model inside."""
-        return cls(read_card(folder), folder, Evidence.load(folder), parity.failures(folder))
+        """Read a model folder, try the model inside, and time it."""
+        failures = parity.failures(folder)
+        return cls(read_card(folder), folder, Evidence.load(folder), failures, None if failures else latency_ms(load(folder)))
 
     @property
     def id(self) -> str:
@@ -53,6 +58,7 @@ class Contender:
             is_higher_better=card.metrics[card.primary].better == "higher",
             customers=self.evidence.customers,
             calibration_error=self.evidence.values.get(CALIBRATION),
+            latency_ms=self.latency_ms,
             failures=self.failures,
             cautions=(card.windows.words,) if card.windows.words else (),
         )
@@ -70,11 +76,16 @@ def rules() -> Rules:
 
 def between(candidate: Contender, reigning: Contender, reason: str = "", override: str = "") -> Facts:
     """What was measured between a candidate and the champion."""
-    primary = candidate.card.metrics[candidate.card.primary]
+    primary = candidate.card.primary
+    measure = candidate.card.metrics[primary]
+    better, limits = measure.better or None, rules()
+    ours, theirs = candidate.evidence, reigning.evidence
     return Facts(
-        difference=candidate.evidence.minus(reigning.evidence, candidate.card.primary, primary.better or None),
-        gain=Interval(primary.gain, primary.gain_low, primary.gain_high),
-        psi=candidate.evidence.shift_from(reigning.evidence),
+        difference=ours.minus(theirs, primary, better),
+        gain=Interval(measure.gain, measure.gain_low, measure.gain_high),
+        calibration=ours.minus(theirs, CALIBRATION, "lower") if CALIBRATION in ours.values else None,
+        slices=by_slice(ours, theirs, primary, better, limits.slice_customers),
+        psi=ours.shift_from(theirs),
         is_same_recipe=_recipe(candidate.card.model_spec) == _recipe(reigning.card.model_spec),
         reason=reason,
         override=override,

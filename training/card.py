@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -91,11 +92,19 @@ class Card(BaseModel):
     moment: AwareDatetime
     """The time in the workspace when it was trained."""
     seed: int
+    tests: int = 1
+    """Test windows that were asked for."""
+    cutoffs: tuple[datetime, ...] = ()
+    """Moments that the experiment named; empty for the cadence."""
     data_digest: str
     features_digest: str
     code_version: str
     commit: str = ""
     """Commit of a checkout; empty when installed."""
+    code_digest: str = ""
+    """Hash of the text that made it: ``training.provenance.code``."""
+    environment: dict[str, str] = {}
+    """Python, machine and libraries."""
     assumptions: tuple[Assumption, ...] = ()
     synthetic: bool = False
     notes: tuple[str, ...] = ()

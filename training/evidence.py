@@ -1,7 +1,8 @@
 """What a model was judged at: point values and bootstrap samples of every metric, so that any two models can be compared later.
 
 Samples of two models are paired when both were drawn from the same rows with the same seed: then draw i holds the same customers for
-both, and the difference of their samples is the paired bootstrap. No customer's name is kept.
+both, and the difference of their samples is the paired bootstrap. No customer's name is kept. Slices of the customers carry evidence of
+their own on the primary metric, from the same draws.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import erfc, sqrt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,8 @@ class Evidence:
     samples: dict[str, Floats]
     newest: Floats = field(default_factory=lambda: np.empty(0))
     """Quantiles of the final model's scores on the customers of the day it was trained, to see a shift; empty for a ranker."""
+    slices: dict[str, Evidence] = field(default_factory=dict)
+    """Slice, as ``dimension: label``, to the primary metric on its rows."""
 
     def with_newest(self, scores: Floats) -> Evidence:
         """The same with the spread of the newest scores."""
@@ -72,17 +76,12 @@ class Evidence:
 
     def save(self, folder: Path) -> None:
         """Write ``evidence.npz`` into a folder."""
-        names = sorted(self.values)
+        arrays = {f"0/{name}": value for name, value in self._arrays().items()}
+        arrays["slices"] = np.array(list(self.slices), dtype=np.str_)
+        for number, each in enumerate(self.slices.values(), start=1):
+            arrays |= {f"{number}/{name}": value for name, value in each._arrays().items()}
         buffer = io.BytesIO()
-        np.savez(
-            buffer,
-            rows=np.array(self.rows),
-            customers=np.array(self.customers),
-            names=np.array(names),
-            values=np.array([self.values[name] for name in names]),
-            samples=np.array([self.samples[name] for name in names]),
-            newest=self.newest,
-        )
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
         with atomic_path(folder / FILE) as partial:
             partial.write_bytes(buffer.getvalue())
 
@@ -95,28 +94,80 @@ class Evidence:
         """
         try:
             with np.load(folder / FILE, allow_pickle=False) as file:
-                names = [str(name) for name in file["names"]]
-                values = {name: float(value) for name, value in zip(names, file["values"], strict=True)}
-                samples = {name: np.asarray(row, dtype=np.float64) for name, row in zip(names, file["samples"], strict=True)}
-                return cls(str(file["rows"]), int(file["customers"]), values, samples, np.asarray(file["newest"], dtype=np.float64))
+                names = [str(name) for name in file["slices"]]
+                whole, *parts = (cls._of(file, f"{number}/") for number in range(len(names) + 1))
+                return replace(whole, slices=dict(zip(names, parts, strict=True)))
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise IntegrityError(f"{folder.name}: {FILE} cannot be read ({error}); train the model again") from error
 
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        names = sorted(self.values)
+        return {
+            "rows": np.array(self.rows),
+            "customers": np.array(self.customers),
+            "names": np.array(names, dtype=np.str_),
+            "values": np.array([self.values[name] for name in names]),
+            "samples": np.array([self.samples[name] for name in names]),
+            "newest": self.newest,
+        }
 
-def of_scores(frame: Frame, predictions: Floats, metrics: Mapping[str, Metric], seed: int, reps: int = REPS) -> Evidence:
-    """Judge scores on a frame; customers, with all their rows, are drawn with replacement."""
-    reps = _reps(len(frame), reps)
-    blocks = [{name: metric(frame.y, predictions, weights) for name, metric in metrics.items()} for weights in draws(frame.customer_id, reps, seed)]
+    @classmethod
+    def _of(cls, file: Mapping[str, NDArray[Any]], prefix: str) -> Evidence:
+        names = [str(name) for name in file[f"{prefix}names"]]
+        values = {name: float(value) for name, value in zip(names, file[f"{prefix}values"], strict=True)}
+        samples = {name: np.asarray(row, dtype=np.float64) for name, row in zip(names, file[f"{prefix}samples"], strict=True)}
+        newest = np.asarray(file[f"{prefix}newest"], dtype=np.float64)
+        return cls(str(file[f"{prefix}rows"]), int(file[f"{prefix}customers"]), values, samples, newest)
+
+
+Slices = Mapping[str, NDArray[np.intp]]
+"""Slice to its rows."""
+
+
+def of_scores(
+    frame: Frame,
+    predictions: Floats,
+    metrics: Mapping[str, Metric],
+    seed: int,
+    reps: int = REPS,
+    *,
+    primary: str = "",
+    slices: Slices | None = None,
+) -> Evidence:
+    """Judge scores on a frame, and the primary metric on each slice; customers, with all their rows, are drawn with replacement."""
+    reps, apart = _reps(len(frame), reps), slices or {}
+    samples: dict[str, list[Floats]] = {name: [] for name in metrics}
+    parts: dict[str, list[Floats]] = {name: [] for name in apart}
+    for weights in draws(frame.customer_id, reps, seed):
+        for name, metric in metrics.items():
+            samples[name].append(metric(frame.y, predictions, weights))
+        for name, rows in apart.items():
+            parts[name].append(metrics[primary](frame.y[rows], predictions[rows], weights[:, rows]))
+    digest = _digest(frame.customer_id, [frame.cutoff, frame.y], seed, reps)
+    found = {}
+    for name, rows in apart.items():
+        value = metrics[primary](frame.y[rows], predictions[rows])
+        found[name] = _part(digest, name, frame.customer_id[rows], primary, value, np.concatenate(parts[name]))
     return Evidence(
-        _digest(frame.customer_id, [frame.cutoff, frame.y], seed, reps),
-        len(np.unique(frame.customer_id.astype(str))),
+        digest,
+        _count(frame.customer_id),
         {name: metric(frame.y, predictions) for name, metric in metrics.items()},
-        {name: np.concatenate([block[name] for block in blocks]) for name in metrics},
+        {name: np.concatenate(each) for name, each in samples.items()},
+        slices=found,
     )
 
 
-def of_means(customer_id: NDArray[np.object_], truth: str, figures: Mapping[str, Floats], seed: int, reps: int = REPS) -> Evidence:
-    """Judge figures that are means over customers, as those of ranked lists are.
+def of_means(
+    customer_id: NDArray[np.object_],
+    truth: str,
+    figures: Mapping[str, Floats],
+    seed: int,
+    reps: int = REPS,
+    *,
+    primary: str = "",
+    slices: Slices | None = None,
+) -> Evidence:
+    """Judge figures that are means over customers, as those of ranked lists are, and the primary one on each slice.
 
     Args:
         customer_id: (rows,) the customer of each row.
@@ -124,19 +175,49 @@ def of_means(customer_id: NDArray[np.object_], truth: str, figures: Mapping[str,
         figures: name to (rows,) values; NaN where the customer does not count for a figure.
         seed: of the draws.
         reps: number of draws.
+        primary: the figure that slices are judged by.
+        slices: slice to its rows.
     """
-    names = sorted(figures)
+    names, apart = sorted(figures), slices or {}
+    reps = _reps(len(customer_id), reps)
     table = np.array([figures[name] for name in names], dtype=np.float64).reshape(len(names), len(customer_id))
+    for rows in apart.values():
+        inside = np.full(len(customer_id), np.nan)
+        inside[rows] = figures[primary][rows]
+        table = np.vstack([table, inside])
     counted = (~np.isnan(table)).astype(np.float64)
     filled = np.nan_to_num(table)
-    reps = _reps(len(customer_id), reps)
     samples = np.concatenate([_ratio(weights @ filled.T, weights @ counted.T) for weights in draws(customer_id, reps, seed)])
     values = _ratio(filled.sum(axis=1), counted.sum(axis=1))
+    digest, whole = _digest(customer_id, [], seed, reps, truth), len(names)
     return Evidence(
-        _digest(customer_id, [], seed, reps, truth),
-        len(np.unique(customer_id.astype(str))),
+        digest,
+        _count(customer_id),
         {name: float(values[i]) for i, name in enumerate(names)},
         {name: samples[:, i] for i, name in enumerate(names)},
+        slices={
+            name: _part(digest, name, customer_id[rows], primary, float(values[whole + i]), samples[:, whole + i])
+            for i, (name, rows) in enumerate(apart.items())
+        },
+    )
+
+
+def pooled(parts: Sequence[Evidence]) -> Evidence:
+    """Several test windows as one: each counts the same, and a draw holds the same customers in all of them.
+
+    Slices are those of the first part, each over the windows that have it.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    slices = {name: pooled([part.slices[name] for part in parts if name in part.slices]) for name in parts[0].slices}
+    names = [name for name in parts[0].values if all(name in part.values for part in parts)]
+    shortest = min(len(sample) for part in parts for sample in part.samples.values())
+    return Evidence(
+        hashlib.sha256("/".join(part.rows for part in parts).encode()).hexdigest(),
+        max(part.customers for part in parts),
+        {name: float(np.mean([part.values[name] for part in parts])) for name in names},
+        {name: np.mean([part.samples[name][:shortest] for part in parts], axis=0) for name in names},
+        slices=slices,
     )
 
 
@@ -183,6 +264,14 @@ def _interval(value: float, samples: Floats) -> Interval:
     tail = (1 - LEVEL) / 2
     low, high = (np.nan, np.nan) if np.isnan(samples).all() else np.nanquantile(samples, [tail, 1 - tail])
     return Interval(float(value), float(low), float(high))
+
+
+def _part(digest: str, name: str, customers: NDArray[np.object_], primary: str, value: float, samples: Floats) -> Evidence:
+    return Evidence(f"{digest}/{name}", _count(customers), {primary: value}, {primary: samples})
+
+
+def _count(customers: NDArray[np.object_]) -> int:
+    return len(np.unique(customers.astype(str)))
 
 
 def _reps(rows: int, reps: int) -> int:

@@ -27,6 +27,8 @@ class Experiment(BaseModel):
     """Moments to learn and judge at, on the source's stored clock unless a zone is written; empty: the weekly cadence."""
     seed: int = 7
     """Seed of the bootstrap."""
+    tests: int = Field(default=1, ge=1, le=12)
+    """Test windows to judge on, as many as history holds; a recipe is fitted anew before each."""
     is_simple: bool = False
     """Whether the model may become the first champion."""
     name: str = ""
@@ -69,6 +71,8 @@ class Plan(BaseModel):
     """With ``--quick``: fields of some models that differ."""
     cutoffs: tuple[datetime, ...] = ()
     seed: int = 7
+    tests: int = Field(default=1, ge=1, le=12)
+    """Test windows that the gate judges on; `retain compare --cutoffs` looks at more without training again."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Plan:
@@ -98,6 +102,7 @@ class Plan(BaseModel):
                 baseline=spec(self.baseline),
                 cutoffs=self.cutoffs,
                 seed=self.seed,
+                tests=self.tests,
                 is_simple=name in self.simple,
                 name=name,
             )
@@ -119,4 +124,4 @@ def plan(task: str) -> Plan:
         return read(path, Plan)
     run = validate(read_yaml(path), Experiment, str(path))
     names = {"baseline": run.baseline, run.title: run.model}
-    return Plan(task=run.task, models=names, baseline="baseline", simple=("baseline",), cutoffs=run.cutoffs, seed=run.seed)
+    return Plan(task=run.task, models=names, baseline="baseline", simple=("baseline",), cutoffs=run.cutoffs, seed=run.seed, tests=run.tests)

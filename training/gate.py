@@ -11,6 +11,7 @@ from math import isnan
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from training.harm import SliceDifference
 from training.intervals import Interval
 
 
@@ -31,6 +32,12 @@ class Rules(BaseModel):
     """Fewer customers on the test window than this are no evidence."""
     leak_auc: float = Field(default=0.98, gt=0.5, le=1)
     """A single feature that separates the outcome this well knows the answer."""
+    slice_customers: int = Field(default=100, ge=1)
+    """Customers of a slice from which it counts whether a challenger is worse there."""
+    slice_p: float = Field(default=0.05, gt=0, lt=1)
+    """Corrected p below which a challenger counts as worse on a slice."""
+    latency_ms: float = Field(default=20.0, gt=0)
+    """Processor time of one answer, 99th percentile, that a model may take."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Candidate:
     """Customers of the test window."""
     calibration_error: float | None = None
     """None where scores are no probabilities."""
+    latency_ms: float | None = None
+    """Processor time of one answer, 99th percentile; None where it was not measured."""
     failures: tuple[str, ...] = ()
     """Guards of structure, parity and leaks that did not hold; nothing overrides them."""
     cautions: tuple[str, ...] = ()
@@ -69,6 +78,10 @@ class Facts:
     """Paired: candidate minus champion on the primary metric, so that more is better; None where both were never judged on the same rows."""
     gain: Interval | None = None
     """Paired: candidate minus baseline, so that more is better."""
+    calibration: Interval | None = None
+    """Paired: candidate minus champion on the calibration error, so that more is better."""
+    slices: tuple[SliceDifference, ...] = ()
+    """Paired: candidate minus champion on the primary metric, slice by slice."""
     psi: float | None = None
     """Of the candidate's scores against the champion's, each on the customers of the day it was trained."""
     is_same_recipe: bool = True
@@ -104,6 +117,9 @@ def decide(candidate: Candidate, champion: Candidate | None, facts: Facts, rules
     else:
         grounds, objections, warnings = _challenge(candidate, champion, facts, rules)
     warnings = (*candidate.cautions, *warnings)
+    if candidate.latency_ms is not None and candidate.latency_ms > rules.latency_ms:
+        slow = f"one answer of {candidate.title} takes {candidate.latency_ms:.1f} ms of processor time (99th percentile)"
+        objections = (*objections, f"{slow}; at most {rules.latency_ms:g} ms is allowed")
     if not objections:
         return Verdict(True, grounds, warnings)
     if facts.override:
@@ -134,14 +150,16 @@ def _challenge(candidate: Candidate, champion: Candidate, facts: Facts, rules: R
     below = facts.gain
     if below is not None and below.high < 0:
         objections.append(f"{candidate.title} is worse than its baseline on {candidate.primary}: {_words(below)}")
+    objections += _harmed(candidate, champion, facts, rules)
+    warnings: list[str] = []
     if candidate.calibration_error is not None and champion.calibration_error is not None:
         worse = candidate.calibration_error - champion.calibration_error
         if worse > rules.calibration_slack:
-            objections.append(
-                f"calibration error {candidate.calibration_error:.4f} is {worse:.4f} above the champion's {champion.calibration_error:.4f};"
-                f" at most {rules.calibration_slack:g} is allowed"
-            )
-    warnings: list[str] = []
+            error = f"calibration error {candidate.calibration_error:.4f} is {worse:.4f} above the champion's {champion.calibration_error:.4f}"
+            if facts.calibration is None or facts.calibration.high < 0:
+                objections.append(f"{error}; at most {rules.calibration_slack:g} is allowed")
+            else:
+                warnings.append(f"{error}, which these customers do not show to be more than chance: {_words(facts.calibration)}")
     if facts.psi is not None and facts.psi > rules.psi:
         shift = f"its scores are shifted against the champion's: PSI {facts.psi:.2f}"
         if facts.is_same_recipe:
@@ -165,6 +183,14 @@ def _compared(candidate: Candidate, champion: Candidate, facts: Facts, rules: Ru
     if facts.reason:
         return True, f"{ours} is at most {rules.margin:.0%} worse than {theirs} on {metric} ({measured}), and the reason stated is: {facts.reason}"
     return False, f"no difference shown from {theirs} on {metric} ({measured}); it is at most {rules.margin:.0%} worse, so a stated --reason would do"
+
+
+def _harmed(candidate: Candidate, champion: Candidate, facts: Facts, rules: Rules) -> list[str]:
+    return [
+        f"{candidate.title} is worse than {champion.title} on the slice {each.name} ({each.customers} customers): {_words(each.difference)}"
+        for each in facts.slices
+        if each.customers >= rules.slice_customers and each.is_behind(rules.slice_p)
+    ]
 
 
 def _words(difference: Interval) -> str:

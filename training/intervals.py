@@ -1,9 +1,15 @@
-"""How sure a figure is: percentile intervals from resampling customers, with all rows of a customer drawn together."""
+"""How sure a figure is: percentile intervals from resampling customers, with all rows of a customer drawn together.
+
+How often a customer is drawn depends on the customer, the seed and the number of the draw only (a Poisson bootstrap). So draw ``i`` holds
+the same customers on every cutoff and in every slice, and samples that were made apart can be paired, added up and averaged.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from math import exp, factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +20,8 @@ REPS = 500
 LEVEL = 0.95
 _CELLS = 2_000_000
 """Weights held at once: resamples are worked through in blocks of this many cells."""
+_POISSON = np.cumsum([exp(-1) / factorial(count) for count in range(16)])
+"""Chance of being drawn at most 0, 1, 2 ... times."""
 
 Statistic = Callable[..., Floats]
 """(*arrays, weights) -> one value per resample; every metric of training.metrics is one."""
@@ -36,14 +44,21 @@ class Interval:
 def draws(customers: NDArray[np.object_] | Sequence[str], reps: int, seed: int) -> Iterator[Floats]:
     """Bootstrap counts of rows as (resamples, rows) blocks; a customer drawn twice brings all its rows twice."""
     unique, place = np.unique(np.asarray(customers, dtype=str), return_inverse=True)
-    count = len(unique)
-    random = np.random.default_rng(seed)
+    stream = np.array([int.from_bytes(blake2b(f"{seed}/{name}".encode(), digest_size=8).digest(), "little") for name in unique], dtype=np.uint64)
     done = 0
     while done < reps:
         block = min(reps - done, max(1, _CELLS // max(len(place), 1)))
-        counts = np.stack([np.bincount(random.integers(0, count, count), minlength=count) for _ in range(block)])
-        yield counts[:, place].astype(np.float64)
+        number = np.arange(done + 1, done + 1 + block, dtype=np.uint64)[:, None]
+        yield np.searchsorted(_POISSON, _uniform(stream[None, :], number), side="right")[:, place].astype(np.float64)
         done += block
+
+
+def _uniform(stream: NDArray[np.uint64], number: NDArray[np.uint64]) -> Floats:
+    """The ``number``-th value of each stream of splitmix64 (Steele, Lea and Flood, 2014), as a number from 0 to 1."""
+    mixed = stream + number * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)).astype(np.float64) / 2.0**53)
 
 
 def bootstrap(

@@ -15,32 +15,53 @@ from retain.errors import RefusedError
 from retain.files import remove_partials
 from retain.terminal import progress
 from retain.workspace import Workspace
-from training import parity, promotions
+from training import promotions, provenance
 from training.candidates import Contender, choose, unusable
 from training.card import Card, Measure
 from training.evidence import Evidence
 from training.experiment import Experiment, Plan, plan
 from training.gate import Verdict
-from training.judgement import Judged
-from training.package import champion, package, read_card
+from training.judgement import Judged, together
+from training.kept import Kept
+from training.package import champion, package
 from training.registry import Mirrored, mirror
-from training.trials import Trial, cutoffs, open_trial
+from training.trials import Trial, cutoffs, open_trials
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A trial and what has been judged on it: the same recipe is judged once, whoever asks."""
+    """The trials of one task and what has been judged on them: the same recipe is fitted once for each test window, whoever asks."""
 
-    trial: Trial
+    trials: tuple[Trial, ...]
+    """One per test window, the newest first."""
     seed: int
-    _judged: dict[str, Judged] = field(default_factory=dict)
+    kept: Kept | None = None
+    """Judgements of earlier commands on the same data, features and code."""
+    _judged: dict[str, tuple[Judged, ...]] = field(default_factory=dict)
+
+    @property
+    def trial(self) -> Trial:
+        """The newest trial, on which models are learned."""
+        return self.trials[0]
 
     def judge(self, model: Any) -> Judged:
-        """How good a recipe is on the test window."""
+        """How good a recipe is over all test windows."""
+        return together(self.at_each(model))
+
+    def at_each(self, model: Any) -> tuple[Judged, ...]:
+        """How good a recipe is on each test window, the newest first."""
         key = repr(spec_of(model))
         if key not in self._judged:
-            self._judged[key] = self.trial.judge(model, self.seed)
+            self._judged[key] = tuple(self._at(trial, model) for trial in self.trials)
         return self._judged[key]
+
+    def _at(self, trial: Trial, model: Any) -> Judged:
+        found = None if self.kept is None else self.kept.find(trial, model, self.seed)
+        if found is None:
+            found = trial.judge(model, self.seed)
+            if self.kept is not None:
+                self.kept.keep(trial, model, self.seed, found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -57,10 +78,11 @@ class Outcome:
     """Why the champion before this run no longer verified; empty if it did."""
 
 
-def bench(chosen: Plan, workspace: Workspace) -> Bench:
-    """Open the trial of a plan's task."""
+def bench(chosen: Plan, workspace: Workspace, tests: int | None = None) -> Bench:
+    """Open the trials of a plan's task: as many test windows as it says, unless ``tests`` are asked for."""
     first = chosen.experiments()[0]
-    return Bench(open_trial(first, workspace, cutoffs(first, workspace)), chosen.seed)
+    trials = open_trials(first, workspace, cutoffs(first, workspace), chosen.tests if tests is None else tests)
+    return Bench(trials, chosen.seed, Kept.of(workspace, trials[0].name))
 
 
 def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str = "") -> Contender:
@@ -82,24 +104,28 @@ def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str 
         columns=getattr(learned.fitted, "columns", ()),
         horizon_days=trial.horizon_days,
         item=trial.item,
-        windows=trial.windows,
+        windows=judged.windows,
         training_rows=learned.rows,
-        test_rows=trial.test_rows,
+        test_rows=sum(each.test_rows for each in bench.trials),
         primary=trial.primary,
-        metrics=_measures(evidence, against.evidence, trial, experiment.title),
+        metrics=measures(evidence, against.evidence, trial, experiment.title),
         curves=judged.curves,
         moment=workspace.now(),
         seed=bench.seed,
+        tests=experiment.tests,
+        cutoffs=experiment.cutoffs,
         data_digest=state.digest,
         features_digest=catalog.digest(),
         code_version=__version__,
         commit=commit,
+        code_digest=provenance.code(),
+        environment=provenance.environment(),
         assumptions=state.assumed,
         synthetic=state.synthetic,
         notes=learned.notes,
     )
     folder = package(learned.fitted, card, workspace.models, evidence=evidence, golden=learned.golden, encoder=learned.encoder)
-    return Contender(read_card(folder), folder, evidence, parity.failures(folder))
+    return Contender.open(folder)
 
 
 def train(
@@ -139,7 +165,7 @@ def train(
         return Outcome(name, trained, verdicts, None if at is None else at.name, mirror(workspace, name), lost)
 
 
-def _measures(ours: Evidence, baseline: Evidence, trial: Trial, title: str) -> dict[str, Measure]:
+def measures(ours: Evidence, baseline: Evidence, trial: Trial, title: str) -> dict[str, Measure]:
     """Every metric that is a number, beside the baseline's."""
     result: dict[str, Measure] = {}
     for name, better in trial.directions.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from time import process_time
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,10 +16,11 @@ from features.interactions import Interactions
 from retain import engine
 from retain.errors import RefusedError
 from retain.workspace import Workspace, shift_days
+from training import segments, slices
 from training.card import Windows
 from training.contracts import PURPOSES, Floats, Purpose, Ranker
 from training.evidence import of_means
-from training.judgement import Judged, Learned
+from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction
 from training.tasks.recommend import MEASURES, Recommend, Targets
 from training.tasks.recommend import Judged as Lists
@@ -45,13 +47,27 @@ class RankingTrial:
     calibration: ClassVar[None] = None
 
     @classmethod
-    def open(cls, task: Recommend, workspace: Workspace) -> RankingTrial:
-        """Read who bought what.
+    def rolling(cls, task: Recommend, workspace: Workspace, tests: int) -> tuple[RankingTrial, ...]:
+        """One trial per test window, the newest first: an earlier one ends where the next begins, and all are of one length."""
+        found = [cls.open(task, workspace)]
+        while len(found) < tests:
+            try:
+                earlier = cls.open(task, workspace, found[-1].windows.test[0])
+            except RefusedError:
+                break
+            if earlier.windows.words:
+                break
+            found.append(earlier)
+        return tuple(found)
+
+    @classmethod
+    def open(cls, task: Recommend, workspace: Workspace, at: datetime | None = None) -> RankingTrial:
+        """Read who bought what, until now or as if it were ``at``.
 
         Raises:
             RefusedError: no history, or nobody bought anything in the test window.
         """
-        state, now = workspace.state(), workspace.now()
+        state, now = workspace.state(), workspace.now() if at is None else at
         asked = task.horizon_days or state.horizon_days
         item = task.item or state.item
         with engine.of(workspace) as sql:
@@ -93,11 +109,18 @@ class RankingTrial:
 
     def judge(self, model: Ranker, seed: int) -> Judged:
         """Learn from what was known at the test cutoff, judge on what was bought after it."""
-        judged = self.task.judge(self.task.ready(model, self.horizon_days).fit(self.before), self.before, self.targets)
+        before = process_time()
+        learned = self.task.ready(model, self.horizon_days).fit(self.before)
+        fitted = process_time()
+        judged = self.task.judge(learned, self.before, self.targets)
+        lists = sum(len(each.customers) for each in judged.values())
+        cost = Cost(fit_cpu_s=fitted - before, rows_per_s=lists / max(process_time() - fitted, 1e-6), training_rows=len(self.before), features=0)
         eligible = self.targets.eligible("all")
         customers = self.targets.customers[eligible]
         figures = {figure(name, purpose): _aligned(lists, name, customers) for purpose, lists in judged.items() for name in lists.values}
-        return Judged(of_means(customers, self._truth(), figures, seed), {})
+        apart = slices.chosen(slices.of_history(self.before, eligible, segments.rules()), customers)
+        evidence = of_means(customers, self._truth(), figures, seed, primary=self.primary, slices=apart)
+        return Judged(evidence, {}, self.windows, cost)
 
     def learn(self, model: Ranker) -> Learned:
         """Learn from everything until now."""

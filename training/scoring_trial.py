@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from time import process_time
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from retain import engine
 from retain.workspace import Workspace
+from training import segments, slices
 from training.card import Curve, Windows
 from training.contracts import Floats, Frame, Model, score
 from training.encoding import Encoder
@@ -19,9 +21,9 @@ from training.frames import Asked, frame
 from training.golden import ROWS
 from training.guards import sound
 from training.horizons import lengthen
-from training.judgement import Judged, Learned
+from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction, Metric, tenths
-from training.splits import Split, by_time
+from training.splits import Split, rolling
 
 STEPS = 20
 """Points of a lift curve."""
@@ -57,11 +59,16 @@ class ScoringTrial:
     @classmethod
     def open(cls, task: Scoring, workspace: Workspace, moments: list[datetime]) -> ScoringTrial:
         """Read features and outcomes at the cutoffs that ``moments`` allow, and at the present moment."""
-        chosen = split(task, workspace, moments)
+        return cls.rolling(task, workspace, moments, 1)[0]
+
+    @classmethod
+    def rolling(cls, task: Scoring, workspace: Workspace, moments: list[datetime], tests: int) -> tuple[ScoringTrial, ...]:
+        """One trial per test window, the newest first, on one reading of the features."""
+        chosen = splits(task, workspace, moments, tests)
         now = workspace.now()
-        wanted = sorted({*chosen.judged, *chosen.test, *chosen.final, now})
-        rows, encoder = frame(workspace, task, wanted, horizon_days=chosen.horizon_days)
-        return cls(workspace, task, chosen, rows, encoder, now)
+        wanted = sorted({now, *(cutoff for each in chosen for cutoff in (*each.judged, *each.test, *each.final))})
+        rows, encoder = frame(workspace, task, wanted, horizon_days=chosen[0].horizon_days)
+        return tuple(cls(workspace, task, each, rows, encoder, now) for each in chosen)
 
     @property
     def name(self) -> str:
@@ -111,10 +118,21 @@ class ScoringTrial:
     def judge(self, model: Model, seed: int) -> Judged:
         """Learn on the windows that closed before the test window, judge on it."""
         test = self.test
-        learned = model.fit(sound(self.frame.at(self.split.judged), f"{self.name}, judging").frame)
+        before = process_time()
+        usable = sound(self.frame.at(self.split.judged), f"{self.name}, judging").frame
+        learned = model.fit(usable)
+        fitted = process_time()
         predicted = score(learned, test)
-        evidence = of_scores(test, predicted, {name: metric for name, (metric, _) in self.task.metrics.items()}, seed)
-        return Judged(evidence, {"calibration": calibration(test.y, predicted), "lift": lift(test.y, predicted)})
+        cost = Cost(
+            fit_cpu_s=fitted - before,
+            rows_per_s=len(test) / max(process_time() - fitted, 1e-6),
+            training_rows=len(usable),
+            features=len(learned.columns),
+        )
+        metrics = {name: metric for name, (metric, _) in self.task.metrics.items()}
+        apart = slices.chosen(slices.of_frame(test, self.encoder, segments.rules()), test.customer_id)
+        evidence = of_scores(test, predicted, metrics, seed, primary=self.primary, slices=apart)
+        return Judged(evidence, {"calibration": calibration(test.y, predicted), "lift": lift(test.y, predicted)}, self.windows, cost)
 
     def learn(self, model: Model) -> Learned:
         """Learn on every closed window; where windows are scaled, the model answers for the asked horizon all the same."""
@@ -129,11 +147,16 @@ class ScoringTrial:
 
 def split(task: Scoring, workspace: Workspace, moments: list[datetime]) -> Split:
     """Which of the moments train and which judge."""
-    state = workspace.state()
+    return splits(task, workspace, moments, 1)[0]
+
+
+def splits(task: Scoring, workspace: Workspace, moments: list[datetime], tests: int) -> tuple[Split, ...]:
+    """The same for several test windows, the newest first."""
+    state, now = workspace.state(), workspace.now()
     with engine.of(workspace) as sql:
         first = sql.rows("select min(occurred_at) from transactions")[0][0]
     horizon = task.horizon_days or state.horizon_days
-    return by_time(moments, horizon, workspace.now(), state.stored_zone, workspace.now() if first is None else first)
+    return rolling(moments, horizon, now, state.stored_zone, now if first is None else first, tests=tests)
 
 
 def calibration(y: Floats, p: Floats) -> Curve:

@@ -26,7 +26,7 @@ class Split:
     valid: tuple[datetime, ...]
     """The newest cutoff before the test, where earlier windows closed before it; else empty."""
     test: tuple[datetime, ...]
-    """Cutoffs that judge. Nothing that happened after the first of them may be learned from before judging."""
+    """The cutoff that judges. Nothing that happened after it may be learned from before judging."""
     judged: tuple[datetime, ...]
     """All that the judged models learn from once their settings are chosen: train, valid and what lies between, closed before ``test``."""
     final: tuple[datetime, ...]
@@ -43,9 +43,7 @@ class Split:
         return self.horizon_days < self.asked_days
 
 
-def by_time(
-    moments: Sequence[datetime], horizon_days: int, now: datetime, zone: str, first: datetime, *, tests: int = 1, max_train: int = 8
-) -> Split:
+def by_time(moments: Sequence[datetime], horizon_days: int, now: datetime, zone: str, first: datetime, *, max_train: int = 8) -> Split:
     """Split moments so that every window that trains has closed at or before the first cutoff that judges.
 
     The windows get shorter where history does not hold a training and a test window of the asked length; predictions are then
@@ -57,7 +55,6 @@ def by_time(
         now: The clock; no window reaches past it.
         zone: The source's stored clock.
         first: The first fact of the history.
-        tests: Cutoffs that judge; their windows do not overlap.
         max_train: Cutoffs to learn from at most, half a horizon apart or as far as the history lets them be.
 
     Raises:
@@ -65,7 +62,7 @@ def by_time(
     """
     ordered = sorted({moment for moment in moments if first <= moment <= now})
     for days in range(horizon_days, min(SHORTEST_DAYS, horizon_days) - 1, -1):
-        found = _split(ordered, days, now, zone, first, tests, max_train)
+        found = _split(ordered, days, now, zone, first, max_train)
         if found is not None:
             test, judged, valid, train, final = found
             words = ""
@@ -81,19 +78,36 @@ def by_time(
     )
 
 
+def rolling(
+    moments: Sequence[datetime], horizon_days: int, now: datetime, zone: str, first: datetime, *, tests: int = 3, max_train: int = 8
+) -> tuple[Split, ...]:
+    """One split per test cutoff, the newest first: each judges one window, and learns only from windows that had closed before it.
+
+    The test windows do not overlap: an earlier one ends where the next begins. Fewer than ``tests`` where history holds no more windows
+    of that length. Arguments are those of ``by_time``.
+    """
+    found = [by_time(moments, horizon_days, now, zone, first, max_train=max_train)]
+    while len(found) < tests:
+        try:
+            earlier = by_time(moments, found[-1].horizon_days, found[-1].test[0], zone, first, max_train=max_train)
+        except RefusedError:
+            break
+        if earlier.is_scaled:
+            break
+        found.append(earlier)
+    return tuple(found)
+
+
 _Moments = tuple[datetime, ...]
 
 
 def _split(
-    ordered: list[datetime], days: int, now: datetime, zone: str, first: datetime, tests: int, max_train: int
+    ordered: list[datetime], days: int, now: datetime, zone: str, first: datetime, max_train: int
 ) -> tuple[_Moments, _Moments, _Moments, _Moments, _Moments] | None:
     earliest = shift_days(first, max(LEAST_HISTORY_DAYS, days // 2), zone)
     usable = [moment for moment in ordered if moment >= earliest]
     closed = _closed(usable, days, now, zone)
-    test: list[datetime] = []
-    for moment in reversed(closed):
-        if len(test) < tests and (not test or shift_days(moment, days, zone) <= test[0]):
-            test.insert(0, moment)
+    test = closed[-1:]
     before = _closed(usable, days, test[0], zone) if test else []
     if not before:
         return None

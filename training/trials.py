@@ -24,6 +24,10 @@ class Trial(Protocol):
         """Whether models give a score per customer or a list."""
 
     @property
+    def task(self) -> Any:
+        """The question."""
+
+    @property
     def name(self) -> str:
         """Name of the task."""
 
@@ -88,7 +92,17 @@ def cutoffs(experiment: Experiment, workspace: Workspace) -> list[datetime]:
 
 
 def open_trial(experiment: Experiment, workspace: Workspace, moments: list[datetime]) -> Trial:
-    """Read what the task needs at those moments.
+    """Read what the task needs at those moments, to judge on the newest closed window.
+
+    Raises:
+        NotReadyError: snapshots are missing.
+        RefusedError: the data are too few, or a feature holds the outcome.
+    """
+    return open_trials(experiment, workspace, moments, 1)[0]
+
+
+def open_trials(experiment: Experiment, workspace: Workspace, moments: list[datetime], tests: int) -> tuple[Trial, ...]:
+    """One trial per test window, the newest first, at most ``tests`` and as many as history holds; each learns before its own window.
 
     Raises:
         NotReadyError: snapshots are missing.
@@ -97,7 +111,7 @@ def open_trial(experiment: Experiment, workspace: Workspace, moments: list[datet
     if kind_of(experiment) == "ranker":
         from training.ranking_trial import RankingTrial
 
-        return RankingTrial.open(experiment.question(), workspace)
+        return RankingTrial.rolling(experiment.question(), workspace, tests)
     from training.scoring_trial import ScoringTrial
 
-    return ScoringTrial.open(experiment.question(), workspace, moments)
+    return ScoringTrial.rolling(experiment.question(), workspace, moments, tests)

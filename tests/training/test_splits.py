@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from features.snapshot import moments as cadence
 from retain.errors import RefusedError
 from retain.workspace import shift_days
-from training.splits import LEAST_HISTORY_DAYS, by_time
+from training.splits import LEAST_HISTORY_DAYS, by_time, rolling
 
 NOW = datetime(2017, 10, 1, tzinfo=UTC)
 
@@ -23,10 +24,10 @@ def weekly(history_days: int, zone: str = "UTC") -> tuple[list[datetime], dateti
 
 
 @settings(max_examples=80, deadline=None)
-@given(history=st.integers(60, 900), horizon=st.integers(7, 200), tests=st.integers(1, 3), zone=st.sampled_from(["UTC", "Europe/London"]))
-def test_no_window_reaches_past_what_judges_it(history: int, horizon: int, tests: int, zone: str) -> None:
+@given(history=st.integers(60, 900), horizon=st.integers(7, 200), zone=st.sampled_from(["UTC", "Europe/London"]))
+def test_no_window_reaches_past_what_judges_it(history: int, horizon: int, zone: str) -> None:
     moments, first = weekly(history, zone)
-    split = by_time(moments, horizon, NOW, zone, first, tests=tests)
+    split = by_time(moments, horizon, NOW, zone, first)
     days = split.horizon_days
 
     def end(moment: datetime) -> datetime:
@@ -37,7 +38,6 @@ def test_no_window_reaches_past_what_judges_it(history: int, horizon: int, tests
     assert split.final
     assert all(end(cutoff) <= split.test[0] for cutoff in split.judged)
     assert all(end(cutoff) <= NOW for cutoff in (*split.test, *split.final))
-    assert all(end(early) <= late for early, late in zip(split.test, split.test[1:], strict=False))
     assert set(split.train) <= set(split.judged)
     for valid in split.valid:
         assert all(end(cutoff) <= valid for cutoff in split.train)
@@ -47,6 +47,26 @@ def test_no_window_reaches_past_what_judges_it(history: int, horizon: int, tests
     assert min(split.judged) >= shift_days(first, LEAST_HISTORY_DAYS, zone)
     assert max(split.final) == max(moment for moment in moments if end(moment) <= NOW)
     assert split.is_scaled == (days < horizon) == bool(split.words)
+
+
+@settings(max_examples=40, deadline=None)
+@given(history=st.integers(60, 900), horizon=st.integers(7, 120), tests=st.integers(1, 4), zone=st.sampled_from(["UTC", "Europe/London"]))
+def test_each_rolling_origin_learns_only_from_windows_that_closed_before_it(history: int, horizon: int, tests: int, zone: str) -> None:
+    moments, first = weekly(history, zone)
+    splits = rolling(moments, horizon, NOW, zone, first, tests=tests)
+    assert splits[0] == by_time(moments, horizon, NOW, zone, first)
+    assert 1 <= len(splits) <= tests
+    days = splits[0].horizon_days
+    for later, earlier in pairwise(splits):
+        assert earlier.horizon_days == days
+        assert shift_days(earlier.test[0], days, zone) <= later.test[0], "test windows do not overlap"
+        assert all(shift_days(cutoff, days, zone) <= earlier.test[0] for cutoff in earlier.judged)
+
+
+def test_a_long_history_gives_as_many_origins_as_are_asked_for() -> None:
+    moments, first = weekly(400)
+    assert [split.test[0] for split in rolling(moments, 28, NOW, "UTC", first, tests=3)] == [NOW - timedelta(days=28 * k) for k in (1, 2, 3)]
+    assert len(rolling(*weekly(70)[:1], 28, NOW, "UTC", weekly(70)[1], tests=3)) == 1
 
 
 def test_a_long_history_gives_windows_half_a_horizon_apart() -> None:
