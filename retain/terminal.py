@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -73,12 +73,12 @@ def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
         sys.stderr.flush()
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str]) -> str:
-    """Columns aligned for a terminal: the first to the left, the others to the right."""
+def table(rows: Sequence[Sequence[str]], header: Sequence[str], left: Container[int] = (0,)) -> str:
+    """Columns aligned for a terminal: those of words (``left``; the first) to the left, the others to the right."""
     everything = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[i]) for row in everything) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
+        "  ".join(cell.ljust(w) if i in left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in everything
     ]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

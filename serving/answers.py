@@ -19,7 +19,7 @@ from serving.champions import SCORED, Champions, open_champions
 from serving.decisions import lists
 from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_contact, may_profile
-from serving.decisions.facts import Customer, Estimate, Scores
+from serving.decisions.facts import Customer, Estimate, Language, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.reasons import of_risk
 from serving.decisions.scoring import expected_loss
@@ -69,6 +69,8 @@ class Answers:
             codes.append("lists_of_other_model")
         if champions.model_id("clv") != rows.card.models.get("clv"):
             codes.append("bands_of_other_model")
+        if champions.model_id("churn") != rows.card.models.get("churn"):
+            codes.append("reasons_of_other_model")
         return cls(rows, champions, policy(), clock, Fresh() if fresh is None else fresh, tuple(dict.fromkeys(codes)))
 
     def decision(
@@ -83,7 +85,7 @@ class Answers:
         row = self.rows.get(request.customer_id)
         source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
-        customer = None if row is None else self._customer(row, at)
+        customer = None if row is None else self._customer(row, at, explain=request.explain)
         is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
         return Basis(
             at=at,
@@ -96,12 +98,13 @@ class Answers:
             models=self._models(),
         )
 
-    def scores(self, ids: Sequence[str]) -> schemas.ScoresAnswer:
+    def scores(self, request: schemas.ScoresRequest) -> schemas.ScoresAnswer:
         """Scores of customers, in the asked order.
 
         Raises:
             TooManyError: more than the cap of one call.
         """
+        ids = request.customer_ids
         if len(ids) > self.policy.batch_cap:
             raise TooManyError(
                 f"customer_ids: {len(ids)} are asked for, at most {self.policy.batch_cap} fit into one call; split it", field="customer_ids"
@@ -111,7 +114,7 @@ class Answers:
         scored = self.score([row for row in rows if row is not None])
         results, following = [], iter(scored)
         for customer_id, row in zip(ids, rows, strict=True):
-            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, next(following), at))
+            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, next(following), at, request))
         known = [row for row in rows if row is not None]
         return schemas.ScoresAnswer(
             scores=results,
@@ -123,6 +126,7 @@ class Answers:
             synthetic=self.rows.shop.synthetic,
             freshness=self._freshness(known[0] if len(known) == 1 else None, at),
             models=self._models(),
+            reasons_by=self.rows.card.reasons,
         )
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
@@ -159,7 +163,7 @@ class Answers:
             models=self._models(),
         )
 
-    def churn_list(self, top: int, channel: str | None = None, language: Literal["en", "zh"] = "en") -> schemas.ChurnList:
+    def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
         at, rows = self.clock(), self.rows
         churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
@@ -177,8 +181,7 @@ class Answers:
         for rank, position in enumerate(picked.order.tolist(), start=1):
             row = Row(rows, position)
             stored = row.stored
-            customer = self.fresh.on(row.customer(at, stored))
-            signs = of_risk(customer.habits, customer.complaint_at, rows.card.moment, rows.shop.currency, language)
+            customer = self.fresh.on(row.customer(at, stored, explain=True))
             result.append(
                 schemas.ChurnRow(
                     rank=rank,
@@ -189,7 +192,7 @@ class Answers:
                     band=stored.band,
                     stage=stored.stage,
                     channels=self._channels(position, channels),
-                    reasons=[schemas.ReasonOut(sign.code, sign.text) for sign in signs],
+                    reasons=self._why(customer, language),
                 )
             )
         return schemas.ChurnList(
@@ -202,6 +205,7 @@ class Answers:
             assumed=list(rows.shop.assumed),
             synthetic=rows.shop.synthetic,
             models=self._models(),
+            reasons_by=rows.card.reasons,
         )
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
@@ -238,8 +242,8 @@ class Answers:
         everybody = np.arange(len(self.rows), dtype=np.intp)
         return np.concatenate([self._predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
-    def _customer(self, row: Row, at: datetime) -> Customer:
-        return self.fresh.on(row.customer(at, self.score([row])[0]))
+    def _customer(self, row: Row, at: datetime, *, explain: bool = False) -> Customer:
+        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain))
 
     def _channels(self, position: int, channels: Sequence[str]) -> list[str]:
         """Channels on which a customer may be contacted to be kept."""
@@ -249,13 +253,20 @@ class Answers:
         customer = self.fresh.on(Customer(self.rows.id(position), consents=consents, unsubscribed=left))
         return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
 
-    def _score(self, row: Row, scores: Scores, at: datetime) -> schemas.Score:
+    def _score(self, row: Row, scores: Scores, at: datetime, request: schemas.ScoresRequest) -> schemas.Score:
         customer_id = self.rows.id(row.position)
-        if not may_profile(row.customer(at, scores), self.policy):
+        customer = row.customer(at, scores, explain=request.explain)
+        if not may_profile(customer, self.policy):
             return schemas.Score(customer_id, "not_profiled")
         status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
         loss = expected_loss(scores.churn, scores.clv)
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, f"{scores.band}/{scores.stage}")
+        why = self._why(self.fresh.on(customer), request.language) if request.explain else []
+        segment = f"{scores.band}/{scores.stage}"
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why)
+
+    def _why(self, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
+        signs = of_risk(customer, self.rows.card.moment, self.rows.shop.currency, language)
+        return [schemas.ReasonOut(sign.code, sign.text) for sign in signs]
 
     def _rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
         """The best source that rows and models allow at a moment, and what is degraded."""

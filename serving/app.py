@@ -60,7 +60,7 @@ async def decisions(data: JSONBody[schemas.DecisionRequest], request: Request[An
 @post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
 async def scores(data: JSONBody[schemas.ScoresRequest], request: Request[Any, Any, Any]) -> schemas.ScoresAnswer:
     """One score per asked id, in the asked order; an unknown id is answered as unknown."""
-    return _desk(request).answers.scores(data.customer_ids)
+    return _desk(request).answers.scores(data)
 
 
 @post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")

@@ -12,6 +12,7 @@ from retain.errors import DataError, IntegrityError
 from retain.workspace import Workspace
 from training.contracts import Fitted, Floats
 from training.encoding import UNSEEN
+from training.models.explained import contributions
 from training.package import Package, champion, load, previous
 
 SCORED = ("churn", "clv")
@@ -30,12 +31,19 @@ class Scorer:
 
     def predict(self, raw: Floats) -> Floats:
         """(rows, raw columns) -> (rows,)."""
+        return self.fitted.predict(self._encoded(raw))
+
+    def contributions(self, raw: Floats) -> Floats | None:
+        """(rows, raw columns) -> (rows, columns of the model + 1), what each feature adds to the score; None where the model cannot say."""
+        return contributions(self.fitted, self._encoded(raw))
+
+    def _encoded(self, raw: Floats) -> Floats:
         x = raw[:, self.columns]
         for place, codes in self.codes.items():
             words = x[:, place]
             known = np.isfinite(words)
             x[known, place] = codes[words[known].astype(np.intp)]
-        return self.fitted.predict(x)
+        return x
 
 
 @dataclass(frozen=True)

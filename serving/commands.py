@@ -111,11 +111,12 @@ def lists(argv: Sequence[str]) -> int:
             ]
             for row in shown
         ]
-        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "first reason")))
+        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "first reason"), left=(0, 4, 5, 6)))
     left = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.left_out.items()) or "nobody"
     say(f"{len(result.rows)} of {result.customers} customers, as of {result.as_of:%Y-%m-%d %H:%M} UTC")
     say(f"risk and value are those of the next {result.horizon_days} days")
     say(f"left out: {left}")
+    say(f"reasons ranked by {export.describe(result)['reasons_by']}; typical is {export.describe(result)['typical']}")
     for words in result.assumed:
         say(f"assumed: {words}")
     if result.synthetic:

@@ -66,6 +66,8 @@ def describe(result: ChurnList) -> dict[str, Any]:
         "horizon_days": result.horizon_days,
         "currency": result.currency,
         "order": "expected_loss = risk x value, falling; equal losses by customer_id",
+        "reasons_by": "what the churn model says each feature adds (SHAP)" if result.reasons_by == "model" else "declared rules",
+        "typical": "the median of all customers whose features are known",
         "evidence": "D",
         "synthetic": result.synthetic,
         "assumed": result.assumed,

@@ -18,9 +18,10 @@ from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, gather
+from serving import candidates, explaining, gather
 from serving.champions import SCORED, on_rows, packages
 from serving.decisions.facts import HABITS, Estimate, Item, Offer, Shop
+from serving.decisions.signals import NEEDS, SIGNALS
 from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
 from training import segments
 from training.contracts import PURPOSES, Floats
@@ -90,6 +91,8 @@ def content(workspace: Workspace) -> Content:
         shop = _shop(engine, now, state)
         names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
+    typical, reasons = explaining.signs(models["churn"][0], columns, words.lists(), arrays)
+    words.known["sign"] = {signal.code: number for number, signal in enumerate(SIGNALS)}
     used = {task: None if package is None else package.card.model_id for task, (package, _) in models.items()}
     degraded = tuple(code for _, code in models.values() if code is not None)
     card = RowsCard(
@@ -106,6 +109,8 @@ def content(workspace: Workspace) -> Content:
         shares,
         rules.stages.period_days,
         degraded,
+        typical,
+        reasons,
     )
     return Content(card, shop, arrays)
 
@@ -143,6 +148,9 @@ def _features(
 ) -> tuple[str, ...]:
     """Raw features of the champions into ``arrays``, in blocks; return their columns. Words become positions in a vocabulary."""
     refs = list(dict.fromkeys(ref for package in models.values() if package is not None for ref in package.refs))
+    if refs:
+        # What reasons are made of, whatever the champion looks at.
+        refs = list(dict.fromkeys([*refs, *(name.replace("__", ":", 1) for name in NEEDS)]))
     text = {name for package in models.values() if package is not None and package.encoder is not None for name in package.encoder.categories}
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
     raw = np.full((len(ids), len(columns)), np.nan)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,18 @@ from numpy.typing import NDArray
 from retain.errors import IntegrityError, NotReadyError
 from retain.files import read_json, verify_folder
 from retain.workspace import Workspace
-from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop
+from serving.decisions import drivers
+from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
+from serving.decisions.figures import Known
+from serving.decisions.signals import BY_CODE
 from training.contracts import Floats
 
 POINTER = "current.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CANDIDATES = 20
 """Items of each list that a decision looks at."""
+DAY_S = 86_400.0
 RECENT = 50
 """Most contacts of a customer that limits look at; the latest count."""
 
@@ -55,6 +59,10 @@ class RowsCard:
     """By purpose: share bought by rank, of all and of those who buy."""
     period_days: int
     degraded: tuple[str, ...] = ()
+    typical: dict[str, float] = field(default_factory=dict)
+    """Medians of features over all customers whose features are known: what sentences compare with."""
+    reasons: drivers.Basis = "rules"
+    """What ranks the signs of a customer: the churn model's own contributions, or rules where it has none."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +119,21 @@ class Row:
         values = [None if np.isnan(value) else value for value in self.rows.array("habits")[self.position].tolist()]
         return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
 
-    def customer(self, at: datetime, scores: Scores) -> Customer:
-        """What the rules may know of the customer."""
+    def signs(self) -> tuple[Sign, ...]:
+        """Why the customer may leave, strongest first; a day is named where the features are older than the rows."""
+        rows, i = self.rows, self.position
+        words, as_of = rows.card.vocabulary.get("sign", ()), None
+        if (self.age_s or 0.0) >= DAY_S:
+            as_of = rows.card.moment - timedelta(seconds=self.age_s or 0.0)
+        found = []
+        for place, weight in zip(rows.array("sign")[i].tolist(), rows.array("sign_weight")[i].tolist(), strict=True):
+            if place >= 0 and words[place] in BY_CODE:
+                known = Known(rows.features(BY_CODE[words[place]].needs, slice(i, i + 1)), rows.card.typical, 1)
+                found.append(drivers.sign(words[place], weight, known, as_of))
+        return tuple(found)
+
+    def customer(self, at: datetime, scores: Scores, *, explain: bool = False) -> Customer:
+        """What the rules may know of the customer; with ``explain`` also why the customer may leave."""
         rows, i = self.rows, self.position
         flags = rows.array("flags")[i].tolist()
         relation, region, country, zone = (rows.word(name, i) for name in ("relation", "region", "country", "time_zone"))
@@ -142,6 +163,7 @@ class Row:
                 for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))
             },
             habits=self.habits(),
+            signs=self.signs() if explain else (),
             scores=scores,
             likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in rows.card.shares},
         )
@@ -156,6 +178,7 @@ class Rows:
         # Plain views of the maps: indexing a memmap object costs three times as much.
         self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
         self._ids = self._arrays["ids"]
+        self._place = {name: position for position, name in enumerate(card.columns)}
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -196,6 +219,11 @@ class Rows:
     def array(self, name: str) -> NDArray[Any]:
         """One array by name."""
         return self._arrays[name]
+
+    def features(self, names: Sequence[str], where: slice) -> dict[str, Floats]:
+        """Raw features of some customers by column, those that the rows hold."""
+        raw = self._arrays["raw"]
+        return {name: raw[where, self._place[name]] for name in names if name in self._place}
 
     def word(self, name: str, position: int) -> str | None:
         """A customer's word in a column of words."""

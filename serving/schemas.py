@@ -163,6 +163,9 @@ class ScoresRequest(Struct, frozen=True, forbid_unknown_fields=True):
     """Whom to score; an id may stand twice and is answered twice."""
 
     customer_ids: Annotated[list[Id], Meta(min_length=1)]
+    explain: bool = False
+    """Why each customer may leave."""
+    language: Literal["en", "zh"] = "en"
 
 
 class Score(Struct, frozen=True):
@@ -176,6 +179,8 @@ class Score(Struct, frozen=True):
     band: str | None = None
     stage: str | None = None
     segment: str | None = None
+    reasons: list[ReasonOut] = field(default_factory=list)
+    """Up to three true signs of leaving, strongest first; empty where nothing raises the risk, or where ``explain`` was not asked for."""
 
 
 class ScoresAnswer(Struct, frozen=True):
@@ -190,6 +195,8 @@ class ScoresAnswer(Struct, frozen=True):
     synthetic: bool
     freshness: Freshness
     models: Models
+    reasons_by: Literal["model", "rules"]
+    """What ranks reasons: what the churn model says each feature adds, or declared rules where it cannot say."""
 
 
 class RecommendationsRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -304,3 +311,5 @@ class ChurnList(Struct, frozen=True):
     assumed: list[str]
     synthetic: bool
     models: Models
+    reasons_by: Literal["model", "rules"] = "rules"
+    """What ranks the reasons: what the churn model says each feature adds, or declared rules where it cannot say."""

@@ -69,7 +69,7 @@ class Retain:
         """Churn, value, band and stage; the request is that of /v1/scores."""
         checked = _checked(request, schemas.ScoresRequest)
         try:
-            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(checked.customer_ids))
+            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(checked))
         except RetainError as error:
             raise InvalidArgument(error.message) from error
         return answer

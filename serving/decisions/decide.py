@@ -78,7 +78,8 @@ def decide(
         source = "popularity"
     owned = {} if person is None else {item: (one.orders, one.last_days) for item, one in person.owned.items()}
     scores = None if person is None else person.scores
-    offered = tuple(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, ask.language))) for one in chosen)
+    why = [] if person is None else reasons.of_risk(person, shop.moment, shop.currency, ask.language)
+    offered = tuple(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language))) for one in chosen)
     return Decision(offered, _unique([*withheld, *more], offered), source if offered else "none", tuple(codes), is_personal)
 
 

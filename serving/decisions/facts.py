@@ -60,6 +60,19 @@ HABITS = ("recency_days", "tenure_days", "usual_gap_days", "pause_days", "spend"
 
 
 @dataclass(frozen=True)
+class Sign:
+    """One sign that a customer may leave: a row of ``serving.decisions.signals`` with the customer's own figures."""
+
+    code: str
+    weight: float
+    """What its family adds to the logit of the risk, or its strength where no model says so."""
+    figures: tuple[tuple[str, float], ...]
+    """Name in the sentence -> value, rounded as it is written."""
+    as_of: datetime | None = None
+    """Day of the figures, where they are older than the rows."""
+
+
+@dataclass(frozen=True)
 class Liking:
     """An item in one of the ranked lists of a customer."""
 
@@ -114,6 +127,8 @@ class Customer:
     """Offers taken before."""
     owned: Mapping[str, Owned] = field(default_factory=dict)
     habits: Habits = Habits()
+    signs: tuple[Sign, ...] = ()
+    """Why the customer may leave, strongest first."""
     scores: Scores = Scores()
     likings: Mapping[str, tuple[Liking, ...]] = field(default_factory=dict)
     """By purpose: ``all``, ``new``, ``repeat``."""

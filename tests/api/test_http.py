@@ -149,6 +149,7 @@ def test_scores_keep_order_repeats_and_unknown_ids(call: Call, desk: Desk) -> No
         "customer_id": "nobody",
         "status": "unknown",
         **dict.fromkeys(("churn", "clv", "expected_loss", "band", "stage", "segment")),
+        "reasons": [],
     }
     assert answer["scores"][0] == answer["scores"][2]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import typing
 from pathlib import Path
 
 import httpx
@@ -13,10 +14,14 @@ import pytest
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.champions import SCORED, on_rows, packages
+from serving.decisions.facts import Language
+from serving.decisions.families import family
+from serving.decisions.signals import BY_CODE
 from serving.desk import Desk
 from serving.ledger import Ledger
 from serving.metrics import Metrics
 from serving.runner import whole
+from serving.schemas import ScoresRequest
 from training.contracts import Floats
 from training.package import Package, folders, load
 
@@ -104,3 +109,30 @@ def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, ans
     order = sorted(listed.rows, key=lambda row: (-row.expected_loss, row.customer_id))
     assert [row.customer_id for row in order] == [row.customer_id for row in listed.rows]
     assert answers.churn_list(len(ids)) == listed
+
+
+def test_reasons_are_the_models_contributions_and_the_same_on_the_list_and_over_the_service(served: Workspace, answers: Answers) -> None:
+    package, _ = packages(served, "churn")
+    assert package is not None
+    card, raw = answers.rows.card, answers.rows.array("raw")
+    scorer = on_rows(package, card.columns, card.vocabulary)
+    assert card.reasons == "model"
+    listed = answers.churn_list(60)
+    ids = [row.customer_id for row in listed.rows]
+    by_language = {language: answers.scores(ScoresRequest(ids, explain=True, language=language)).scores for language in typing.get_args(Language)}
+    said = 0
+    for place, row in enumerate(listed.rows):
+        english, chinese = (by_language[language][place].reasons for language in ("en", "zh"))
+        assert english == row.reasons
+        assert [each.code for each in english] == [each.code for each in chinese]
+        found = answers.rows.get(row.customer_id)
+        assert found is not None
+        signs = found.signs()
+        parts = scorer.contributions(raw[found.position : found.position + 1])
+        assert parts is not None
+        pushes = [sum(parts[0, i] for i, name in enumerate(package.card.columns) if family(name) == BY_CODE[sign.code].family) for sign in signs]
+        assert [sign.weight for sign in signs] == pytest.approx(pushes, abs=1e-9)
+        assert pushes == sorted(pushes, reverse=True)
+        said += len(signs)
+    assert said
+    assert all(not each.reasons for each in answers.scores(ScoresRequest(ids)).scores)

@@ -14,8 +14,11 @@ import pytest
 
 from serving.answers import Answers
 from serving.champions import Champions, Scorer
+from serving.decisions import drivers
 from serving.decisions.facts import Estimate, Item, Offer, Shop
+from serving.decisions.figures import Known
 from serving.decisions.policy import Policy
+from serving.decisions.signals import SIGNALS
 from serving.desk import Desk
 from serving.ledger import Ledger
 from serving.rows import Rows, RowsCard
@@ -90,6 +93,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "band": ("vip", "small", "inactive"),
         "stage": ("mature", "potential"),
         "profile__tier": ("gold", "silver"),
+        "sign": tuple(signal.code for signal in SIGNALS),
     }
     own = [(NAMES.index(item), orders, days) for each in people for item, (orders, days) in sorted(PEOPLE[each][4].items())]
     sent = [entry for each in people for entry in (contacts or {}).get(each, [])]
@@ -110,9 +114,12 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
             result[place, : len(chosen)] = [NAMES.index(item) for item in chosen]
         return result
 
-    raw = np.array([[PEOPLE[each][2], PEOPLE[each][3], index % 2] for index, each in enumerate(people)], dtype=np.float64)
+    recency = {each: min((days for _, days in PEOPLE[each][4].values()), default=np.nan) for each in people}
+    raw = np.array([[PEOPLE[each][2], PEOPLE[each][3], index % 2, recency[each], 7.0] for index, each in enumerate(people)], dtype=np.float64)
+    columns = ("churn", "clv", "profile__tier", "purchases__days_since_order_365d", "gaps__mean_gap_days_365d")
+    signs = drivers.by_rules(Known(dict(zip(columns, raw.T, strict=True)), {}, count))
     habits = np.full((count, 9), np.nan)
-    habits[:, 0] = [min((days for _, days in PEOPLE[each][4].values()), default=np.nan) for each in people]
+    habits[:, 0] = list(recency.values())
     habits[:, 2] = 7.0
     arrays: dict[str, Any] = {
         "ids": np.array([each.encode() for each in people]),
@@ -122,6 +129,8 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "is_active": np.isfinite(raw[:, 0]),
         "age_s": np.where(np.isfinite(raw[:, 0]), 3600.0, np.nan),
         "scores": raw[:, :2],
+        "sign": signs.signal,
+        "sign_weight": signs.weight,
         "band": np.where(np.isfinite(raw[:, 0]), 1, 2).astype(np.int32),
         "stage": np.where(np.isfinite(raw[:, 0]), 0, 1).astype(np.int32),
         "flags": np.array([PEOPLE[each][1] for each in people], dtype=bool),
@@ -145,13 +154,13 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
     }
     share = [Estimate(0.5 / rank, 0.4 / rank, 0.6 / rank) for rank in range(1, 51)]
     card = RowsCard(
-        schema_version=1,
+        schema_version=2,
         version="hand",
         moment=NOW,
         source="hand",
         title="By hand",
         data_digest="hand",
-        columns=("churn", "clv", "profile__tier"),
+        columns=columns,
         vocabulary=vocabulary,
         names=NAMES,
         models={"churn": "churn-hand", "clv": "clv-hand", "recommend": "recommend-hand"},

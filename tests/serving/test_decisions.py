@@ -377,4 +377,4 @@ def test_reasons_are_made_of_the_customers_own_figures(make: Make) -> None:
         "50 % of active customers bought Bread in the 28 days before 2026-03-10.",
     ]
     chinese, _, _ = make().decision(DecisionRequest("ann", goal="repeat", channel="email", placement="inbound_end", language="zh"), "d")
-    assert chinese.offers[0].reasons[0].text == "Bread:购买过5笔订单,上次在3天前。"
+    assert chinese.offers[0].reasons[0].text == "Bread：购买过 5 笔订单，上次在 3 天前。"

@@ -103,4 +103,4 @@ def test_the_list_leaves_out_who_must_not_be_contacted_and_counts_them(make: Cal
     assert result.left_out == {"not_scored": 1, "minor": 1, "refuses_profiling": 1, "do_not_contact": 1, "no_consent": 1}
     assert [row.customer_id for row in make().churn_list(10, "sms").rows] == ["ann"]
     assert make().churn_list(0).rows == []
-    assert [reason.text for reason in result.rows[0].reasons] == ["Last purchase 40 days ago; the usual gap between two is 7 days."]
+    assert [reason.text for reason in result.rows[0].reasons] == ["Last purchase 40 days ago; the average gap between two is 7 days."]

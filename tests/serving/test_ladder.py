@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from serving.answers import Answers
 from serving.champions import Champions
 from serving.decisions.policy import Policy
-from serving.schemas import DecisionRequest
+from serving.schemas import DecisionRequest, ScoresRequest
 
 Make = Callable[..., Answers]
 ASKED = DecisionRequest("ann", channel="email", placement="inbound_end", goal="cross_sell")
@@ -54,7 +54,7 @@ def test_a_known_customer_without_features_is_not_scored(make: Make) -> None:
     answer, _, _ = make().decision(DecisionRequest("gus", channel="email", placement="inbound_end", goal="cross_sell"), "d")
     assert answer.source == "popularity"
     assert set(answer.degraded) == {"no_features", "no_history"}
-    scores = make().scores(["gus", "ann", "eve"]).scores
+    scores = make().scores(ScoresRequest(["gus", "ann", "eve"])).scores
     assert [(each.status, each.churn) for each in scores] == [("no_features", None), ("ok", 0.2), ("not_profiled", None)]
 
 
