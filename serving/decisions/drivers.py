@@ -47,13 +47,12 @@ def by_model(known: Known, columns: Sequence[str], contributions: Floats) -> Dri
         columns: of the model.
         contributions: (customers, columns or more); what stands behind the columns is left out.
     """
-    place = {name: position for position, name in enumerate(columns)}
     own = np.zeros((known.count, len(SIGNALS)))
     for number, signal in enumerate(SIGNALS):
-        where = [place[name] for name in signal.speaks_for if name in place]
+        where = [position for position, name in enumerate(columns) if signal.speaks_for(name)]
         own[:, number] = contributions[:, where].sum(axis=1)
     families: dict[str, Floats] = {}
-    for name, position in place.items():
+    for position, name in enumerate(columns):
         each = family(name)
         if each not in SILENT:
             families[each] = families.get(each, np.zeros(known.count)) + contributions[:, position]

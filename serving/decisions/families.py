@@ -7,11 +7,11 @@ from fnmatch import fnmatchcase
 from functools import cache
 
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("recency", ("purchases__days_since_order_*", "gaps__recency_over_*", "gaps__overdue_*")),
-    ("tenure", ("purchases__days_since_first_order_*", "profile__tenure_*")),
-    ("rhythm", ("gaps__*",)),
-    ("frequency", ("purchases__orders_*",)),
-    ("spend", ("purchases__*",)),
+    ("recency", ("purchases__days_since_order_*", "gaps__recency_over_*", "gaps__overdue_*", "days__days_since_*")),
+    ("tenure", ("purchases__days_since_first_order_*", "profile__tenure_*", "days__observed_*")),
+    ("rhythm", ("gaps__*", "days__span_*", "days__mean_age_*")),
+    ("frequency", ("purchases__*orders_*", "days__order_days_*")),
+    ("spend", ("purchases__*", "days__*")),
     ("returns", ("baskets__return*",)),
     ("discounts", ("baskets__discount_*",)),
     ("baskets", ("baskets__*_per_order_*",)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,17 +41,16 @@ class Signal:
     """How strong a sign it is where no model says so; times the ratio of the compared figures. Zero: no sign by itself."""
 
     states: tuple[str, ...] = ()
-    """Features whose weight it speaks for; empty: those of its figures."""
+    """Patterns of the features that it speaks for, because they measure the same; empty: those of its figures."""
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Features behind the figures."""
         return tuple(dict.fromkeys(name for figure in self.figures.values() for name in figure.needs))
 
-    @property
-    def speaks_for(self) -> tuple[str, ...]:
-        """Features whose contributions count for it."""
-        return self.states or self.needs
+    def speaks_for(self, column: str) -> bool:
+        """Whether what a feature adds to the risk counts for it."""
+        return any(fnmatchcase(column, pattern) for pattern in self.states or self.needs)
 
     def holds(self, known: Known) -> Bools:
         """(customers,) of whom it is true."""
@@ -78,26 +78,31 @@ def _exactly(name: str, value: float) -> Test:
     return lambda known: np.asarray(known.value(name) == value)
 
 
-def _down(code: str, family: str, unit: str, recent: str, weight: float = 0.0) -> Signal:
+def _down(code: str, family: str, unit: str, recent: str, weight: float = 0.0, states: tuple[str, ...] = ()) -> Signal:
     """Less in a recent window than the pace of the time before it; what the catalogue calls ``<window>_over_prior``."""
     figures = {"recent": feature(unit, recent), "before": pace(unit, recent, f"{recent}_over_prior")}
-    return Signal(code, family, figures, ("recent", "before"), _at_least(recent, 0.0), weight)
+    return Signal(code, family, figures, ("recent", "before"), _at_least(recent, 0.0), weight, states)
 
 
-def _below(code: str, family: str, unit: str, name: str, decimals: int = 0) -> Signal:
+def _below(code: str, family: str, unit: str, name: str, decimals: int = 0, states: tuple[str, ...] = ()) -> Signal:
     """Less than the typical customer."""
     figures = {"own": feature(unit, name, decimals), "typical": typical(unit, name, decimals)}
-    return Signal(code, family, figures, ("own", "typical"), _at_least(name, 0.0))
+    return Signal(code, family, figures, ("own", "typical"), _at_least(name, 0.0), states=states)
 
 
-def _above(code: str, family: str, unit: str, name: str, weight: float = 0.0) -> Signal:
+def _above(code: str, family: str, unit: str, name: str, weight: float = 0.0, states: tuple[str, ...] = ()) -> Signal:
     """More than the typical customer."""
-    return Signal(code, family, {"own": feature(unit, name), "typical": typical(unit, name)}, ("typical", "own"), weight=weight)
+    return Signal(code, family, {"own": feature(unit, name), "typical": typical(unit, name)}, ("typical", "own"), weight=weight, states=states)
 
 
-def _recent(code: str, family: str, unit: str, quarter: str, year: str) -> Signal:
+def _windows(what: str, *days: int) -> tuple[str, ...]:
+    """Orders or money of some windows, their change against the time before, and their fading sums."""
+    return tuple(pattern for n in days for pattern in (f"purchases__{what}_{n}d*", f"purchases__fading_{what}_{n}d"))
+
+
+def _recent(code: str, family: str, unit: str, quarter: str, year: str, states: tuple[str, ...] = ()) -> Signal:
     """Less in the last 90 days than over the whole year."""
-    return Signal(code, family, {"recent": feature(unit, quarter), "year": feature(unit, year)}, ("recent", "year"))
+    return Signal(code, family, {"recent": feature(unit, quarter), "year": feature(unit, year)}, ("recent", "year"), states=states)
 
 
 def _happened(code: str, family: str, unit: str, name: str, since: str | None = None, weight: float = 0.0) -> Signal:
@@ -114,30 +119,37 @@ SIGNALS: tuple[Signal, ...] = (
         ("gap", "recency"),
         _at_least(_GAP, 0.5),
         0.85,
-        (_RECENCY, "gaps__recency_over_mean_gap", "gaps__overdue_days"),
+        (_RECENCY, "gaps__recency_over_*", "gaps__overdue_days"),
     ),
     Signal("ONE_ORDER", "recency", {"recency": feature("day", _RECENCY)}, None, _exactly(_ORDERS, 1.0), 1.6),
     Signal("YEAR_SILENT", "recency", {"orders": feature("order", _ORDERS)}, None, _exactly(_ORDERS, 0.0), 3.0, (_RECENCY,)),
-    _above("SILENT", "recency", "day", _RECENCY, 0.5),
-    _above("LONG_GAPS", "rhythm", "day", _GAP),
-    _down("ORDERS_DOWN", "frequency", "order", "purchases__orders_90d", 0.9),
-    _down("ORDERS_DOWN_MONTH", "frequency", "order", "purchases__orders_30d"),
-    _below("FEW_ORDERS", "frequency", "order", _ORDERS),
-    _down("SPEND_DOWN", "spend", "money", "purchases__amount_90d", 1.0),
-    _down("SPEND_DOWN_MONTH", "spend", "money", "purchases__amount_30d"),
-    _below("LOW_SPEND", "spend", "money", _AMOUNT),
-    _recent("BASKET_DOWN", "baskets", "money", "baskets__amount_per_order_90d", "baskets__amount_per_order_365d"),
+    _above("SILENT", "recency", "day", _RECENCY, 0.5, (_RECENCY, "days__days_since_*")),
+    _above("LONG_GAPS", "rhythm", "day", _GAP, states=("gaps__mean_gap_*", "gaps__longest_gap_*")),
+    _down("ORDERS_DOWN", "frequency", "order", "purchases__orders_90d", 0.9, _windows("orders", 60, 90, 180, 45)),
+    _down("ORDERS_DOWN_MONTH", "frequency", "order", "purchases__orders_30d", states=_windows("orders", 7, 14, 30)),
+    _below("FEW_ORDERS", "frequency", "order", _ORDERS, states=(*_windows("orders", 365, 120), "days__order_days_*")),
+    _down("SPEND_DOWN", "spend", "money", "purchases__amount_90d", 1.0, _windows("amount", 60, 90, 180, 45)),
+    _down("SPEND_DOWN_MONTH", "spend", "money", "purchases__amount_30d", states=_windows("amount", 7, 14, 30)),
+    _below("LOW_SPEND", "spend", "money", _AMOUNT, states=(*_windows("amount", 365, 120), "purchases__margin_*", "days__*amount_*")),
+    _recent(
+        "BASKET_DOWN",
+        "baskets",
+        "money",
+        "baskets__amount_per_order_90d",
+        "baskets__amount_per_order_365d",
+        ("baskets__amount_per_order_90d*",),
+    ),
     _below("SMALL_BASKETS", "baskets", "money", "baskets__amount_per_order_365d"),
-    _below("FEW_LINES", "baskets", "line", "baskets__lines_per_order_365d", 1),
+    _below("FEW_LINES", "baskets", "line", "baskets__lines_per_order_365d", 1, ("baskets__lines_*", "baskets__units_*")),
     _recent("DISCOUNTS_DOWN", "discounts", "share", "baskets__discount_share_90d", "baskets__discount_share_365d"),
     _above("DISCOUNTS_HIGH", "discounts", "share", "baskets__discount_share_365d"),
     Signal(
         "RETURNS", "returns", {"own": feature("share", "baskets__return_share_365d")}, None, _at_least("baskets__return_share_365d", 0.1), weight=1.3
     ),
-    _below("FEW_PRODUCTS_QUARTER", "breadth", "product", "breadth__products_90d"),
+    _below("FEW_PRODUCTS_QUARTER", "breadth", "product", "breadth__products_90d", states=("breadth__*_30d", "breadth__*_90d")),
     _below("FEW_PRODUCTS", "breadth", "product", "breadth__products_365d"),
     _below("FEW_CATEGORIES", "breadth", "category", "breadth__categories_365d"),
-    _below("NEW_CUSTOMER", "tenure", "day", "purchases__days_since_first_order_365d"),
+    _below("NEW_CUSTOMER", "tenure", "day", "purchases__days_since_first_order_365d", states=("purchases__days_since_first_*", "days__observed_*")),
     _happened("COMPLAINTS", "complaints", "complaint", "voice__complaints_365d", "voice__days_since_complaint_365d", 1.4),
     _happened("SUPPORT_CALLS", "service", "call", "voice__support_calls_365d", "voice__days_since_support_call_365d"),
     _below("LOW_RATINGS", "opinion", "score", "voice__rating_mean_365d", 1),
@@ -150,7 +162,7 @@ SIGNALS: tuple[Signal, ...] = (
     ),
     _below("FEW_POINTS", "loyalty", "point", "voice__points_earned_365d"),
     _above("LAST_VISIT", "visits", "day", "activity__days_since_visit_365d"),
-    _down("VISITS_DOWN", "visits", "visit", "activity__visits_30d"),
+    _down("VISITS_DOWN", "visits", "visit", "activity__visits_30d", states=("activity__visits_7d", "activity__visits_30d*")),
     _below("FEW_VISITS", "visits", "visit", "activity__visits_90d"),
     _above("LAST_CONTACT", "contacts", "day", "contacts__days_since_contact_365d"),
     _above("MANY_CONTACTS", "contacts", "contact", "contacts__contacts_30d"),

@@ -125,7 +125,13 @@ def test_a_decision_follows_from_what_its_trace_keeps(desk: Desk, wait: Wait) ->
     assert offered > 10
     trace = desk.trace(json.loads(wait(desk.decide(ask())))["decision_id"]).basis
     assert trace is not None
-    assert trace["features"] == {"churn": 0.2, "clv": 100.0, "profile__tier": "gold"}
+    assert trace["features"] == {
+        "churn": 0.2,
+        "clv": 100.0,
+        "profile__tier": "gold",
+        "purchases__days_since_order_365d": 3.0,
+        "gaps__mean_gap_days_365d": 7.0,
+    }
     assert trace["customer"]["scores"]["churn"] == 0.2
 
 
