@@ -118,7 +118,10 @@ def backtest(
             raise ConfigError(f"there is no task {task!r} to backtest; choose from {', '.join(TASKS)}", field="tasks")
     if horizon_days < 1:
         raise ConfigError(f"horizon of {horizon_days} days: at least one is needed", field="horizon")
-    today = moment(as_of, mapping(source).stored)
+    found = mapping(source)
+    if found.kind == "snapshot":
+        raise ConfigError(f"{found.name} is a snapshot: it has no date to go back to; use `retain crossfit {source}`", field="source")
+    today = moment(as_of, found.stored)
     workspace = Workspace.at(out / "workspace")
     ingest(source, workspace, data=data, until=today, say=say)
     with workspace.lock("retain backtest"):

@@ -1,4 +1,4 @@
-"""``retain compare`` and ``retain backtest``: what they ask, say and return."""
+"""``retain compare``, ``retain backtest`` and ``retain crossfit``: what they ask, say and return."""
 
 from __future__ import annotations
 
@@ -81,6 +81,51 @@ def backtest(argv: Sequence[str]) -> int:
         raise RefusedError("; ".join(f"{task}: {why}" for task, why in result.refused.items()))
     return 0
 
+
+def crossfit(argv: Sequence[str]) -> int:
+    """Predict the customers of a source without time, each by models that did not see it."""
+    options = parser("crossfit", _CROSSFIT)
+    options.add_argument("source", metavar="SOURCE", help="a snapshot in configs/sources, or the path of a mapping")
+    options.add_argument("--data", type=Path, default=None, metavar="DIR", help="where the source's files lie")
+    options.add_argument("--task", choices=("attrition", "churn"), default="attrition", help="the question: here both mean the end of a contract")
+    options.add_argument("--folds", type=Path, default=None, metavar="FILE", help="Parquet with customer_id, fold, repeat (default: drawn by hash)")
+    options.add_argument("--name", default="", help="what the hash of drawn folds begins with (default: the source's name)")
+    options.add_argument("--models", nargs="+", default=(), metavar="NAME", help="recipes to choose from inside each fold (default: all)")
+    options.add_argument("--quick", action="store_true", help="smaller settings")
+    options.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the predictions go, as Parquet")
+    arguments = options.parse_args(argv)
+    from experiments.snapshots import cross
+
+    found = cross(
+        arguments.source,
+        arguments.out,
+        data=arguments.data,
+        task=arguments.task,
+        folds=arguments.folds,
+        name=arguments.name,
+        models=tuple(arguments.models),
+        quick=arguments.quick,
+        say=lambda text: note(f"{text} ..."),
+    )
+    if arguments.json:
+        say_json(found.summary())
+        return 0
+    times = f"{found.repeats} times {found.folds} folds"
+    say(f"{found.source}: {found.customers} customers, {times}; each predicted by models that learned from others only")
+    if found.left_out:
+        say(f"{found.left_out} left for a cause that nobody chose: predicted, never learned from or counted")
+    say("best inside the other folds: " + ", ".join(f"{name} {count}" for name, count in found.chosen.items() if count))
+    say(table([[name, f"{value:.4f}"] for name, value in found.metrics.items()], ["metric", "mean"]))
+    say(f"{found.out}: {found.customers * found.repeats} rows")
+    return 0
+
+
+_CROSSFIT = """Cross-fitted predictions for a source of `kind: snapshot`: customer_id, repeat, fold, p_churn, one row per customer and repetition.
+
+Folds are drawn by rank of sha256(NAME:repeat:customer_id) inside each outcome, 5 times 5, or read from FILE. Which recipe of
+configs/tasks/attrition.yaml predicts a fold, its blend and its calibration are chosen inside the other folds.
+
+exit codes: 0 done, 2 wrong option or mapping, 3 data or folds break their contract, 5 too few customers, or a feature holds the outcome"""
 
 _COMPARE = """Every trained recipe of a task on the same customers and windows: metrics with 95 % intervals, paired differences, corrected p.
 

@@ -24,7 +24,7 @@ BLOCK = 20_000
 def scores(path: Path, column: str, customers: NDArray[np.object_], predicted: Floats, as_of: datetime, state: State) -> int:
     """Write ``customer_id``, ``as_of`` (the source's naive clock) and one prediction; return the number of rows."""
     clock = pa.array([naive(as_of, state.stored_zone)] * len(customers), pa.timestamp("us"))
-    columns = {"customer_id": _ids(customers, "customer_id", state), "as_of": clock, column: pa.array(predicted, pa.float64())}
+    columns = {"customer_id": ids(customers, "customer_id", state), "as_of": clock, column: pa.array(predicted, pa.float64())}
     return _write(path, [pa.table(columns)])
 
 
@@ -38,15 +38,15 @@ def lists(path: Path, fitted: FittedRanker, history: Interactions, purpose: Purp
         ranking = fitted.rank(history, customers, k, purpose)
         row, place = np.nonzero(ranking.items >= 0)
         columns = {
-            "user_id": _ids(history.customers[customers[row]], "customer_id", state),
-            "item_id": _ids(fitted.items[ranking.items[row, place]], kind, state),
+            "user_id": ids(history.customers[customers[row]], "customer_id", state),
+            "item_id": ids(fitted.items[ranking.items[row, place]], kind, state),
             "rank": pa.array(place + 1, pa.int32()),
         }
         parts.append(pa.table(columns))
     return _write(path, parts)
 
 
-def _ids(values: NDArray[np.object_], column: str, state: State) -> pa.Array:
+def ids(values: NDArray[np.object_], column: str, state: State) -> pa.Array:
     """Ids in the type that the source's own files hold them in; text where it does not say."""
     text = pa.array([str(value) for value in values], pa.string())
     kind = state.id_types.get(column, "string")

@@ -108,7 +108,7 @@ def rule() -> Cadence:
 
 def cadence(workspace: Workspace) -> list[datetime]:
     """The moments at which a workspace keeps snapshots: those of the rule since the first transaction, on a clock that stands or runs."""
-    state = workspace.state()
+    state = workspace.history()
     zone, counted = state.stored_zone, running if state.as_of is None else moments
     with of(workspace) as engine:
         first = engine.rows("select min(occurred_at) from transactions")[0][0]

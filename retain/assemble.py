@@ -68,4 +68,6 @@ def _assumed(source: Source, staged: Staged) -> dict[str, str]:
             made["cost"] = f"case {'t.channel' if 'channel' in staged.columns else 'null'} {branches} end"
         else:
             made["cost"] = str(cost)
+        if "is_control" in staged.columns:
+            made["cost"] = f"case when t.is_control then 0 else {made['cost']} end"
     return made

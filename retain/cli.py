@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "rollback": ("training.commands:rollback", "return to the champion before"),
     "compare": ("experiments.commands:compare", "leaderboard with intervals and paired differences"),
     "backtest": ("experiments.commands:backtest", "predict as if today were a date in the past"),
+    "crossfit": ("experiments.commands:crossfit", "predict a source without time, by folds"),
     "publish": ("serving.commands:publish", "make the rows that the service reads"),
     "serve": ("serving.commands:serve", "run the service"),
     "list": ("serving.commands:lists", "lists for marketers: churn"),

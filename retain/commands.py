@@ -91,6 +91,8 @@ def _words(workspace: Workspace, state: State) -> str:
     clock = f"{now:%Y-%m-%d %H:%M} UTC, " + ("fixed by the source" if state.as_of is not None else "live")
     if state.stored_zone != "UTC":
         clock += f" ({naive(now, state.stored_zone):%Y-%m-%d %H:%M} {state.stored_zone})"
+    leaving = "end of a contract" if state.churn == "subscriptions" else "no purchase"
+    horizon = f"{state.horizon_days} days, churn is {leaving}, recommendation by {state.item}"
     facts = {
         "workspace": str(workspace.root),
         "source": f"{state.source}: {state.title}" if state.title else state.source,
@@ -99,7 +101,7 @@ def _words(workspace: Workspace, state: State) -> str:
         "clock": clock,
         "zones": f"stored {state.stored_zone}, local {state.local_zone}",
         "currency": state.currency or "not said",
-        "horizon": f"{state.horizon_days} days, recommendation by {state.item}",
+        "horizon": "none: a snapshot, customers as they stood once, without time" if state.kind == "snapshot" else horizon,
         "digest": state.digest,
     }
     lines = ["SYNTHETIC DATA: made by the simulator, about nobody", ""] if state.synthetic else []

@@ -134,8 +134,9 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
             quarantine.write_rows(engine, staged[name], merged.superseded_sql, refused / f"{name}.parquet")
             rows = engine.write(assembled(engine, source, staged[name], merged), tables / f"{name}.parquet")
             reports[name] = _report(engine, staged[name], merged, rows)
-        if reports["transactions"].rows_out == 0:
-            raise DataError(f"{source.name}: transactions: no rows are left; check the files, the mapping's expressions and the date asked for")
+        needed = "customers" if source.kind == "snapshot" else "transactions"
+        if reports[needed].rows_out == 0:
+            raise DataError(f"{source.name}: {needed}: no rows are left; check the files, the mapping's expressions and the date asked for")
         engine.attach({name: tables / f"{name}.parquet" for name in TABLES})
         say("counting")
         state = _state(source, read, {name: reports[name].rows_out if name in reports else 0 for name in TABLES}, digest(tables))
@@ -145,7 +146,7 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
             as_of=read.as_of,
             until=read.until,
             tables=reports,
-            counts=census(engine),
+            counts=census(engine) if "transactions" in staged else {},
             ignored_columns=read.ignored,
             warnings=read.warnings,
             assumed=state.assumed,
@@ -179,10 +180,13 @@ def _report(engine: Engine, staged: Staged, merged: Merged, rows: int) -> TableR
 
 def _state(source: Source, read: _Read, rows: dict[str, int], hashed: str) -> State:
     # What transactions say of an id counts most: populations are made of them.
-    id_types = {name: kind for one in (*read.staged.values(), read.staged["transactions"]) for name, kind in one.id_types.items()}
+    first = [read.staged[name] for name in ("transactions",) if name in read.staged]
+    id_types = {name: kind for one in (*read.staged.values(), *first) for name, kind in one.id_types.items()}
     customers = read.staged.get("customers")
     return State(
         source=source.name,
+        kind=source.kind,
+        churn=source.churn,
         title=source.title,
         origin=source.origin,
         licence=source.licence,
@@ -217,6 +221,6 @@ def _warnings(source: Source, staged: dict[str, Staged], ignored: dict[str, tupl
     warnings = [f"{name} looks like a special category of personal data; it was left out" for name in sorted(found)]
     if source.assume.consent is None and not ("customers" in staged and "consents" in staged["customers"].mapped):
         warnings.append("no consent is given and none is assumed: lists and offers for contact will be refused")
-    if source.assume.margin_rate is None and "margin" not in staged["transactions"].mapped:
+    if source.assume.margin_rate is None and "transactions" in staged and "margin" not in staged["transactions"].mapped:
         warnings.append("no margin is given and none is assumed: what needs a margin will be refused, value is net spend")
     return tuple(warnings)

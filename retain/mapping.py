@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -190,6 +190,8 @@ class Source(_Part):
     """A source mapping."""
 
     name: PlainName
+    kind: Literal["history", "snapshot"] = "history"
+    """``snapshot``: one row per customer and no time, as a benchmark or a survey comes; needs a date in ``as_of``."""
     title: str = ""
     origin: str = ""
     licence: str = ""
@@ -213,6 +215,8 @@ class Source(_Part):
     """Without it a negative sale is quarantined."""
     zero_amount: Literal["no_purchase", "purchase"] = "no_purchase"
     """Whether a sale without money counts as a purchase: for frequency and for coming back, never for money."""
+    churn: Literal["purchases", "subscriptions"] = "purchases"
+    """What leaving means here: no purchase within the horizon, or the end of a contract."""
     horizon_days: int = Field(default=28, ge=1, le=3650)
     item: Literal["product", "category"] = "product"
     category_level: int = Field(default=1, ge=1)
@@ -224,12 +228,25 @@ class Source(_Part):
 
     @model_validator(mode="after")
     def _fits_the_contract(self) -> Source:
+        is_snapshot = self.kind == "snapshot"
+        if is_snapshot and isinstance(self.as_of, str):
+            raise ValueError("as_of: a snapshot has no times, so its clock has to be a date")
         for name, mapping in self.tables.items():
-            _check_table(name, mapping)
-        for name in (table.name for table in TABLES.values() if table.required):
+            _check_table(name, mapping, untimed=is_snapshot)
+        for name in ("customers",) if is_snapshot else (table.name for table in TABLES.values() if table.required):
             if name not in self.tables:
                 raise ValueError(f"tables: {name} is missing, and nothing works without it")
+        if self.churn == "subscriptions" and "subscriptions" not in self.tables:
+            raise ValueError("churn: subscriptions: the table subscriptions is not mapped, and the end of a contract is told from it")
         return self
+
+    def timed(self) -> Source:
+        """The same mapping; where a snapshot's table maps no time, its rows stand on the day before the clock, so that they are known."""
+        if self.kind != "snapshot" or isinstance(self.as_of, str):
+            return self
+        day = Expression(sql=f"timestamp '{self.as_of - timedelta(days=1)}'", zone=self.stored)
+        tables = {name: mapping.model_copy(update={"columns": {"occurred_at": day} | mapping.columns}) for name, mapping in self.tables.items()}
+        return self.model_copy(update={"tables": tables})
 
     @property
     def stored(self) -> str:
@@ -242,7 +259,7 @@ class Source(_Part):
         return self.local_zone or self.stored
 
 
-def _check_table(name: str, mapping: TableMapping) -> None:
+def _check_table(name: str, mapping: TableMapping, *, untimed: bool) -> None:
     contract = TABLES.get(name)
     if contract is None:
         raise ValueError(f"tables: {name} is no contract table; the tables are {', '.join(TABLES)}")
@@ -252,7 +269,7 @@ def _check_table(name: str, mapping: TableMapping) -> None:
             why = "is made at ingest and cannot be mapped" if column in contract.by_name else "is no column of the contract"
             raise ValueError(f"tables: {name}: columns: {column} {why}; the columns are {', '.join(allowed)}")
     for required in (column.name for column in contract.columns if column.required):
-        if required not in mapping.columns:
+        if required not in mapping.columns and not (untimed and required == "occurred_at"):
             raise ValueError(f"tables: {name}: columns: {required} is missing; the contract requires it")
     if mapping.descriptive and not contract.open:
         raise ValueError(f"tables: {name}: descriptive: only customers may have further columns")
@@ -275,7 +292,7 @@ def load(name_or_path: str | Path) -> Source:
         path = config.shipped("sources", f"{name_or_path}.yaml")
         if not NAME.fullmatch(str(name_or_path)) or not path.is_file():
             raise ConfigError(f"{str(name_or_path)!r} is no source; give one of {', '.join(shipped())}, or the path of a .yaml mapping")
-    return config.read(path, Source)
+    return config.read(path, Source).timed()
 
 
 def shipped() -> Iterator[str]:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from retain.errors import DataError, LockedError, NotReadyError
+from retain.errors import DataError, LockedError, NotReadyError, RefusedError
 from retain.files import read_json, write_json
 
 DEFAULT = Path("var")
@@ -43,6 +43,10 @@ class State(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str
+    kind: Literal["history", "snapshot"] = "history"
+    """``snapshot``: customers as they stood once, without time; nothing can be learned by windows."""
+    churn: Literal["purchases", "subscriptions"] = "purchases"
+    """What leaving means unless a task says otherwise: no purchase, or the end of a contract."""
     title: str = ""
     origin: str = ""
     licence: str = ""
@@ -183,6 +187,19 @@ class Workspace:
             return State.model_validate(read_json(self.root / STATE))
         except ValueError as error:
             raise DataError(f"{STATE} of the workspace {self.root} is broken ({error}); ingest again") from error
+
+    def history(self) -> State:
+        """What is known about a source whose rows have times.
+
+        Raises:
+            RefusedError: it is a snapshot; there is nothing before and after a moment.
+        """
+        state = self.state()
+        if state.kind == "snapshot":
+            raise RefusedError(
+                f"{state.source} is a snapshot: its rows have no times, so there are no windows to learn from; use `retain crossfit {state.source}`"
+            )
+        return state
 
     def write_state(self, state: State) -> None:
         """Replace what is known about the source."""

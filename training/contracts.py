@@ -38,6 +38,8 @@ class Frame:
     y: Floats
     """(rows,) the outcome; NaN where the window is not closed."""
     horizon_days: int
+    categorical: frozenset[str] = frozenset()
+    """Columns whose numbers are codes of categories: equal or not, never more or less."""
 
     def __post_init__(self) -> None:
         rows = len(self.customer_id)
@@ -56,7 +58,7 @@ class Frame:
 
     def take(self, rows: NDArray[np.intp]) -> Frame:
         """Some rows, in the given order."""
-        return Frame(self.customer_id[rows], self.cutoff[rows], self.columns, self.x[rows], self.y[rows], self.horizon_days)
+        return Frame(self.customer_id[rows], self.cutoff[rows], self.columns, self.x[rows], self.y[rows], self.horizon_days, self.categorical)
 
     def select(self, columns: tuple[str, ...]) -> Frame:
         """The same rows with these columns in this order.
@@ -69,7 +71,7 @@ class Frame:
         if missing:
             raise DataError(f"the frame lacks the column {missing[0]}, which the model needs; build the features that the model's card names")
         x = np.ascontiguousarray(self.x[:, [place[name] for name in columns]])
-        return Frame(self.customer_id, self.cutoff, columns, x, self.y, self.horizon_days)
+        return Frame(self.customer_id, self.cutoff, columns, x, self.y, self.horizon_days, self.categorical & set(columns))
 
 
 @runtime_checkable

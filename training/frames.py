@@ -64,6 +64,37 @@ def frame(
             x=learned.encode(features),
             y=outcome,
             horizon_days=horizon_days,
+            categorical=frozenset(learned.categories),
+        ),
+        learned,
+    )
+
+
+def standing_frame(workspace: Workspace) -> tuple[Frame, Encoder]:
+    """The customers of a snapshot source with a contract, what is known of them, and whether they left; NaN where that was nobody's choice.
+
+    Raises:
+        NotReadyError: the source has no contracts, so nobody can have left.
+    """
+    from features.standing import standing
+
+    state, now = workspace.state(), workspace.now()
+    with engine.of(workspace) as sql:
+        left, raw = labels.left(sql), standing(sql, state.descriptive)
+    if left.empty:
+        raise NotReadyError(f"{state.source}: nobody has a contract that could end; map the table subscriptions with `ended_at`")
+    raw = left[["customer_id"]].merge(raw, on="customer_id", how="left")
+    features = raw.drop(columns="customer_id").dropna(axis="columns", how="all")
+    learned = Encoder.learn(features, [name for name in features.columns if features[name].dtype == object])
+    return (
+        Frame(
+            customer_id=left["customer_id"].to_numpy(dtype=object),
+            cutoff=np.full(len(left), np.datetime64(now.replace(tzinfo=None), "us")),
+            columns=tuple(features.columns),
+            x=learned.encode(features),
+            y=np.where(left["is_involuntary"].to_numpy(dtype=bool), np.nan, left["ended"].to_numpy(dtype=np.float64)),
+            horizon_days=state.horizon_days,
+            categorical=frozenset(learned.categories),
         ),
         learned,
     )

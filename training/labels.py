@@ -42,6 +42,29 @@ order by q.cutoff, q.customer_id
 """
 
 
+_LEFT = """
+with versions as (
+    select * from subscriptions qualify row_number() over (partition by subscription_id order by occurred_at desc, known_at desc) = 1
+)
+select
+    customer_id,
+    bool_and(ended_at is not null) as ended,
+    bool_and(ended_at is not null) and coalesce(max_by(end_cause, ended_at) = 'involuntary', false) as is_involuntary
+from versions
+group by customer_id
+order by customer_id
+"""
+
+
+def left(engine: Engine) -> pd.DataFrame:
+    """Who had left when a snapshot was taken: whose every contract had ended, and whether the last one ended for a cause nobody chose.
+
+    Returns:
+        One row per customer with a contract, sorted: ``customer_id``, ``ended``, ``is_involuntary``.
+    """
+    return engine.query(_LEFT)
+
+
 def after(engine: Engine, cutoffs: Sequence[datetime], horizon_days: int, zone: str, now: datetime) -> pd.DataFrame:
     """The population of each cutoff and what it did in the ``horizon_days`` after, sorted by cutoff and customer.
 

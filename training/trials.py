@@ -86,7 +86,7 @@ def cutoffs(experiment: Experiment, workspace: Workspace) -> list[datetime]:
     from retain.workspace import moment
 
     if experiment.cutoffs:
-        zone = workspace.state().stored_zone
+        zone = workspace.history().stored_zone
         return sorted(moment(cutoff.isoformat(), zone) for cutoff in experiment.cutoffs)
     return cadence(workspace)
 

@@ -25,6 +25,9 @@ class Churn(BaseModel):
     horizon_days: int | None = Field(default=None, ge=1)
     """Calendar days that no purchase must last; None is the source's own."""
 
+    leaving: Literal["purchases", "subscriptions"] | None = None
+    """What leaving means: no purchase, or the end of a contract; None is the source's own."""
+
     name: ClassVar[Literal["churn"]] = "churn"
     kind: ClassVar[Literal["chance"]] = "chance"
     output: ClassVar[str] = "p_churn"
