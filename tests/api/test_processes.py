@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -33,15 +34,25 @@ def place(served: Workspace, tmp_path: Path) -> Workspace:
     return Workspace.at(tmp_path)
 
 
+def bentoml_environment(place: Workspace) -> dict[str, str]:
+    home = {"BENTOML_HOME": str(place.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "true", "RETAIN_WORKSPACE": str(place.root)}
+    return {**os.environ, **home}
+
+
 @contextmanager
-def running(place: Workspace, runner: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+def running(place: Workspace, runner: str, bento: str | None = None) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """The service of a workspace; where a bento is named, the one that was built, run away from the checkout."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "retain", "serve", "--runner", runner, "--port", str(port), "--workspace", str(place.root)]
-    environment = {**os.environ, "BENTOML_HOME": str(place.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "true"}
+    environment = bentoml_environment(place)
+    if bento is not None:
+        command = [sys.executable, "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
+        environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     log = (place.root / "log").open("wb")
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    cwd = None if bento is None else place.root
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=cwd)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
             end = time.monotonic() + START_S
@@ -82,6 +93,37 @@ def test_both_runners_answer_the_same_bytes(place: Workspace) -> None:
         assert client.post("/decisions", content=b"\x80", headers={"content-type": "application/vnd.bentoml+pickle"}).status_code == 415
         assert client.get("/").status_code == 200
         assert "retain_answers_total" in client.get("/metrics").text
+
+
+@pytest.mark.slow
+def test_a_bento_is_built_and_serves_by_itself(place: Workspace) -> None:
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("`bentoml build` needs pip in the environment; make it with `make setup`")
+    root = Path(__file__).resolve().parents[2]
+    build = [sys.executable, "-m", "bentoml", "build", "--output", "tag", "--version", "trial", str(root)]
+    built = subprocess.run(build, env=bentoml_environment(place), capture_output=True, text=True, cwd=root)
+    assert "__tag__:retain-service:trial" in built.stdout, built.stderr
+    source = place.root / "bentoml" / "bentos" / "retain-service" / "trial" / "src"
+    assert {each.name for each in source.iterdir() if each.is_dir()} == {"retain", "features", "training", "serving", "configs"}
+    assert {each.suffix for each in source.rglob("*") if each.is_file()} <= {".py", ".sql", ".yaml", ".toml", ".md"}, (
+        "code and rules, nothing of a workspace"
+    )
+    # The packed copy answers, not the checkout that is installed here: its version says so.
+    version = source / "retain" / "__init__.py"
+    version.write_text(version.read_text().replace('__version__ = "', '__version__ = "9.'))
+    with running(place, "bentoml", bento="retain-service:trial") as (client, _):
+        assert client.get("/v1/openapi.json").json()["info"]["version"].startswith("9.")
+        decision = client.post("/v1/decisions", json=ASKED)
+        assert decision.status_code == 200
+        assert client.post("/decisions", json={"request": ASKED}).json() == decision.json(), "the same request, the stored answer"
+        asked = {"customer_ids": ["C00000001", "nobody"]}
+        scores = client.post("/scores", json={"request": asked}).json()["scores"]
+        assert [score["status"] for score in scores] == ["ok", "unknown"]
+        assert scores == client.post("/v1/scores", json=asked).json()["scores"]
+        refused = client.post("/scores", json={"request": {"customer_ids": []}})
+        assert refused.status_code == 400
+        described = client.get("/docs.json").json()["paths"]
+        assert {"/decisions", "/scores"} <= set(described)
 
 
 def test_acknowledged_outcomes_survive_kill_9(place: Workspace) -> None:
