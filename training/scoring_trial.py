@@ -141,7 +141,7 @@ class ScoringTrial:
         newest = self.newest
         rows = newest if len(newest) else usable.frame
         golden = rows.select(fitted.columns).x[:ROWS]
-        notes = (f"{len(usable.dropped)} features that never vary are left out",) if usable.dropped else ()
+        notes = (f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}",) if usable.dropped else ()
         return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), notes)
 
 

@@ -30,7 +30,7 @@ def test_a_sound_frame_passes_whole() -> None:
     assert (found.dropped, found.open_rows) == ((), 0)
 
 
-def test_constant_and_empty_columns_are_dropped_and_listed() -> None:
+def test_a27_constant_and_empty_columns_are_dropped_and_listed() -> None:
     part = np.where(RANDOM.random(200) < 0.5, np.nan, 1.0)
     asked = frame(coin(), constant=np.ones(200), empty=np.full(200, np.nan), kept=RANDOM.random(200), part=part)
     found = sound(asked, "churn")
@@ -75,7 +75,7 @@ def test_rows_of_one_customer_are_one_customer() -> None:
 
 
 @pytest.mark.parametrize("turned", [1.0, -1.0])
-def test_a_feature_that_holds_the_outcome_is_named(turned: float) -> None:
+def test_a29_a_feature_that_holds_the_outcome_is_named(turned: float) -> None:
     y = coin()
     leak = turned * (y + RANDOM.random(200) * 0.9)
     with pytest.raises(RefusedError, match="churn_date alone tells the outcome") as error:
@@ -83,13 +83,13 @@ def test_a_feature_that_holds_the_outcome_is_named(turned: float) -> None:
     assert error.value.field == "churn_date"
 
 
-def test_a_leak_by_missing_values_is_found() -> None:
+def test_a29_a_leak_by_missing_values_is_found() -> None:
     y = coin()
     with pytest.raises(RefusedError, match="cancelled_at"):
         sound(frame(y, cancelled_at=np.where(y == 1, RANDOM.random(200), np.nan)), "churn")
 
 
-def test_a_leak_of_money_is_found() -> None:
+def test_a29_a_leak_of_money_is_found() -> None:
     y = np.where(coin() == 1, RANDOM.gamma(2, 30, 200), 0.0)
     with pytest.raises(RefusedError, match="spend_after"):
         sound(frame(y, spend_after=y + RANDOM.random(200) * 1e-3), "clv")
