@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,14 +10,16 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retain.errors import RetainError
-from retain.tables import CHANNELS
+from retain.tables import CAUSES, CHANNELS
 from retain.workspace import Workspace
-from serving import schemas
+from serving import likely, schemas
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
 from serving.decisions import lists
+from serving.decisions.causes import Causes, causes
 from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_contact, may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Scores
@@ -48,6 +51,7 @@ class Answers:
     fresh: Fresh = field(default_factory=Fresh)
     degraded: tuple[str, ...] = ()
     """What is known to be missing from the start."""
+    causes: Causes = field(default_factory=Causes)
 
     @classmethod
     def open(cls, workspace: Workspace, fresh: Fresh | None = None) -> Answers:
@@ -71,7 +75,7 @@ class Answers:
             codes.append("bands_of_other_model")
         if champions.model_id("churn") != rows.card.models.get("churn"):
             codes.append("reasons_of_other_model")
-        return cls(rows, champions, policy(), clock, Fresh() if fresh is None else fresh, tuple(dict.fromkeys(codes)))
+        return cls(rows, champions, policy(), clock, Fresh() if fresh is None else fresh, tuple(dict.fromkeys(codes)), causes())
 
     def decision(
         self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
@@ -174,29 +178,35 @@ class Answers:
             "minor": flags[:, 2],
             "refuses_profiling": flags[:, 1],
             "do_not_contact": flags[:, 0],
+            "involuntary": rows.array("cause") == CAUSES.index("involuntary"),
             "no_consent": np.array([not self._channels(position, channels) for position in range(len(rows))], dtype=bool),
         }
         picked = lists.churn(rows.array("ids"), churn, clv, barred, top)
-        result = []
-        for rank, position in enumerate(picked.order.tolist(), start=1):
-            row = Row(rows, position)
-            stored = row.stored
-            customer = self.fresh.on(row.customer(at, stored, explain=True))
-            result.append(
-                schemas.ChurnRow(
-                    rank=rank,
-                    customer_id=customer.customer_id,
-                    risk=float(churn[position]),
-                    value=float(clv[position]),
-                    expected_loss=float(picked.loss[position]),
-                    band=stored.band,
-                    stage=stored.stage,
-                    channels=self._channels(position, channels),
-                    reasons=self._why(customer, language),
+
+        def listed(order: NDArray[np.intp]) -> list[schemas.ChurnRow]:
+            found = []
+            for rank, position in enumerate(order.tolist(), start=1):
+                row = Row(rows, position)
+                customer = self.fresh.on(row.customer(at, row.stored, explain=True))
+                found.append(
+                    schemas.ChurnRow(
+                        rank=rank,
+                        customer_id=customer.customer_id,
+                        risk=float(churn[position]),
+                        value=float(clv[position]),
+                        expected_loss=float(picked.loss[position]),
+                        band=row.stored.band,
+                        stage=row.stored.stage,
+                        channels=self._channels(position, channels),
+                        reasons=self._why(customer, language),
+                        cause=likely.cause(rows, position, self.causes, language),
+                    )
                 )
-            )
+            return found
+
+        ranked, apart = listed(picked.order), listed(picked.apart)
         return schemas.ChurnList(
-            rows=result,
+            rows=ranked,
             left_out=picked.left_out,
             customers=len(rows),
             horizon_days=rows.shop.horizon_days,
@@ -206,6 +216,9 @@ class Answers:
             synthetic=rows.shop.synthetic,
             models=self._models(),
             reasons_by=rows.card.reasons,
+            involuntary=apart,
+            causes=dict(Counter(row.cause.cause for row in (*ranked, *apart)).most_common()),
+            recorded_causes=likely.recorded_shares(rows, rows.array("is_active")),
         )
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
@@ -261,8 +274,9 @@ class Answers:
         status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
         loss = expected_loss(scores.churn, scores.clv)
         why = self._why(self.fresh.on(customer), request.language) if request.explain else []
+        cause = likely.cause(self.rows, row.position, self.causes, request.language) if request.explain else None
         segment = f"{scores.band}/{scores.stage}"
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why)
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause)
 
     def _why(self, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
         signs = of_risk(customer, self.rows.card.moment, self.rows.shop.currency, language)

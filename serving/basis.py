@@ -73,7 +73,7 @@ def decided(
 
 def impersonal(customer: Customer) -> Customer:
     """The customer without what was bought, scored or ranked: where that may not choose, it is not kept either."""
-    return replace(customer, owned={}, habits=Habits(), scores=Scores(), signs=(), likings={})
+    return replace(customer, owned={}, habits=Habits(), scores=Scores(), signs=(), cause=None, likings={})
 
 
 def packed(basis: Basis) -> bytes:

@@ -13,6 +13,8 @@ from retain.settings import Settings, inherited
 from retain.tables import CHANNELS
 from retain.terminal import note, parser, say, say_json, table, workspace
 
+NO_REASON = {"en": "(no sign raises the risk; listed for the value at stake)", "zh": "（没有推高风险的迹象，因价值而列入）"}
+
 
 def publish(argv: Sequence[str]) -> int:
     """Make the rows that the service reads."""
@@ -107,15 +109,23 @@ def lists(argv: Sequence[str]) -> int:
                 f"{row.expected_loss:,.2f}",
                 row.band,
                 row.stage,
-                row.reasons[0].text if row.reasons else "",
+                row.cause.cause,
+                row.reasons[0].text if row.reasons else NO_REASON[arguments.language],
             ]
             for row in shown
         ]
-        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "first reason"), left=(0, 4, 5, 6)))
+        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "likely cause", "first reason"), left=(0, 4, 5, 6, 7)))
     left = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.left_out.items()) or "nobody"
     say(f"{len(result.rows)} of {result.customers} customers, as of {result.as_of:%Y-%m-%d %H:%M} UTC")
     say(f"risk and value are those of the next {result.horizon_days} days")
     say(f"left out: {left}")
+    if result.involuntary:
+        names = ", ".join(row.customer_id for row in result.involuntary[:10])
+        say(f"listed apart as involuntary, no coupon: {names}{' ...' if len(result.involuntary) > 10 else ''}")
+    for cause, count in result.causes.items():
+        row = next(each for each in (*result.rows, *result.involuntary) if each.cause.cause == cause)
+        say(f"  {count:>5} {cause.replace('_', ' '):<14} {row.cause.remedy}")
+    say(f"likely causes: {export.describe(result)['causes_by']}")
     say(f"reasons ranked by {export.describe(result)['reasons_by']}; typical is {export.describe(result)['typical']}")
     for words in result.assumed:
         say(f"assumed: {words}")

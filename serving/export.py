@@ -7,13 +7,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from msgspec import to_builtins
+
 from retain.errors import ConfigError
 from retain.files import atomic_path, sha256, write_json
 from serving.schemas import ChurnList, ChurnRow
 
 DANGEROUS = frozenset("=+-@\t\r\n＝＋－＠|%")
 """First characters that make a spreadsheet run a cell, full-width variants included."""
-COLUMNS = ("rank", "customer_id", "risk", "value", "expected_loss", "band", "stage", "channels", "reason_1", "reason_2", "reason_3")
+COLUMNS = (
+    "rank",
+    "customer_id",
+    "risk",
+    "value",
+    "expected_loss",
+    "band",
+    "stage",
+    "channels",
+    "reason_1",
+    "reason_2",
+    "reason_3",
+    "cause",
+    "cause_by",
+    "cause_basis",
+    "remedy",
+    "coupon",
+)
 Kind = Literal["csv", "parquet"]
 
 
@@ -43,17 +62,30 @@ def kind_of(path: Path) -> Kind:
 def write(result: ChurnList, path: Path) -> Path:
     """Write a list and its summary (``<name>.json``: rows, who was left out, models, what is assumed, checksum); return the summary's path.
 
+    Who is likely to leave for reasons outside what is sold lies in a file of its own beside it, so that no campaign takes them along.
     CSV is UTF-8 with a mark for spreadsheets and neutralised cells; Parquet holds the values as they are.
     """
     kind = kind_of(path)
-    with atomic_path(path) as partial:
-        if kind == "csv":
-            _csv(result.rows, partial)
-        else:
-            _parquet(result.rows, partial)
+    apart = beside(path)
+    for place, rows in ((path, result.rows), (apart, result.involuntary)):
+        with atomic_path(place) as partial:
+            if kind == "csv":
+                _csv(rows, partial)
+            else:
+                _parquet(rows, partial)
     summary = path.with_name(f"{path.name}.json")
-    write_json(summary, {"file": path.name, "sha256": sha256(path), **describe(result)})
+    files = {"file": path.name, "sha256": sha256(path), "involuntary_file": apart.name, "involuntary_sha256": sha256(apart)}
+    write_json(summary, {**files, **describe(result)})
     return summary
+
+
+def beside(path: Path) -> Path:
+    """Where the customers go who are listed apart as involuntary.
+
+    >>> beside(Path("churn.csv")).name
+    'churn.involuntary.csv'
+    """
+    return path.with_name(f"{path.stem}.involuntary{path.suffix}")
 
 
 def describe(result: ChurnList) -> dict[str, Any]:
@@ -62,6 +94,10 @@ def describe(result: ChurnList) -> dict[str, Any]:
         "rows": len(result.rows),
         "customers": result.customers,
         "left_out": result.left_out,
+        "involuntary": len(result.involuntary),
+        "causes": result.causes,
+        "causes_by": "recorded, else the first declared rule that holds (a guess, not a finding), else unknown",
+        "recorded_causes": to_builtins(result.recorded_causes),
         "as_of": result.as_of.isoformat(),
         "horizon_days": result.horizon_days,
         "currency": result.currency,
@@ -78,7 +114,8 @@ def describe(result: ChurnList) -> dict[str, Any]:
 def _values(row: ChurnRow) -> list[Any]:
     texts = [reason.text for reason in row.reasons[:3]]
     reasons = [*texts, *[""] * (3 - len(texts))]
-    return [row.rank, row.customer_id, row.risk, row.value, row.expected_loss, row.band, row.stage, " ".join(row.channels), *reasons]
+    cause = [row.cause.cause, row.cause.by, row.cause.basis, row.cause.remedy, "yes" if row.cause.coupon else "no"]
+    return [row.rank, row.customer_id, row.risk, row.value, row.expected_loss, row.band, row.stage, " ".join(row.channels), *reasons, *cause]
 
 
 def _csv(rows: Sequence[ChurnRow], path: Path) -> None:
@@ -94,6 +131,6 @@ def _parquet(rows: Sequence[ChurnRow], path: Path) -> None:
     import pyarrow.parquet as pq
 
     columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(COLUMNS)
-    types = [pa.int64(), pa.string(), pa.float64(), pa.float64(), pa.float64(), *[pa.string()] * 6]
+    types = [pa.int64(), pa.string(), pa.float64(), pa.float64(), pa.float64(), *[pa.string()] * (len(COLUMNS) - 5)]
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=list(COLUMNS))
     pq.write_table(table, path, compression="zstd")

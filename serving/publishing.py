@@ -18,8 +18,10 @@ from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, explaining, gather
+from serving import candidates, explaining, gather, likely
 from serving.champions import SCORED, on_rows, packages
+from serving.circumstances import circumstances
+from serving.decisions.causes import causes
 from serving.decisions.facts import HABITS, Estimate, Item, Offer, Shop
 from serving.decisions.signals import NEEDS, SIGNALS
 from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
@@ -87,11 +89,15 @@ def content(workspace: Workspace) -> Content:
         ids = gather.customers(engine)
         arrays: dict[str, NDArray[Any]] = {"ids": np.array([each.encode() for each in ids], dtype="S") if len(ids) else np.zeros(0, dtype="S1")}
         habits = _facts(engine, ids, now, state, rules, words, arrays)
+        found = circumstances(engine, ids, now, state.stored_zone)
         columns = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
         shop = _shop(engine, now, state)
         names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
     typical, reasons = explaining.signs(models["churn"][0], columns, words.lists(), arrays)
+    table = causes()
+    arrays |= likely.assigned(table, found, arrays["habits"][:, HABITS.index("returned_share")], lambda name: _raw(arrays, columns, name))
+    words.known["cause_rule"] = {rule.name: number for number, rule in enumerate(table.rules)}
     words.known["sign"] = {signal.code: number for number, signal in enumerate(SIGNALS)}
     used = {task: None if package is None else package.card.model_id for task, (package, _) in models.items()}
     degraded = tuple(code for _, code in models.values() if code is not None)
@@ -172,6 +178,12 @@ def _features(
                     raw[block, place] = values.to_numpy(dtype=np.float64, na_value=np.nan)
     arrays |= {"raw": raw, "is_known": is_known, "is_stale": is_stale, "age_s": age}
     return columns
+
+
+def _raw(arrays: Mapping[str, NDArray[Any]], columns: tuple[str, ...], name: str) -> Floats:
+    """A raw feature of everybody; NaN where the rows do not hold it."""
+    raw = arrays["raw"]
+    return raw[:, columns.index(name)] if name in columns else np.full(len(raw), np.nan)
 
 
 def _scores(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from retain.errors import IntegrityError, NotReadyError
 from retain.files import read_json, verify_folder
+from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
 from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
@@ -164,6 +165,7 @@ class Row:
             },
             habits=self.habits(),
             signs=self.signs() if explain else (),
+            cause=None if rows.array("cause")[i] < 0 else CAUSES[int(rows.array("cause")[i])],
             scores=scores,
             likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in rows.card.shares},
         )

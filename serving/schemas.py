@@ -168,6 +168,30 @@ class ScoresRequest(Struct, frozen=True, forbid_unknown_fields=True):
     language: Literal["en", "zh"] = "en"
 
 
+class CauseOut(Struct, frozen=True):
+    """Which of the eight causes of churn is likely, and what answers it."""
+
+    cause: str
+    """One of the eight, or ``unknown``."""
+    by: Literal["recorded", "rule", "none"]
+    """A rule is a declared guess over what is recorded, not a finding."""
+    basis: str
+    remedy: str
+    coupon: bool
+    """Whether money off answers this cause."""
+
+
+class CauseShare(Struct, frozen=True):
+    """How often a cause is recorded in a value band, of its customers whose cause is recorded."""
+
+    band: str
+    cause: str
+    count: int
+    of: int
+    share: Triple
+    """With its 95 % interval."""
+
+
 class Score(Struct, frozen=True):
     """What the models say of one customer."""
 
@@ -181,6 +205,8 @@ class Score(Struct, frozen=True):
     segment: str | None = None
     reasons: list[ReasonOut] = field(default_factory=list)
     """Up to three true signs of leaving, strongest first; empty where nothing raises the risk, or where ``explain`` was not asked for."""
+    cause: CauseOut | None = None
+    """Null where ``explain`` was not asked for."""
 
 
 class ScoresAnswer(Struct, frozen=True):
@@ -297,6 +323,7 @@ class ChurnRow(Struct, frozen=True):
     channels: list[str]
     """Channels with a consent for retention or marketing."""
     reasons: list[ReasonOut]
+    cause: CauseOut
 
 
 class ChurnList(Struct, frozen=True):
@@ -313,3 +340,9 @@ class ChurnList(Struct, frozen=True):
     models: Models
     reasons_by: Literal["model", "rules"] = "rules"
     """What ranks the reasons: what the churn model says each feature adds, or declared rules where it cannot say."""
+    involuntary: list[ChurnRow] = field(default_factory=list)
+    """Customers who are likely to leave for reasons outside what is sold: listed apart, by the same order, and proposed no coupon."""
+    causes: dict[str, int] = field(default_factory=dict)
+    """Likely causes of the rows and of those listed apart, counted."""
+    recorded_causes: list[CauseShare] = field(default_factory=list)
+    """Shares of causes among active customers whose cause is recorded; empty where no source records any."""

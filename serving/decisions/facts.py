@@ -129,6 +129,8 @@ class Customer:
     habits: Habits = Habits()
     signs: tuple[Sign, ...] = ()
     """Why the customer may leave, strongest first."""
+    cause: str | None = None
+    """Likely cause of leaving, where one is recorded or a rule holds."""
     scores: Scores = Scores()
     likings: Mapping[str, tuple[Liking, ...]] = field(default_factory=dict)
     """By purpose: ``all``, ``new``, ``repeat``."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEFT_OUT = ("not_scored", "inactive", "minor", "refuses_profiling", "do_not_contact", "no_consent")
+LEFT_OUT = ("not_scored", "inactive", "minor", "refuses_profiling", "do_not_contact", "no_consent", "involuntary")
 """Why a customer is not on a contact list; the first that holds is counted."""
 
 
@@ -21,6 +21,8 @@ class Picked:
     """(customers,) expected loss; NaN where nothing is scored."""
     left_out: dict[str, int]
     """Customers left out, by why."""
+    apart: NDArray[np.intp]
+    """Customers who are left out as involuntary and for nothing else, in the same order; the counts include them."""
 
 
 def churn(
@@ -48,6 +50,7 @@ def churn(
         if mask is not None:
             counts[name] = int((mask & free).sum())
             free &= ~mask
-    rows = np.flatnonzero(free)
-    order = rows[np.lexsort((ids[rows], -loss[rows]))][: max(top, 0)]
-    return Picked(order, loss, {name: count for name, count in counts.items() if count})
+    others = np.logical_or.reduce([np.zeros(len(ids), dtype=bool), *(mask for name, mask in masks.items() if name != "involuntary")])
+    apart = masks.get("involuntary", np.zeros(len(ids), dtype=bool)) & ~others
+    order, beside = (rows[np.lexsort((ids[rows], -loss[rows]))][: max(top, 0)] for rows in (np.flatnonzero(free), np.flatnonzero(apart)))
+    return Picked(order, loss, {name: count for name, count in counts.items() if count}, beside)

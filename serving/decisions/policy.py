@@ -12,7 +12,7 @@ from retain import config
 from retain.tables import CHANNELS
 from serving.decisions.facts import Customer, Lens
 
-Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation"]
+Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation", "cause"]
 
 
 class _Rule(BaseModel):

@@ -15,6 +15,7 @@ import pytest
 from serving.answers import Answers
 from serving.champions import Champions, Scorer
 from serving.decisions import drivers
+from serving.decisions.causes import Causes
 from serving.decisions.facts import Estimate, Item, Offer, Shop
 from serving.decisions.figures import Known
 from serving.decisions.policy import Policy
@@ -93,6 +94,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "band": ("vip", "small", "inactive"),
         "stage": ("mature", "potential"),
         "profile__tier": ("gold", "silver"),
+        "cause_rule": tuple(rule.name for rule in Causes().rules),
         "sign": tuple(signal.code for signal in SIGNALS),
     }
     own = [(NAMES.index(item), orders, days) for each in people for item, (orders, days) in sorted(PEOPLE[each][4].items())]
@@ -129,6 +131,9 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "is_active": np.isfinite(raw[:, 0]),
         "age_s": np.where(np.isfinite(raw[:, 0]), 3600.0, np.nan),
         "scores": raw[:, :2],
+        **{name: np.full(count, -1, dtype=np.int16) for name in ("cause", "cause_rule", "cause_recorded")},
+        "cause_value": np.full(count, np.nan),
+        "cause_at": np.full(count, -1, dtype=np.int64),
         "sign": signs.signal,
         "sign_weight": signs.weight,
         "band": np.where(np.isfinite(raw[:, 0]), 1, 2).astype(np.int32),

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from retain.errors import ConfigError
 from serving import export
 from serving.answers import Answers
-from serving.schemas import ChurnList, ChurnRow, Models, ReasonOut
+from serving.schemas import CauseOut, ChurnList, ChurnRow, Models, ReasonOut
+
+UNKNOWN = CauseOut("unknown", "none", "Nothing is recorded, and no rule holds.", "Ask for the reason.", False)
 
 
 def made(*ids: str, reason: str = "No purchase for 40 days.") -> ChurnList:
     rows = [
-        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [ReasonOut("SILENT", reason)]) for rank, each in enumerate(ids, start=1)
+        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [ReasonOut("SILENT", reason)], UNKNOWN)
+        for rank, each in enumerate(ids, start=1)
     ]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     return ChurnList(rows, {"minor": 2}, 9, 28, "EUR", moment, ["consent = *:*: declared"], False, Models("c", "v", None, "r"))
@@ -87,7 +90,7 @@ def test_a_write_that_fails_leaves_the_old_list_and_nothing_else(tmp_path: Path,
     with pytest.raises(UnicodeEncodeError):
         export.write(made(*["new"] * 5000, "\ud800"), path)
     assert path.read_bytes() == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["list.csv", "list.csv.json"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["list.csv", "list.csv.json", "list.involuntary.csv"]
 
 
 @pytest.mark.parametrize("name", ["list.txt", "list", "li\nst.csv", "folder.csv"])
