@@ -15,8 +15,8 @@ from serving.gather import at, before
 
 CLOSED_DAYS = 60
 """A shop without a sale for so long, while others sell, is taken to be closed."""
-CLOSED_LEAST_ORDERS = 20
-"""Orders in a year below which a shop's silence says nothing."""
+CLOSED_LEAST_CUSTOMERS = 20
+"""Customers in a year below which a shop's silence says nothing: it may be those few who left."""
 COLUMNS = (
     "recorded", "recorded_at", "complaint_open_days", "complaint_slow_days", "complaints_product", "complaints_staff", "complaints_money",
     "complaints_effort", "switch_intents", "defaults", "moved", "shop_closed",
@@ -70,7 +70,7 @@ def circumstances(engine: Engine, ids: NDArray[np.object_], moment: datetime, zo
             from versions where occurred_at >= {year} group by customer_id
         ),
         shops as (
-            select store_id, max(occurred_at) as last_at, count(distinct order_id) as orders from transactions_then as t
+            select store_id, max(occurred_at) as last_at, count(distinct customer_id) as people from transactions_then as t
             where {PURCHASE} and store_id is not null and occurred_at >= {year} group by store_id
         ),
         usual as (
@@ -81,7 +81,7 @@ def circumstances(engine: Engine, ids: NDArray[np.object_], moment: datetime, zo
         ),
         gone as (
             select usual.customer_id, 1 as shop_closed from usual join shops using (store_id)
-            where shops.last_at < {silent} and shops.orders >= {CLOSED_LEAST_ORDERS} and (select max(last_at) from shops) >= {silent}
+            where shops.last_at < {silent} and shops.people >= {CLOSED_LEAST_CUSTOMERS} and (select max(last_at) from shops) >= {silent}
         ),
         everyone as (
             select customer_id from recorded union select customer_id from complaints union select customer_id from events

@@ -100,7 +100,7 @@ def test_circumstances_counted_by_hand() -> None:
         {"customer_id": "e", "occurred_at": day(-10), "region": "south"},
     ]
     sold = [
-        {"order_id": f"o{n}", "customer_id": "f" if n < 3 else "x", "product_id": "p", "occurred_at": day(-100 - n), "kind": "sale",
+        {"order_id": f"o{n}", "customer_id": "f" if n < 3 else f"x{n}", "product_id": "p", "occurred_at": day(-100 - n), "kind": "sale",
          "quantity": 1.0, "amount": 5.0, "store_id": "S1"}
         for n in range(25)
     ]  # fmt: skip
