@@ -6,7 +6,7 @@ class, so that nobody can predict before fitting.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -40,6 +40,8 @@ class Frame:
     horizon_days: int
     categorical: frozenset[str] = frozenset()
     """Columns whose numbers are codes of categories: equal or not, never more or less."""
+    share: float = 1.0
+    """Share of the rows with closed windows that were read: those of customers chosen by a hash, where there are very many."""
 
     def __post_init__(self) -> None:
         rows = len(self.customer_id)
@@ -58,7 +60,7 @@ class Frame:
 
     def take(self, rows: NDArray[np.intp]) -> Frame:
         """Some rows, in the given order."""
-        return Frame(self.customer_id[rows], self.cutoff[rows], self.columns, self.x[rows], self.y[rows], self.horizon_days, self.categorical)
+        return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows])
 
     def select(self, columns: tuple[str, ...]) -> Frame:
         """The same rows with these columns in this order.
@@ -71,7 +73,7 @@ class Frame:
         if missing:
             raise DataError(f"the frame lacks the column {missing[0]}, which the model needs; build the features that the model's card names")
         x = np.ascontiguousarray(self.x[:, [place[name] for name in columns]])
-        return Frame(self.customer_id, self.cutoff, columns, x, self.y, self.horizon_days, self.categorical & set(columns))
+        return replace(self, columns=columns, x=x, categorical=self.categorical & set(columns))
 
 
 @runtime_checkable

@@ -141,8 +141,12 @@ class ScoringTrial:
         newest = self.newest
         rows = newest if len(newest) else usable.frame
         golden = rows.select(fitted.columns).x[:ROWS]
-        notes = (f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}",) if usable.dropped else ()
-        return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), notes)
+        notes = []
+        if usable.dropped:
+            notes.append(f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}")
+        if self.frame.share < 1:
+            notes.append(f"{self.frame.share:.0%} of the rows were learned from and judged on: those of customers chosen by a hash of their id")
+        return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), tuple(notes))
 
 
 def split(task: Scoring, workspace: Workspace, moments: list[datetime]) -> Split:

@@ -16,7 +16,7 @@ from retain.errors import NotReadyError
 from retain.workspace import Workspace
 from training.contracts import Frame, score
 from training.encoding import Encoder
-from training.frames import frame
+from training.frames import few, frame
 from training.guards import sound
 from training.horizons import lengthen
 from training.labels import after
@@ -101,3 +101,28 @@ def test_a_short_history_is_learned_on_shorter_windows_and_lengthened(filled: Wo
         gained = score(longer, rows).mean() - score(fitted, rows).mean()
         assert gained < 0 if task.kind == "chance" else gained > 0
         assert lengthen(filled, task, task.kind, fitted, rows, replace(split, asked_days=split.horizon_days)) is fitted
+
+
+def test_a_thinned_frame_says_so_and_keeps_everybody_of_the_present_moment(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    when = cadence(filled)
+    chosen = [when[-20], when[-12], when[-1]]
+    whole, encoder = frame(filled, Churn(), chosen, horizon_days=28)
+    monkeypatch.setattr("training.frames.MOST_ROWS", 200)
+    thin, _ = frame(filled, Churn(), chosen, horizon_days=28, encoder=encoder)
+    assert whole.share == 1.0
+    assert 0.2 < thin.share < 0.8
+    assert thin.at((when[-1],)).customer_id.tolist() == whole.at((when[-1],)).customer_id.tolist()
+    rows = {(each, at): values for each, at, values in zip(whole.customer_id, whole.cutoff, whole.x, strict=True)}
+    for each, at, values in zip(thin.customer_id, thin.cutoff, thin.x, strict=True):
+        np.testing.assert_array_equal(values, rows[each, at])
+    assert set(thin.at((when[-20],)).customer_id) <= set(whole.at((when[-20],)).customer_id)
+
+
+def test_very_many_rows_are_thinned_by_whole_customers_the_same_ones_every_time() -> None:
+    rows = pd.DataFrame({"customer_id": [f"c{n // 3}" for n in range(9_000)], "cutoff": [n % 3 for n in range(9_000)]})
+    assert few(rows, 9_000) is rows
+    thin = few(rows, 3_000)
+    assert 2_700 < len(thin) < 3_300
+    assert (thin.groupby("customer_id").size() == 3).all()
+    assert set(few(rows[::-1], 3_000)["customer_id"]) == set(thin["customer_id"])
+    assert set(few(rows, 1_500)["customer_id"]) < set(thin["customer_id"])
