@@ -107,6 +107,8 @@ class Card(BaseModel):
     """Python, machine and libraries."""
     assumptions: tuple[Assumption, ...] = ()
     synthetic: bool = False
+    guards: tuple[str, ...] = ()
+    """What the guards looked at and found sound, in plain words."""
     notes: tuple[str, ...] = ()
     """Warnings of the guards, in plain words."""
 

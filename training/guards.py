@@ -16,6 +16,7 @@ LEAST_OF_EACH = 10
 """Rows of each kind of outcome (bought or not, spent or not) below which nothing is trained."""
 LEAK = 0.98
 """A single feature that orders the outcomes this well (AUC, either way round) holds the outcome."""
+CANARY = "canary"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,22 @@ def sound(frame: Frame, what: str) -> Sound:
     for position, name in enumerate(kept):
         _no_leak(result, position, name, what)
     return Sound(result, dropped, len(frame) - len(closed))
+
+
+def prove(frame: Frame, what: str) -> str:
+    """Set a canary, a column that was written after the cutoff, and see that the leak is found; return what held.
+
+    Raises:
+        RefusedError: the guard let it pass.
+    """
+    closed = frame.take(np.flatnonzero(~np.isnan(frame.y)))
+    canary = np.where(closed.y > 0, 1.0, 0.0)
+    leaking = Frame(closed.customer_id, closed.cutoff, (CANARY,), canary[:, None], closed.y, closed.horizon_days)
+    try:
+        _no_leak(leaking, 0, CANARY, what)
+    except RefusedError:
+        return f"leaks: a canary column that knows the outcome was found; no feature alone reaches AUC {LEAK}"
+    raise RefusedError(f"{what}: a column that holds the outcome passed as a feature, so leaks would pass too; mend training/guards.py", field=CANARY)
 
 
 def _enough(closed: Frame, open_rows: int, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -15,7 +15,7 @@ from retain.errors import RefusedError
 from retain.files import remove_partials
 from retain.terminal import progress
 from retain.workspace import Workspace
-from training import promotions, provenance
+from training import foresight, promotions, provenance
 from training.candidates import Contender, choose, unusable
 from training.card import Card, Measure
 from training.evidence import Evidence
@@ -37,6 +37,8 @@ class Bench:
     seed: int
     kept: Kept | None = None
     """Judgements of earlier commands on the same data, features and code."""
+    held: tuple[str, ...] = ()
+    """What the guards looked at and found sound."""
     _judged: dict[str, tuple[Judged, ...]] = field(default_factory=dict)
 
     @property
@@ -85,6 +87,15 @@ def bench(chosen: Plan, workspace: Workspace, tests: int | None = None) -> Bench
     return Bench(trials, chosen.seed, Kept.of(workspace, trials[0].name))
 
 
+def guarded(opened: Bench, workspace: Workspace) -> Bench:
+    """The same, when its guards hold.
+
+    Raises:
+        RefusedError: something that would be learned from knows the future, or a guard does not do its work.
+    """
+    return replace(opened, held=foresight.check(opened.trial, workspace))
+
+
 def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str = "") -> Contender:
     """Judge, learn, package and verify one model; equal data, code and file give an equal model."""
     trial, model, baseline = bench.trial, experiment.answer(), build(experiment.baseline, "baseline")
@@ -122,6 +133,7 @@ def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str 
         environment=provenance.environment(),
         assumptions=state.assumed,
         synthetic=state.synthetic,
+        guards=bench.held,
         notes=learned.notes,
     )
     folder = package(learned.fitted, card, workspace.models, evidence=evidence, golden=learned.golden, encoder=learned.encoder)
@@ -153,7 +165,7 @@ def train(
     experiments: Iterable[Experiment] = chosen.experiments(tuple(models), quick)
     with workspace.lock(f"retain train {task}"):
         promotions.follow(workspace)
-        opened = bench(chosen, workspace)
+        opened = guarded(bench(chosen, workspace), workspace)
         name = opened.trial.name
         remove_partials(workspace.models / name)
         lost = unusable(workspace, name)
