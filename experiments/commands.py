@@ -127,6 +127,77 @@ configs/tasks/attrition.yaml predicts a fold, its blend and its calibration are 
 
 exit codes: 0 done, 2 wrong option or mapping, 3 data or folds break their contract, 5 too few customers, or a feature holds the outcome"""
 
+
+def tune(argv: Sequence[str]) -> int:
+    """Search for better settings."""
+    options = parser("tune", _TUNE)
+    options.add_argument("task", metavar="TASK", help="churn, clv, recommend, or the path of a YAML file")
+    options.add_argument("--model", default="", metavar="NAME", help="which model of the file (default: the last that has settings to search)")
+    options.add_argument("--minutes", type=float, default=None, metavar="M", help="no trial begins after so long (default: 5)")
+    options.add_argument("--trials", type=int, default=None, metavar="N", help="at most so many trials, those of earlier calls included")
+    options.add_argument("--windows", type=int, default=None, metavar="N", help="windows to choose on, before the test window (default: 2)")
+    options.add_argument("--out", type=Path, default=None, metavar="FILE", help="where the experiment goes (default: tuning/ in the workspace)")
+    arguments = options.parse_args(argv)
+    for name in ("minutes", "trials", "windows"):
+        value = getattr(arguments, name)
+        if value is not None and value <= 0:
+            raise ConfigError(f"--{name} {value}: a number above 0 is expected", field=name)
+    from experiments import searches
+    from experiments.tune import MINUTES, WINDOWS, tune
+    from training.registry import mirror_search
+
+    place = workspace(arguments)
+    found = tune(
+        arguments.task,
+        place,
+        model=arguments.model,
+        minutes=arguments.minutes or MINUTES,
+        trials=arguments.trials,
+        windows=arguments.windows or WINDOWS,
+        out=arguments.out,
+        say=note,
+    )
+    mirrored = mirror_search(place, found.search)
+    if arguments.json:
+        say_json({**searches.values(found), "mlflow": mirrored.problem or "told"})
+    else:
+        say(searches.words(found))
+    if mirrored.problem:
+        note(f"retain: {mirrored.problem}; the search stands, and MLflow is told by the next `retain tune`")
+        return 1
+    return 0
+
+
+def reproduce(argv: Sequence[str]) -> int:
+    """Make a model again and compare."""
+    options = parser("reproduce", _REPRODUCE)
+    options.add_argument("run", metavar="RUN", help="id of a model, or a task to mean its champion")
+    arguments = options.parse_args(argv)
+    from experiments import searches
+    from experiments.reproduce import DIFFERENT, reproduce
+
+    found = reproduce(workspace(arguments), arguments.run)
+    if arguments.json:
+        say_json(searches.remade_values(found))
+    else:
+        say(searches.remade(found))
+    return 0 if found.is_same else DIFFERENT
+
+
+_TUNE = """Search for better settings of a model on windows before the test window, and say what they gain on it.
+
+The search goes on where it stopped when it is called again. Its trials are nested runs in MLflow; the file that it writes is trained with
+`retain train FILE`. Which settings, and in which range, is declared in experiments/spaces.py.
+
+exit codes: 0 done (whatever was found), 1 done but MLflow could not be told, 2 no such model, 4 features are missing,
+            5 no earlier window to choose on, 130 interrupted: the trials so far are kept"""
+
+_REPRODUCE = """Make a model again from the data, seed and code that its card names, and compare it byte by byte.
+
+Nothing in the workspace is changed. Where something differs it is named: data, features, code, release, or a library of the environment.
+
+exit codes: 0 the same, 2 no such model, 4 nothing trained yet, 7 the model was changed, 8 something differs"""
+
 _COMPARE = """Every trained recipe of a task on the same customers and windows: metrics with 95 % intervals, paired differences, corrected p.
 
 Each recipe is fitted anew before each test window, on the windows that had closed by then; what was fitted once is remembered.

@@ -18,11 +18,11 @@ from retain.workspace import Workspace
 from training.candidates import Contender, find
 from training.card import Card, Measure
 from training.evidence import Evidence, holm, p_value
-from training.experiment import Plan
+from training.experiment import of_card
 from training.intervals import Interval
 from training.judgement import Judged
 from training.package import champion, folders, read_card
-from training.pipeline import Bench, bench, measures
+from training.pipeline import Bench, bench_of, measures
 
 SIGNIFICANT = 0.05
 SHOWN = 10
@@ -178,16 +178,7 @@ def _anew(
             others[card.model_id] = "answers another question"
         else:
             recipes.setdefault(repr(card.model_spec), []).append((card, folder))
-    plan = Plan(
-        task=first.task_spec,
-        models={"first": first.model_spec},
-        baseline="first",
-        simple=(),
-        cutoffs=first.cutoffs,
-        seed=first.seed,
-        tests=cutoffs,
-    )
-    opened = bench(plan, workspace)
+    opened = bench_of(of_card(first), workspace, cutoffs)
     heads = [max(group, key=lambda each: (each[0].model_id == reigning, each[0].moment, each[0].model_id)) for group in recipes.values()]
     names = labels([card for card, _ in heads])
     standing = []

@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "promote": ("training.commands:promote", "make a model the champion, through the gate"),
     "rollback": ("training.commands:rollback", "return to the champion before"),
     "compare": ("experiments.commands:compare", "leaderboard with intervals and paired differences"),
+    "tune": ("experiments.commands:tune", "search for better settings, on earlier windows"),
+    "reproduce": ("experiments.commands:reproduce", "make a model again and compare it byte by byte"),
     "backtest": ("experiments.commands:backtest", "predict as if today were a date in the past"),
     "crossfit": ("experiments.commands:crossfit", "predict a source without time, by folds"),
     "publish": ("serving.commands:publish", "make the rows that the service reads"),
@@ -41,7 +43,7 @@ def _usage() -> str:
             *lines,
             "",
             "exit codes: 0 done, 1 unforeseen error, 2 wrong option or file, 3 data break the contract, 4 run another command first,",
-            "            5 refused by a guard, 6 workspace locked, 7 a file was changed, 130 interrupted",
+            "            5 refused by a guard, 6 workspace locked, 7 a file was changed, 8 a difference was found, 130 interrupted",
         ]
     )
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from retain.config import build, read, read_yaml, shipped, validate
 from retain.errors import ConfigError
+from training.card import Card
 
 Spec = dict[str, Any]
 """``{use: module:Class, field: value, ...}`` as ``retain.config.build`` reads it."""
@@ -125,3 +126,17 @@ def plan(task: str) -> Plan:
     run = validate(read_yaml(path), Experiment, str(path))
     names = {"baseline": run.baseline, run.title: run.model}
     return Plan(task=run.task, models=names, baseline="baseline", simple=("baseline",), cutoffs=run.cutoffs, seed=run.seed, tests=run.tests)
+
+
+def of_card(card: Card) -> Experiment:
+    """The run that made a model, as its card tells it."""
+    return Experiment(
+        task=card.task_spec,
+        model=card.model_spec,
+        baseline=card.baseline_spec,
+        cutoffs=card.cutoffs,
+        seed=card.seed,
+        tests=card.tests,
+        is_simple=card.is_simple,
+        name=card.title,
+    )

@@ -30,8 +30,6 @@ class Rules(BaseModel):
     """Population stability index of the scores, challenger against a champion of the same recipe, above which only an override promotes."""
     minimum_customers: int = Field(default=50, ge=1)
     """Fewer customers on the test window than this are no evidence."""
-    leak_auc: float = Field(default=0.98, gt=0.5, le=1)
-    """A single feature that separates the outcome this well knows the answer."""
     slice_customers: int = Field(default=100, ge=1)
     """Customers of a slice from which it counts whether a challenger is worse there."""
     slice_p: float = Field(default=0.05, gt=0, lt=1)

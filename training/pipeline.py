@@ -82,9 +82,13 @@ class Outcome:
 
 def bench(chosen: Plan, workspace: Workspace, tests: int | None = None) -> Bench:
     """Open the trials of a plan's task: as many test windows as it says, unless ``tests`` are asked for."""
-    first = chosen.experiments()[0]
-    trials = open_trials(first, workspace, cutoffs(first, workspace), chosen.tests if tests is None else tests)
-    return Bench(trials, chosen.seed, Kept.of(workspace, trials[0].name))
+    return bench_of(chosen.experiments()[0], workspace, tests)
+
+
+def bench_of(experiment: Experiment, workspace: Workspace, tests: int | None = None) -> Bench:
+    """The same for one experiment."""
+    trials = open_trials(experiment, workspace, cutoffs(experiment, workspace), experiment.tests if tests is None else tests)
+    return Bench(trials, experiment.seed, Kept.of(workspace, trials[0].name))
 
 
 def guarded(opened: Bench, workspace: Workspace) -> Bench:

@@ -19,11 +19,16 @@ from typing import Any
 from retain.files import write_json
 from retain.workspace import Workspace
 from training.card import Card
+from training.intervals import Interval
 from training.package import champion, folders, read_card
 from training.pictures import pictures
 
 ALIAS = "champion"
 ID_TAG = "retain.model_id"
+SEARCH_TAG = "retain.search"
+TRIAL_TAG = "retain.trial"
+_PARENT = "mlflow.parentRunId"
+"""By this tag MLflow's page shows a run inside another."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,32 @@ class Mirrored:
     champion: str | None
     problem: str = ""
     """Why MLflow could not be reached; empty when all went well."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One trial of a search."""
+
+    number: int
+    settings: dict[str, Any]
+    value: float | None
+    """The primary metric; None where it could not be judged."""
+    windows: tuple[float, ...]
+    """The same, window by window."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search for settings, as MLflow shows it: one run, with a run inside for each trial."""
+
+    task: str
+    title: str
+    study: str
+    primary: str
+    tried: tuple[Tried, ...]
+    best: int
+    gain: Interval
+    """Of the best over the settings that stood, on the test window."""
 
 
 def mirror(workspace: Workspace, task: str) -> Mirrored:
@@ -58,6 +89,28 @@ def mirror(workspace: Workspace, task: str) -> Mirrored:
     except errors as error:
         return Mirrored(logged, None, f"MLflow could not be reached ({_first_line(error)})")
     return Mirrored(logged, None if target is None else target.name)
+
+
+def mirror_search(workspace: Workspace, search: Search) -> Mirrored:
+    """Tell MLflow of the trials that it does not know yet; never raises because of MLflow."""
+    try:
+        workspace.mlruns.mkdir(parents=True, exist_ok=True)
+        client, errors = _client(workspace)
+    except OSError as error:
+        return Mirrored(0, None, f"MLflow's database below {workspace.mlruns} cannot be opened ({error.strerror or error})")
+    logged = 0
+    try:
+        experiment, at = _experiment(client, workspace, search.task), int(workspace.now().timestamp() * 1000)
+        parent = _search_run(client, experiment, search, at)
+        found = client.search_runs([experiment], filter_string=f"tags.`{_PARENT}` = '{parent}'", max_results=10_000)
+        known = {run.data.tags.get(TRIAL_TAG) for run in found}
+        for tried in search.tried:
+            if str(tried.number) not in known:
+                _log_trial(client, experiment, parent, search, tried, at)
+                logged += 1
+    except errors as error:
+        return Mirrored(logged, None, f"MLflow could not be reached ({_first_line(error)})")
+    return Mirrored(logged, None)
 
 
 def uri(workspace: Workspace) -> str:
@@ -130,6 +183,35 @@ def _log(client: Any, experiment: str, card: Card, folder: Path) -> str:
     return run_id
 
 
+def _search_run(client: Any, experiment: str, search: Search, at: int) -> str:
+    """The run of a search, made where it is new; its figures are those of today."""
+    found = client.search_runs([experiment], filter_string=f"tags.`{SEARCH_TAG}` = '{search.study}'")
+    tags = {SEARCH_TAG: search.study, "retain.model": search.title}
+    run = found[0] if found else client.create_run(experiment, start_time=at, run_name=f"tune {search.title}", tags=tags)
+    gain = {"gain_on_test": search.gain.value, "gain_on_test_low": search.gain.low, "gain_on_test_high": search.gain.high}
+    best = next(tried for tried in search.tried if tried.number == search.best)
+    for name, value in {**gain, f"best_{_name(search.primary)}": best.value or 0.0, "trials": float(len(search.tried))}.items():
+        client.log_metric(run.info.run_id, name, value, at, 0)
+    client.set_terminated(run.info.run_id, status="FINISHED", end_time=at)
+    return str(run.info.run_id)
+
+
+def _log_trial(client: Any, experiment: str, parent: str, search: Search, tried: Tried, at: int) -> None:
+    from mlflow.entities import Metric, Param
+
+    tags = {_PARENT: parent, TRIAL_TAG: str(tried.number)}
+    run_id = client.create_run(experiment, start_time=at, run_name=f"{search.title} trial {tried.number}", tags=tags).info.run_id
+    values = [] if tried.value is None else [Metric(_name(search.primary), tried.value, at, 0)]
+    values += [Metric(f"{_name(search.primary)}_by_window", value, at, step) for step, value in enumerate(tried.windows)]
+    client.log_batch(run_id, metrics=values, params=[Param(name, str(value)) for name, value in tried.settings.items()])
+    client.set_terminated(run_id, status="FINISHED" if tried.value is not None else "FAILED", end_time=at)
+
+
+def _name(metric: str) -> str:
+    """A metric as MLflow can call it."""
+    return metric.replace("@", "_at_")
+
+
 def _alias(client: Any, name: str, model_id: str, run_id: str) -> None:
     from mlflow.exceptions import MlflowException
 
@@ -174,7 +256,7 @@ def figures(card: Card) -> dict[str, float]:
     """Metrics with their intervals, beside the baseline's."""
     result: dict[str, float] = {}
     for raw, measure in card.metrics.items():
-        name = raw.replace("@", "_at_")
+        name = _name(raw)
         result |= {name: measure.value, f"{name}_low": measure.low, f"{name}_high": measure.high}
         result |= {f"baseline_{name}": measure.baseline, f"baseline_{name}_low": measure.baseline_low, f"baseline_{name}_high": measure.baseline_high}
         result |= {f"gain_{name}": measure.gain, f"gain_{name}_low": measure.gain_low, f"gain_{name}_high": measure.gain_high}
