@@ -26,6 +26,7 @@ from serving.decisions.facts import Customer, Estimate, Language, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.reasons import of_risk
 from serving.decisions.scoring import expected_loss
+from serving.decisions.value_parts import total
 from serving.fresh import Fresh
 from serving.rows import Row, Rows, open_rows
 from training.contracts import Floats
@@ -126,11 +127,12 @@ class Answers:
             currency=self.rows.shop.currency,
             as_of=at,
             degraded=list(self._rung(None, at)[1]),
-            assumed=list(self.rows.shop.assumed),
+            assumed=[*self.rows.shop.assumed, *self._assumed_parts()],
             synthetic=self.rows.shop.synthetic,
             freshness=self._freshness(known[0] if len(known) == 1 else None, at),
             models=self._models(),
             reasons_by=self.rows.card.reasons,
+            value_parts=self._parts(),
         )
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
@@ -171,6 +173,7 @@ class Answers:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
         at, rows = self.clock(), self.rows
         churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
+        value = total(clv, rows.array("parts"))
         flags = rows.array("flags")
         channels = CHANNELS if channel is None else (channel,)
         barred = {
@@ -181,7 +184,7 @@ class Answers:
             "involuntary": rows.array("cause") == CAUSES.index("involuntary"),
             "no_consent": np.array([not self._channels(position, channels) for position in range(len(rows))], dtype=bool),
         }
-        picked = lists.churn(rows.array("ids"), churn, clv, barred, top)
+        picked = lists.churn(rows.array("ids"), churn, value, barred, top)
 
         def listed(order: NDArray[np.intp]) -> list[schemas.ChurnRow]:
             found = []
@@ -193,13 +196,14 @@ class Answers:
                         rank=rank,
                         customer_id=customer.customer_id,
                         risk=float(churn[position]),
-                        value=float(clv[position]),
+                        value=float(value[position]),
                         expected_loss=float(picked.loss[position]),
                         band=row.stored.band,
                         stage=row.stored.stage,
                         channels=self._channels(position, channels),
                         reasons=self._why(customer, language),
                         cause=likely.cause(rows, position, self.causes, language),
+                        value_parts=row.value_parts(float(clv[position])),
                     )
                 )
             return found
@@ -212,12 +216,13 @@ class Answers:
             horizon_days=rows.shop.horizon_days,
             currency=rows.shop.currency,
             as_of=at,
-            assumed=list(rows.shop.assumed),
+            assumed=[*rows.shop.assumed, *self._assumed_parts()],
             synthetic=rows.shop.synthetic,
             models=self._models(),
             reasons_by=rows.card.reasons,
             involuntary=apart,
             causes=dict(Counter(row.cause.cause for row in (*ranked, *apart)).most_common()),
+            value_parts=self._parts(),
             recorded_causes=likely.recorded_shares(rows, rows.array("is_active")),
         )
 
@@ -272,11 +277,19 @@ class Answers:
         if not may_profile(customer, self.policy):
             return schemas.Score(customer_id, "not_profiled")
         status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
-        loss = expected_loss(scores.churn, scores.clv)
+        parts = None if scores.clv is None else row.value_parts(scores.clv)
+        loss = expected_loss(scores.churn, None if parts is None else sum(parts.values()))
         why = self._why(self.fresh.on(customer), request.language) if request.explain else []
         cause = likely.cause(self.rows, row.position, self.causes, request.language) if request.explain else None
         segment = f"{scores.band}/{scores.stage}"
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause)
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause, parts)
+
+    def _parts(self) -> dict[str, schemas.PartOut]:
+        return {name: schemas.PartOut(each.on, each.per_event, each.basis, each.coverage) for name, each in self.rows.card.parts.items()}
+
+    def _assumed_parts(self) -> list[str]:
+        """Prices of the parts that are on."""
+        return [f"{name} = {each.per_event}: {each.basis}" for name, each in self.rows.card.parts.items() if each.on]
 
     def _why(self, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
         signs = of_risk(customer, self.rows.card.moment, self.rows.shop.currency, language)

@@ -119,6 +119,9 @@ def lists(argv: Sequence[str]) -> int:
     say(f"{len(result.rows)} of {result.customers} customers, as of {result.as_of:%Y-%m-%d %H:%M} UTC")
     say(f"risk and value are those of the next {result.horizon_days} days")
     say(f"left out: {left}")
+    for name, part in result.value_parts.items():
+        data = "no table records it" if part.coverage is None else f"{part.coverage:.0%} of active customers have data"
+        say(f"value, {name.replace('_', ' ')}: {'counted' if part.on else 'off'}; {data}")
     if result.involuntary:
         names = ", ".join(row.customer_id for row in result.involuntary[:10])
         say(f"listed apart as involuntary, no coupon: {names}{' ...' if len(result.involuntary) > 10 else ''}")

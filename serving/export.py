@@ -11,28 +11,17 @@ from msgspec import to_builtins
 
 from retain.errors import ConfigError
 from retain.files import atomic_path, sha256, write_json
+from serving.decisions.value_parts import PARTS
 from serving.schemas import ChurnList, ChurnRow
 
 DANGEROUS = frozenset("=+-@\t\r\n＝＋－＠|%")
 """First characters that make a spreadsheet run a cell, full-width variants included."""
+VALUES = tuple(f"value_{name}" for name in PARTS)
+"""What ``value`` is made of; empty where a part is off or has no data."""
 COLUMNS = (
-    "rank",
-    "customer_id",
-    "risk",
-    "value",
-    "expected_loss",
-    "band",
-    "stage",
-    "channels",
-    "reason_1",
-    "reason_2",
-    "reason_3",
-    "cause",
-    "cause_by",
-    "cause_basis",
-    "remedy",
-    "coupon",
-)
+    "rank", "customer_id", "risk", "value", "expected_loss", "band", "stage", "channels", "reason_1", "reason_2", "reason_3",
+    "cause", "cause_by", "cause_basis", "remedy", "coupon", *VALUES,
+)  # fmt: skip
 Kind = Literal["csv", "parquet"]
 
 
@@ -94,6 +83,7 @@ def describe(result: ChurnList) -> dict[str, Any]:
         "rows": len(result.rows),
         "customers": result.customers,
         "left_out": result.left_out,
+        "value_parts": to_builtins(result.value_parts),
         "involuntary": len(result.involuntary),
         "causes": result.causes,
         "causes_by": "recorded, else the first declared rule that holds (a guess, not a finding), else unknown",
@@ -101,7 +91,7 @@ def describe(result: ChurnList) -> dict[str, Any]:
         "as_of": result.as_of.isoformat(),
         "horizon_days": result.horizon_days,
         "currency": result.currency,
-        "order": "expected_loss = risk x value, falling; equal losses by customer_id",
+        "order": "expected_loss = risk x value, falling; equal losses by customer_id; value = purchases and the parts that are on",
         "reasons_by": "what the churn model says each feature adds (SHAP)" if result.reasons_by == "model" else "declared rules",
         "typical": "the median of all customers whose features are known",
         "evidence": "D",
@@ -115,7 +105,9 @@ def _values(row: ChurnRow) -> list[Any]:
     texts = [reason.text for reason in row.reasons[:3]]
     reasons = [*texts, *[""] * (3 - len(texts))]
     cause = [row.cause.cause, row.cause.by, row.cause.basis, row.cause.remedy, "yes" if row.cause.coupon else "no"]
-    return [row.rank, row.customer_id, row.risk, row.value, row.expected_loss, row.band, row.stage, " ".join(row.channels), *reasons, *cause]
+    values = [row.value_parts.get(name) for name in PARTS]
+    figures = [row.rank, row.customer_id, row.risk, row.value, row.expected_loss]
+    return [*figures, row.band, row.stage, " ".join(row.channels), *reasons, *cause, *values]
 
 
 def _csv(rows: Sequence[ChurnRow], path: Path) -> None:
@@ -131,6 +123,14 @@ def _parquet(rows: Sequence[ChurnRow], path: Path) -> None:
     import pyarrow.parquet as pq
 
     columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(COLUMNS)
-    types = [pa.int64(), pa.string(), pa.float64(), pa.float64(), pa.float64(), *[pa.string()] * (len(COLUMNS) - 5)]
+    types = [
+        pa.int64(),
+        pa.string(),
+        pa.float64(),
+        pa.float64(),
+        pa.float64(),
+        *[pa.string()] * (len(COLUMNS) - 5 - len(VALUES)),
+        *[pa.float64()] * len(VALUES),
+    ]
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=list(COLUMNS))
     pq.write_table(table, path, compression="zstd")

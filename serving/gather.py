@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -129,6 +129,12 @@ def complaints(engine: Engine, ids: NDArray[np.object_], moment: datetime) -> ND
     )
     result: NDArray[np.int64] = found.set_index("customer_id")["micros"].reindex(ids).fillna(-1).to_numpy(dtype=np.int64)
     return result
+
+
+def events(engine: Engine, ids: NDArray[np.object_], since: datetime, kinds: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """Kind -> events of each customer since a moment; zero where none."""
+    found = engine.query(f"select customer_id, kind, count(*) as n from events_then where occurred_at >= {at(since)} group by customer_id, kind")
+    return {kind: found[found["kind"] == kind].set_index("customer_id")["n"].reindex(ids).fillna(0).to_numpy(dtype=np.float64) for kind in set(kinds)}
 
 
 def contacts(engine: Engine, ids: NDArray[np.object_], moment: datetime, zone: str) -> Ragged:

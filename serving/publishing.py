@@ -18,12 +18,13 @@ from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, explaining, gather, likely
+from serving import candidates, explaining, gather, likely, records
 from serving.champions import SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
-from serving.decisions.facts import HABITS, Estimate, Item, Offer, Shop
+from serving.decisions.facts import HABITS, Estimate, Shop
 from serving.decisions.signals import NEEDS, SIGNALS
+from serving.decisions.value_parts import KINDS, amounts, priced, value_parts
 from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
 from training import segments
 from training.contracts import PURPOSES, Floats
@@ -90,11 +91,14 @@ def content(workspace: Workspace) -> Content:
         arrays: dict[str, NDArray[Any]] = {"ids": np.array([each.encode() for each in ids], dtype="S") if len(ids) else np.zeros(0, dtype="S1")}
         habits = _facts(engine, ids, now, state, rules, words, arrays)
         found = circumstances(engine, ids, now, state.stored_zone)
+        parts = value_parts()
+        counts = gather.events(engine, ids, shift_days(now, -parts.window_days, state.stored_zone), [k for name in KINDS for k in parts.kinds(name)])
         columns = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
         shop = _shop(engine, now, state)
         names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
     typical, reasons = explaining.signs(models["churn"][0], columns, words.lists(), arrays)
+    arrays["parts"] = amounts(parts, counts, state.horizon_days, len(ids))
     table = causes()
     arrays |= likely.assigned(table, found, arrays["habits"][:, HABITS.index("returned_share")], lambda name: _raw(arrays, columns, name))
     words.known["cause_rule"] = {rule.name: number for number, rule in enumerate(table.rules)}
@@ -117,6 +121,7 @@ def content(workspace: Workspace) -> Content:
         degraded,
         typical,
         reasons,
+        priced(parts, counts, arrays["is_active"].astype(np.float64)),
     )
     return Content(card, shop, arrays)
 
@@ -213,13 +218,13 @@ def _scores(
 def _shop(engine: Engine, now: datetime, state: State) -> Shop:
     """Offers that are or can still become valid, items, and what contact costs."""
     rate, basis = gather.margin_rate(engine, now, state)
-    items = [_item(row) for row in gather.items(engine, state.item, now, state).to_dict("records")]
+    items = [records.item(row) for row in gather.items(engine, state.item, now, state).to_dict("records")]
     popular = [item.item_id for item in sorted(items, key=lambda item: (-item.share, item.item_id)) if item.share > 0]
     return Shop(
         moment=now,
         items={item.item_id: item for item in items},
         popular=tuple(popular[: candidates.LENGTH]),
-        offers=tuple(_offer(row) for row in gather.offers(engine, state.item, now).to_dict("records")),
+        offers=tuple(records.offer(row) for row in gather.offers(engine, state.item, now).to_dict("records")),
         horizon_days=state.horizon_days,
         item_kind=state.item,
         currency=state.currency,
@@ -261,28 +266,6 @@ def _lists(
 
 def _estimates(shares: Floats) -> list[list[Estimate]]:
     return [[Estimate(*triple) for triple in which] for which in shares.tolist()]
-
-
-def _item(row: Mapping[Any, Any]) -> Item:
-    value: dict[str, Any] = {str(name): None if not isinstance(each, str) and pd.isna(each) else each for name, each in row.items()}
-    for name in ("launched_at", "retired_at"):
-        value[name] = None if value[name] is None else value[name].to_pydatetime()
-    value["minimum_age"] = None if value["minimum_age"] is None else int(value["minimum_age"])
-    return Item(**value)
-
-
-def _offer(row: Mapping[Any, Any]) -> Offer:
-    value: dict[str, Any] = {
-        str(name): each if isinstance(each, (str, list, np.ndarray)) else (None if pd.isna(each) else each) for name, each in row.items()
-    }
-    for name in ("valid_from", "valid_to"):
-        value[name] = None if value[name] is None else value[name].to_pydatetime()
-    for name in ("channels", "regions", "audience"):
-        value[name] = None if value[name] is None else tuple(sorted(map(str, value[name])))
-    for name in ("minimum_age", "outcome_days"):
-        value[name] = None if value[name] is None else int(value[name])
-    value["items"] = () if value["items"] is None else tuple(sorted(map(str, value["items"])))
-    return Offer(**value)
 
 
 def _point(workspace: Workspace, version: str) -> None:

@@ -25,6 +25,7 @@ from serving.decisions import drivers
 from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
 from serving.decisions.figures import Known
 from serving.decisions.signals import BY_CODE
+from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from training.contracts import Floats
 
 POINTER = "current.json"
@@ -64,6 +65,8 @@ class RowsCard:
     """Medians of features over all customers whose features are known: what sentences compare with."""
     reasons: drivers.Basis = "rules"
     """What ranks the signs of a customer: the churn model's own contributions, or rules where it has none."""
+    parts: dict[str, Priced] = field(default_factory=dict)
+    """The parts of value besides purchases: prices and coverage."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,11 @@ class Row:
         """How the customer buys."""
         values = [None if np.isnan(value) else value for value in self.rows.array("habits")[self.position].tolist()]
         return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
+
+    def value_parts(self, purchase: float) -> dict[str, float]:
+        """What the customer is worth by part: purchases as predicted, and the parts that are on and have data."""
+        more = zip(KINDS, self.rows.array("parts")[self.position].tolist(), strict=True)
+        return {PURCHASE: purchase, **{name: amount for name, amount in more if not np.isnan(amount)}}
 
     def signs(self) -> tuple[Sign, ...]:
         """Why the customer may leave, strongest first; a day is named where the features are older than the rows."""

@@ -192,6 +192,16 @@ class CauseShare(Struct, frozen=True):
     """With its 95 % interval."""
 
 
+class PartOut(Struct, frozen=True):
+    """One part of the value of customers: whether it counts, by which declared prices, and for how many there are data."""
+
+    on: bool
+    per_event: dict[str, float]
+    basis: str
+    coverage: float | None
+    """Share of active customers with data; null where no table records any."""
+
+
 class Score(Struct, frozen=True):
     """What the models say of one customer."""
 
@@ -207,6 +217,8 @@ class Score(Struct, frozen=True):
     """Up to three true signs of leaving, strongest first; empty where nothing raises the risk, or where ``explain`` was not asked for."""
     cause: CauseOut | None = None
     """Null where ``explain`` was not asked for."""
+    value_parts: dict[str, float] | None = None
+    """``purchase`` (the predicted value) and the parts that are on and have data, within the horizon; their sum is what is at stake."""
 
 
 class ScoresAnswer(Struct, frozen=True):
@@ -223,6 +235,8 @@ class ScoresAnswer(Struct, frozen=True):
     models: Models
     reasons_by: Literal["model", "rules"]
     """What ranks reasons: what the churn model says each feature adds, or declared rules where it cannot say."""
+    value_parts: dict[str, PartOut]
+    """Parts of value besides purchases."""
 
 
 class RecommendationsRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -324,6 +338,8 @@ class ChurnRow(Struct, frozen=True):
     """Channels with a consent for retention or marketing."""
     reasons: list[ReasonOut]
     cause: CauseOut
+    value_parts: dict[str, float]
+    """What ``value`` is made of: ``purchase`` and the parts that are on and have data."""
 
 
 class ChurnList(Struct, frozen=True):
@@ -346,3 +362,5 @@ class ChurnList(Struct, frozen=True):
     """Likely causes of the rows and of those listed apart, counted."""
     recorded_causes: list[CauseShare] = field(default_factory=list)
     """Shares of causes among active customers whose cause is recorded; empty where no source records any."""
+    value_parts: dict[str, PartOut] = field(default_factory=dict)
+    """Parts of value besides purchases."""

@@ -20,6 +20,7 @@ from serving.decisions.facts import Estimate, Item, Offer, Shop
 from serving.decisions.figures import Known
 from serving.decisions.policy import Policy
 from serving.decisions.signals import SIGNALS
+from serving.decisions.value_parts import KINDS
 from serving.desk import Desk
 from serving.ledger import Ledger
 from serving.rows import Rows, RowsCard
@@ -134,6 +135,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         **{name: np.full(count, -1, dtype=np.int16) for name in ("cause", "cause_rule", "cause_recorded")},
         "cause_value": np.full(count, np.nan),
         "cause_at": np.full(count, -1, dtype=np.int64),
+        "parts": np.full((count, len(KINDS)), np.nan),
         "sign": signs.signal,
         "sign_weight": signs.weight,
         "band": np.where(np.isfinite(raw[:, 0]), 1, 2).astype(np.int32),

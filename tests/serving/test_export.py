@@ -24,7 +24,7 @@ UNKNOWN = CauseOut("unknown", "none", "Nothing is recorded, and no rule holds.",
 
 def made(*ids: str, reason: str = "No purchase for 40 days.") -> ChurnList:
     rows = [
-        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [ReasonOut("SILENT", reason)], UNKNOWN)
+        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [ReasonOut("SILENT", reason)], UNKNOWN, {"purchase": -1.25})
         for rank, each in enumerate(ids, start=1)
     ]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
