@@ -124,7 +124,8 @@ class RankingTrial:
 
     def learn(self, model: Ranker) -> Learned:
         """Learn from everything until now."""
-        return Learned(self.task.ready(model, self.horizon_days).fit(self.now), None, self.now, len(self.now), np.empty(0))
+        fitted = self.task.ready(model, self.horizon_days).fit(self.now)
+        return Learned(fitted, None, self.now, len(self.now), np.empty(0), tuple(getattr(fitted, "notes", ())))
 
     def _truth(self) -> str:
         digest = hashlib.sha256(self.windows.test[0].isoformat().encode())

@@ -16,18 +16,22 @@ from retain.config import build, spec
 from retain.errors import IntegrityError
 from training.contracts import PURPOSES, Floats, Integers, Purpose, Ranking
 from training.models.als import Als, FittedAls
+from training.models.bpr import Bpr, FittedBpr
 from training.models.folder import parts, read, write
 from training.models.item_item import FittedItemItem, ItemItem
 from training.models.lists import allowed, ranked
 from training.models.personal import FittedPersonal, Personal
 from training.models.popular import FittedPopularity, Popularity, popularity
 from training.models.purchases import Block, before, catalogue
+from training.models.segmented import FittedSegmented, Segmented
+from training.models.tifu import FittedTifu, Tifu
 from training.models.weighing import Weighing, shares
 
-Candidate = Popularity | Personal | ItemItem | Als
-FittedCandidate = FittedPopularity | FittedPersonal | FittedItemItem | FittedAls
-_FITTED: dict[str, type[FittedPopularity] | type[FittedPersonal] | type[FittedItemItem] | type[FittedAls]] = {
-    "Popularity": FittedPopularity, "Personal": FittedPersonal, "ItemItem": FittedItemItem, "Als": FittedAls,
+Candidate = Popularity | Segmented | Personal | Tifu | ItemItem | Als | Bpr
+FittedCandidate = FittedPopularity | FittedSegmented | FittedPersonal | FittedTifu | FittedItemItem | FittedAls | FittedBpr
+_FITTED: dict[str, type[FittedCandidate]] = {
+    "Popularity": FittedPopularity, "Segmented": FittedSegmented, "Personal": FittedPersonal, "Tifu": FittedTifu,
+    "ItemItem": FittedItemItem, "Als": FittedAls, "Bpr": FittedBpr,
 }  # fmt: skip
 _FALLBACK = 1e-6
 """Weight of all-time popularity: it only orders and fills what the candidates leave open."""
@@ -43,6 +47,8 @@ CANDIDATES: tuple[Candidate, ...] = (
     ItemItem(nearness="ease", ridge=3200),
     ItemItem(nearness="ease", ridge=30, weight="recency", half_life_days=90),
     ItemItem(nearness="bm25", weight="recency", half_life_days=60),
+    ItemItem(nearness="walks", weight="recency", half_life_days=90),
+    Tifu(),
     Als(),
 )
 
@@ -77,15 +83,24 @@ class Blend(BaseModel):
     def fit(self, history: Interactions) -> FittedBlend:
         """Weigh, then learn."""
         kept = catalogue(history, self.min_customers)
-        configs: tuple[Candidate, ...] = self.candidates
         past = catalogue(before(kept, self.horizon_days), self.min_customers)
-        weights = self.weighing.learn([config.fit(past) for config in configs], past, kept) if len(past) else None
+        weights = self.weighing.learn(self.learned(past).parts, past, kept) if len(past) else None
         if weights is None:
-            configs = self.otherwise
-            weights = {"all": np.array([0.1, 0.9, 0.0]), "new": np.array([0.2, 0.0, 0.8]), "repeat": np.array([0.1, 0.9, 0.0])}
+            return self.unlearned(kept)
         used = np.flatnonzero(np.sum([weights[purpose] for purpose in PURPOSES], axis=0) > 0)
-        fitted = tuple(configs[place].fit(kept) for place in used)
+        fitted = tuple(self.candidates[place].fit(kept) for place in used)
         return FittedBlend(self, kept.items, fitted, {purpose: weights[purpose][used] for purpose in PURPOSES}, popularity(kept, np.inf))
+
+    def learned(self, kept: Interactions, weights: Mapping[Purpose, Floats] | None = None) -> FittedBlend:
+        """Every candidate learned on a history, under given weights; equal ones where there are none yet."""
+        equal = np.full(len(self.candidates), 1.0 / len(self.candidates))
+        fitted = tuple(config.fit(kept) for config in self.candidates)
+        return FittedBlend(self, kept.items, fitted, weights or dict.fromkeys(PURPOSES, equal), popularity(kept, np.inf))
+
+    def unlearned(self, kept: Interactions) -> FittedBlend:
+        """What answers where the history is too short to learn weights."""
+        weights: dict[Purpose, Floats] = {"all": np.array([0.1, 0.9, 0.0]), "new": np.array([0.2, 0.0, 0.8]), "repeat": np.array([0.1, 0.9, 0.0])}
+        return FittedBlend(self, kept.items, tuple(config.fit(kept) for config in self.otherwise), weights, popularity(kept, np.inf))
 
 
 @dataclass(frozen=True)
@@ -103,10 +118,15 @@ class FittedBlend:
     def scores(self, block: Block, purpose: Purpose) -> Floats:
         """Weighted sum of the parts, each as a share of the customer's best allowed score."""
         mask = allowed(block, purpose)
-        total = np.repeat(_FALLBACK * self.popularity[None, :], block.customers, axis=0)
-        for part, weight in zip(self.parts, self.weights[purpose], strict=True):
-            if weight > 0:
-                total += weight * shares(part.scores(block, purpose), mask)
+        weighty = [place for place, weight in enumerate(self.weights[purpose]) if weight > 0]
+        return self.mixed({place: shares(self.parts[place].scores(block, purpose), mask) for place in weighty}, block.customers, purpose)
+
+    def mixed(self, said: Mapping[int, Floats], customers: int, purpose: Purpose) -> Floats:
+        """The weighted sum of what parts, by their place, say as shares."""
+        total = np.repeat(_FALLBACK * self.popularity[None, :], customers, axis=0)
+        for place, share in said.items():
+            if self.weights[purpose][place] > 0:
+                total += self.weights[purpose][place] * share
         return total
 
     def rank(self, history: Interactions, customers: Integers, k: int, purpose: Purpose) -> Ranking:

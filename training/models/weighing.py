@@ -43,15 +43,11 @@ class Weighing(BaseModel):
             past: the history as it stood before the window.
             whole: the history after the window; what is in it and not before ``past.moment`` is the outcome.
         """
-        pairs = _outcome(past, whole)
-        width = max(len(past.items), 1)
-        judged = distinct(pairs // width)
-        if len(judged) < self.least_customers:
+        drawn = self.drawn(past, whole)
+        if drawn is None:
             return None
-        if len(judged) > self.customers:
-            judged = np.sort(np.random.default_rng(self.seed).choice(judged, self.customers, replace=False))
-            pairs = pairs[np.isin(pairs // width, judged)]
-        pairs = np.searchsorted(judged, pairs // width) * width + pairs % width
+        judged, pairs = drawn
+        width = max(len(past.items), 1)
         pools: dict[Purpose, list[_Pool]] = {purpose: [] for purpose in PURPOSES}
         for place, block in blocks(past, judged, CELLS // 4):
             scores = [candidate.scores(block, "all") for candidate in candidates]
@@ -64,6 +60,36 @@ class Weighing(BaseModel):
             # Where too few repeat or try something new, what serves all purposes has to do.
             weights[purpose] = self._search(pool) if len(pool.size) >= self.least_customers else weights["all"]
         return weights
+
+    def search(self, values: NDArray[np.float32], hit: NDArray[np.bool_], row: Integers, size: Integers) -> Floats | None:
+        """Weights of candidates, of what they say as shares of some pairs; None where too few customers found something.
+
+        Args:
+            values: (pairs, candidates).
+            hit: (pairs,) bought in the window.
+            row: (pairs,) position of the customer, rising.
+            size: (customers,) items bought in the window.
+        """
+        if len(size) < self.least_customers:
+            return None
+        count = np.bincount(row, minlength=len(size))
+        slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        shape = (len(size), int(count.max(initial=1)))
+        padded, found = np.zeros((*shape, values.shape[1]), dtype=np.float32), np.zeros(shape, dtype=bool)
+        padded[row, slot], found[row, slot] = values, hit
+        return self._search(_Pool(padded, found, size, self.k))
+
+    def drawn(self, past: Interactions, whole: Interactions) -> tuple[Integers, Integers] | None:
+        """Customers who bought in the window, and what: place in the first * items + item; None where they are too few."""
+        pairs = _outcome(past, whole)
+        width = max(len(past.items), 1)
+        judged = distinct(pairs // width)
+        if len(judged) < self.least_customers:
+            return None
+        if len(judged) > self.customers:
+            judged = np.sort(np.random.default_rng(self.seed).choice(judged, self.customers, replace=False))
+            pairs = pairs[np.isin(pairs // width, judged)]
+        return judged, np.searchsorted(judged, pairs // width) * width + pairs % width
 
     def _pool(self, scores: Sequence[Floats], block: Block, pairs: Integers, purpose: Purpose) -> _Pool:
         """What each candidate says of the items that any of them puts high, for the customers of a block with something to find."""
