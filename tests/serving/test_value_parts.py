@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from serving import export
@@ -15,6 +18,7 @@ from serving.decisions.value_parts import KINDS, PARTS, ValueParts, amounts, pri
 from serving.rows import Rows
 from serving.schemas import ScoresRequest
 
+ROOT = Path(__file__).resolve().parents[2]
 COUNTS = {
     "referral": np.array([2.0, 0.0, 1.0]),
     "share": np.array([0.0, 0.0, 5.0]),
@@ -77,3 +81,8 @@ def test_the_list_and_the_scores_count_what_is_on_and_call_it_assumed(make: Call
     (score,) = changed.scores(ScoresRequest(["ann"])).scores
     assert (score.clv, score.expected_loss, score.value_parts) == (100.0, 50.0, {"purchase": 100.0, "word_of_mouth": 150.0})
     assert set(export.describe(result)["value_parts"]) == set(PARTS) - {"purchase"}
+
+
+def test_the_example_of_the_page_is_a_valid_table() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert ValueParts.model_validate(yaml.safe_load(block)).word_of_mouth.on
