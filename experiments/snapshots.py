@@ -93,7 +93,7 @@ def cross(
     with TemporaryDirectory(dir=out.parent, prefix=".crossfit-") as folder:
         workspace = Workspace.at(Path(folder))
         ingest(source, workspace, data=data, say=say)
-        state, (frame, _) = workspace.state(), standing_frame(workspace)
+        state, (frame, _) = workspace.state(), standing_frame(workspace, question)
     drawn = given(_table(folds), frame.customer_id) if folds is not None else hashed(frame.customer_id, frame.y, name or state.source)
     say(f"cross-fitting {', '.join(recipes)}")
     result = crossfit(frame, recipes, drawn, question.metrics[question.primary], lambda items, total: progress(items, total, "folds"))

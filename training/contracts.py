@@ -62,6 +62,10 @@ class Frame:
         """Some rows, in the given order."""
         return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows])
 
+    def known(self) -> Frame:
+        """The rows whose outcome is known and counts."""
+        return self.take(np.flatnonzero(~np.isnan(self.y)))
+
     def select(self, columns: tuple[str, ...]) -> Frame:
         """The same rows with these columns in this order.
 

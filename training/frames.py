@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from retain import engine
+from retain.engine import Engine
 from retain.errors import NotReadyError
-from retain.workspace import Workspace
+from retain.workspace import State, Workspace
 from training import labels
 from training.contracts import Floats, Frame
 from training.encoding import Encoder
@@ -28,14 +29,17 @@ class Asked(Protocol):
     def name(self) -> str:
         """Name of the task; its features are those of ``features.services``."""
 
+    def after(self, engine: Engine, cutoffs: Sequence[datetime], horizon_days: int, state: State, now: datetime) -> pd.DataFrame:
+        """The population of each cutoff and what became of it, from ``training.labels``."""
+
     def outcome(self, after: pd.DataFrame) -> Floats:
-        """The outcome per row of ``training.labels.after``."""
+        """The outcome per row of ``after``; NaN where it counts for nothing."""
 
 
 def frame(
     workspace: Workspace, task: Asked, cutoffs: Sequence[datetime], *, horizon_days: int, encoder: Encoder | None = None
 ) -> tuple[Frame, Encoder]:
-    """The task's population at the cutoffs, its features as known then, and its outcomes; NaN where the window is not closed yet.
+    """The task's population at the cutoffs, its features as known then, and its outcomes; NaN where the window is open or it counts for nothing.
 
     Args:
         workspace: Where tables and snapshots lie.
@@ -51,7 +55,7 @@ def frame(
 
     state, now = workspace.state(), workspace.now()
     with engine.of(workspace) as sql:
-        whole = labels.after(sql, cutoffs, horizon_days, state.stored_zone, now)
+        whole = task.after(sql, cutoffs, horizon_days, state, now)
     # Whom the model answers for now, whose windows are open, stay whole.
     is_closed = whole["is_closed"].to_numpy(dtype=bool)
     closed = few(whole[is_closed], MOST_ROWS)
@@ -87,7 +91,7 @@ def few(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     return rows[marks < np.uint64(most / len(rows) * 2**64)]
 
 
-def standing_frame(workspace: Workspace) -> tuple[Frame, Encoder]:
+def standing_frame(workspace: Workspace, task: Asked) -> tuple[Frame, Encoder]:
     """The customers of a snapshot source with a contract, what is known of them, and whether they left; NaN where that was nobody's choice.
 
     Raises:
@@ -109,7 +113,7 @@ def standing_frame(workspace: Workspace) -> tuple[Frame, Encoder]:
             cutoff=np.full(len(left), np.datetime64(now.replace(tzinfo=None), "us")),
             columns=tuple(features.columns),
             x=learned.encode(features),
-            y=np.where(left["is_involuntary"].to_numpy(dtype=bool), np.nan, left["ended"].to_numpy(dtype=np.float64)),
+            y=task.outcome(left),
             horizon_days=state.horizon_days,
             categorical=frozenset(learned.categories),
         ),

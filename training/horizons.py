@@ -12,7 +12,6 @@ import numpy as np
 
 from retain import engine
 from retain.workspace import Workspace
-from training import labels
 from training.contracts import Fitted, Floats, Frame, score
 from training.frames import Asked
 from training.models.stretched import FittedStretched, Kind
@@ -39,8 +38,8 @@ def lengthen(workspace: Workspace, task: Asked, kind: Kind, fitted: Fitted, fina
         return fitted
     half_days = split.horizon_days // 2
     with engine.of(workspace) as sql:
-        after = labels.after(sql, split.final, half_days, workspace.state().stored_zone, workspace.now())
-    half = task.outcome(after)
+        half = task.outcome(task.after(sql, split.final, half_days, workspace.state(), workspace.now()))
+    half = half[~np.isnan(half)]
     share = half_power(score(fitted, final), half) if kind == "chance" else half_share(final.y, half)
     return FittedStretched(fitted, kind, growth(share, half_days / split.horizon_days, split.asked_days / split.horizon_days))
 

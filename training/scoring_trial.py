@@ -102,8 +102,8 @@ class ScoringTrial:
 
     @property
     def test(self) -> Frame:
-        """The rows that judge."""
-        return self.frame.at(self.split.test)
+        """The rows that judge; who left for a cause that nobody chose does not."""
+        return self.frame.at(self.split.test).known()
 
     @property
     def newest(self) -> Frame:
@@ -146,6 +146,9 @@ class ScoringTrial:
             notes.append(f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}")
         if self.frame.share < 1:
             notes.append(f"{self.frame.share:.0%} of the rows were learned from and judged on: those of customers chosen by a hash of their id")
+        # Every window that is learned from has closed: what has no outcome there left for a cause that nobody chose.
+        if usable.open_rows:
+            notes.append(f"{usable.open_rows} rows of customers who left for a cause that nobody chose are neither learned from nor judged")
         return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), tuple(notes))
 
 

@@ -1,21 +1,27 @@
-"""Churn: who of the active customers will buy nothing in the horizon?"""
+"""Churn: who of the active customers will buy nothing in the horizon, or who of the contract holders will hold none at its end?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from training import metrics
+from retain.engine import Engine
+from retain.workspace import State
+from training import labels, metrics
 from training.contracts import Floats
 from training.metrics import Direction, Metric
 
 
 class Churn(BaseModel):
-    """Per customer with a purchase in the year before the cutoff: the chance of no purchase in the horizon.
+    """Per customer with a purchase in the year before the cutoff, or with a running contract: the chance of leaving within the horizon.
+
+    Who left for a cause that nobody chose (moved away, closed, died) was not lost by dissatisfaction: such rows are neither learned from
+    nor judged. Without a recorded cause nothing is presumed.
 
     Judged by log loss, because a decision uses the chance itself and not only the order; AUC and lift say how good the order is.
     """
@@ -24,7 +30,6 @@ class Churn(BaseModel):
 
     horizon_days: int | None = Field(default=None, ge=1)
     """Calendar days that no purchase must last; None is the source's own."""
-
     leaving: Literal["purchases", "subscriptions"] | None = None
     """What leaving means: no purchase, or the end of a contract; None is the source's own."""
 
@@ -44,9 +49,18 @@ class Churn(BaseModel):
     }
     """Each metric with the direction that is better; None where it only describes."""
 
+    def after(self, engine: Engine, cutoffs: Sequence[datetime], horizon_days: int, state: State, now: datetime) -> pd.DataFrame:
+        """Active customers and whether they bought again, or contract holders and whether they still hold one."""
+        zone = state.stored_zone
+        if (self.leaving or state.churn) == "subscriptions":
+            return labels.contracts(engine, cutoffs, horizon_days, zone, now)
+        found = labels.after(engine, cutoffs, horizon_days, zone, now)
+        return found.assign(is_involuntary=labels.involuntary(engine, found, horizon_days, zone))
+
     def outcome(self, after: pd.DataFrame) -> Floats:
-        """1 where a customer did not return, 0 where it did."""
-        return np.asarray(1.0 - after["returned"].to_numpy(dtype=np.float64))
+        """1 where a customer did not return, 0 where it did; NaN where it left and nobody had chosen that."""
+        gone = 1.0 - after["returned"].to_numpy(dtype=np.float64)
+        return np.where(after["is_involuntary"] & (gone == 1), np.nan, gone) if "is_involuntary" in after else gone
 
     def evaluate(self, y: Floats, p: Floats) -> dict[str, float]:
         """Every metric on rows with closed windows."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
+from retain.engine import Engine
 from retain.errors import RefusedError
-from training import metrics
+from retain.workspace import State
+from training import labels, metrics
 from training.contracts import Floats
 from training.metrics import Direction, Metric
 
@@ -45,6 +48,10 @@ class Clv(BaseModel):
         "mean_actual": (metrics.mean_actual, None),
     }
     """Each metric with the direction that is better; None where it only describes."""
+
+    def after(self, engine: Engine, cutoffs: Sequence[datetime], horizon_days: int, state: State, now: datetime) -> pd.DataFrame:
+        """Active customers and their money."""
+        return labels.after(engine, cutoffs, horizon_days, state.stored_zone, now)
 
     def outcome(self, after: pd.DataFrame) -> Floats:
         """Net money in the horizon.
