@@ -47,7 +47,10 @@ def test_rows_are_the_population_of_each_cutoff(filled: Workspace, made: tuple[F
 
 def test_outcomes_are_known_where_the_window_has_closed(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
     moments = cadence(filled)
-    assert set(np.unique(made[0].at((moments[-6],)).y)) == {0.0, 1.0}
+    closed = made[0].at((moments[-6],))
+    assert set(np.unique(closed.known().y)) == {0.0, 1.0}
+    # Who moved away or died was not lost by dissatisfaction.
+    assert 0 < np.isnan(closed.y).sum() < 0.05 * len(closed)
     assert np.isnan(made[0].at((moments[-1],)).y).all()
 
 
@@ -73,7 +76,8 @@ def test_the_encoder_of_training_codes_later_frames(filled: Workspace, made: tup
 
 def test_the_frame_may_train(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
     found = sound(made[0], "churn")
-    assert found.open_rows == len(made[0].at((cadence(filled)[-1],)))
+    moments = cadence(filled)
+    assert found.open_rows == len(made[0].at((moments[-1],))) + np.isnan(made[0].at((moments[-6],)).y).sum()
     assert len(found.frame.columns) > 30
 
 
@@ -91,7 +95,8 @@ def test_a_short_history_is_learned_on_shorter_windows_and_lengthened(filled: Wo
     split = by_time(moments, asked, filled.now(), zone, first, max_train=2)
     assert split.is_scaled
     for task in (Churn(), Clv()):
-        rows, _ = frame(filled, task, split.final, horizon_days=split.horizon_days)
+        every, _ = frame(filled, task, split.final, horizon_days=split.horizon_days)
+        rows = every.known()
         simple = RecencyRule() if task.kind == "chance" else LastPeriod()
         fitted = simple.fit(rows)
         longer = lengthen(filled, task, task.kind, fitted, rows, split)
