@@ -16,7 +16,9 @@ def ingest(argv: Sequence[str]) -> int:
     parser = terminal.parser(
         "ingest",
         "Read a source's files into the eight tables of a workspace, checked against the contract.\n"
-        "Rows that cannot be used lie in the workspace under quarantine/ with the reason for each.",
+        "Rows that cannot be used lie in the workspace under quarantine/ with the reason for each.\n"
+        "exit codes: 0 read, 2 no such source or a mapping that says what cannot be, 3 the data break the contract or too many rows are unusable,\n"
+        "            6 workspace locked, 130 interrupted: what stood before still stands",
     )
     parser.add_argument("source", help="a name in configs/sources, or the path of a mapping (docs/sources.md)")
     parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="where the source's files lie (default: the mapping's package)")
@@ -48,7 +50,8 @@ def simulate(argv: Sequence[str]) -> int:
     """``retain simulate --customers N --seed S [--days D]``."""
     parser = terminal.parser(
         "simulate",
-        "Fill a workspace with a synthetic shop whose truth (hazard, value, response) is known.\nIt is marked synthetic wherever it is shown.",
+        "Fill a workspace with a synthetic shop whose truth (hazard, value, response) is known.\nIt is marked synthetic wherever it is shown.\n"
+        "exit codes: 0 filled, 2 wrong option, 6 workspace locked, 130 interrupted: what stood before still stands",
     )
     parser.add_argument("--customers", type=int, default=1000, metavar="N", help="how many (default: 1000); bounded by the disk, not by memory")
     parser.add_argument("--seed", type=int, default=7, metavar="S", help="the same seed gives the same tables (default: 7)")
@@ -73,7 +76,12 @@ def simulate(argv: Sequence[str]) -> int:
 
 def status(argv: Sequence[str]) -> int:
     """``retain status``."""
-    options = terminal.parser("status", "What a workspace holds, where it comes from, what is assumed, and what time it is there.").parse_args(argv)
+    parser = terminal.parser(
+        "status",
+        "What a workspace holds, where it comes from, what is assumed, and what time it is there.\n"
+        "exit codes: 0 said, 3 its state is broken, 4 it is empty",
+    )
+    options = parser.parse_args(argv)
     return _show(terminal.workspace(options), as_json=options.json)
 
 

@@ -27,7 +27,8 @@ def test_every_command_exists_and_explains_itself(name: str, capsys: pytest.Capt
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    assert "--workspace" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert all(words in said for words in ("--workspace", "--json", "exit codes: 0 "))
 
 
 def test_an_unknown_command_is_told(capsys: pytest.CaptureFixture[str]) -> None:
