@@ -6,7 +6,9 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -30,7 +32,7 @@ def shop(folder: Path, rows: list[str]) -> Workspace:
         "stored_zone": "UTC",
         "as_of": "2024-05-31",
         "quarantine_share": 1.0,
-        "tables": {"transactions": {"files": {"sales": "sales.csv"}, "columns": COLUMNS}},
+        "tables": {"transactions": {"files": {"sales": "sales.csv"}, "columns": COLUMNS, "key": ["order_id", "product_id"]}},
         "assume": {"consent": {"value": "*:*", "basis": "everybody in this test agreed"}},
     }
     (folder / "shop.yaml").write_text(yaml.safe_dump(mapping))
@@ -68,18 +70,33 @@ def test_a19_ids_are_text_down_to_the_exported_list(tmp_path: Path, capsys: pyte
     assert pq.read_table(out.with_suffix(".parquet")).column("customer_id").to_pylist() == listed
 
 
+def told(workspace: Workspace, moment: datetime) -> list[pa.Table]:
+    """What every view says of every customer at a moment."""
+    snapshot.build(workspace, [moment], catalog.customer_views())
+    return [pq.read_table(snapshot.path(workspace, view.name, moment)) for view in catalog.customer_views()]
+
+
+def test_a05_a18_what_came_twice_and_in_another_order_changes_no_feature(tmp_path: Path) -> None:
+    rows = [f"o{n // 2},c{n % 3},p{n % 5},2024-04-{n // 2 + 1:02},{n + 1}.25" for n in range(40)]
+    moment = datetime(2024, 5, 1, tzinfo=UTC)
+    twice = [*rows, *rows]
+    np.random.default_rng(3).shuffle(twice)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    once, again = (told(shop(tmp_path / name, given), moment) for name, given in (("a", rows), ("b", twice)))
+    assert all(len(one) for one in once)
+    assert all(one.equals(other) for one, other in zip(once, again, strict=True))
+
+
 def test_a14_what_happens_after_the_moment_is_in_no_feature(tmp_path: Path) -> None:
     past = [f"o{n},c{n % 3},p{n % 2},2024-04-{n + 1:02},5" for n in range(20)]
     later = [f"x{n},c{n % 3},p{n % 2},2024-05-{n + 1:02},500" for n in range(20)]
     moment = datetime(2024, 5, 1, tzinfo=UTC)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    tables = []
-    for folder, rows in ((tmp_path / "a", past), (tmp_path / "b", [*past, *later])):
-        workspace = shop(folder, rows)
-        snapshot.build(workspace, [moment], catalog.customer_views())
-        tables.append([pq.read_table(snapshot.path(workspace, view.name, moment)) for view in catalog.customer_views()])
-    assert all(one.equals(other) for one, other in zip(*tables, strict=True))
+    before, after = (told(shop(tmp_path / name, given), moment) for name, given in (("a", past), ("b", [*past, *later])))
+    assert all(len(one) for one in before)
+    assert all(one.equals(other) for one, other in zip(before, after, strict=True))
 
 
 def test_every_case_of_group_a_has_a_test_that_carries_its_number(shared: Path) -> None:
