@@ -41,11 +41,15 @@ _STATUS: tuple[tuple[type[RetainError], int], ...] = (
 )
 
 
+def status(error: RetainError) -> int:
+    """The HTTP status of an error that we raise on purpose."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
 def foreseen(_request: Request[Any, Any, Any], error: RetainError) -> Response[ErrorBody]:
     """An error that we raise on purpose."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     message = "the ledger cannot be written; nothing that was acknowledged is lost" if isinstance(error, LedgerError) else error.message
-    return answer(status, Problem(error.code, message, error.field, error.row))
+    return answer(status(error), Problem(error.code, message, error.field, error.row))
 
 
 def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
@@ -64,9 +68,9 @@ def unforeseen(_request: Request[Any, Any, Any], error: Exception) -> Response[E
     return answer(500, Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
 
 
-def answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response[ErrorBody]:
+def answer(code: int, problem: Problem, headers: dict[str, str] | None = None) -> Response[ErrorBody]:
     """One error as a response."""
-    return Response(ErrorBody(problem), status_code=status, media_type=MediaType.JSON, headers=headers)
+    return Response(ErrorBody(problem), status_code=code, media_type=MediaType.JSON, headers=headers)
 
 
 HANDLERS: dict[int | type[Exception], Any] = {RetainError: foreseen, HTTPException: of_framework, Exception: unforeseen}

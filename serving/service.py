@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 import bentoml
 import msgspec
-from bentoml.exceptions import BentoMLException, InvalidArgument
+from bentoml.exceptions import BentoMLException
 
 from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
-from serving import schemas
+from serving import problems, schemas
 from serving.app import POSTS, application
 from serving.decisions.policy import policy
 from serving.desk import Desk
@@ -57,21 +60,15 @@ class Retain:
     @bentoml.api  # type: ignore[untyped-decorator]
     async def decisions(self, request: dict[str, Any]) -> dict[str, Any]:
         """What to offer a customer now; the request is that of /v1/decisions."""
-        checked = _checked(request, schemas.DecisionRequest)
-        try:
-            answer: dict[str, Any] = msgspec.json.decode(await self._desk.decide(checked))
-        except RetainError as error:
-            raise BentoMLException(error.message) from error
+        with _told():
+            answer: dict[str, Any] = msgspec.json.decode(await self._desk.decide(_checked(request, schemas.DecisionRequest)))
         return answer
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def scores(self, request: dict[str, Any]) -> dict[str, Any]:
         """Churn, value, band and stage; the request is that of /v1/scores."""
-        checked = _checked(request, schemas.ScoresRequest)
-        try:
-            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(checked))
-        except RetainError as error:
-            raise InvalidArgument(error.message) from error
+        with _told():
+            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(_checked(request, schemas.ScoresRequest)))
         return answer
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -85,7 +82,13 @@ cast(Any, Retain).add_asgi_middleware(Guard, posts=(*POSTS, "/decisions", "/scor
 
 
 def _checked(request: dict[str, Any], kind: type[T]) -> T:
+    return parse(msgspec.json.encode(request), kind)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors as BentoML tells them, with the status that the same request has below /v1."""
     try:
-        return parse(msgspec.json.encode(request), kind)
+        yield
     except RetainError as error:
-        raise InvalidArgument(error.message) from error
+        raise BentoMLException(error.message, error_code=HTTPStatus(problems.status(error))) from error

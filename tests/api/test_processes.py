@@ -90,6 +90,9 @@ def test_both_runners_answer_the_same_bytes(place: Workspace) -> None:
         asked = {"customer_ids": ["C00000001", "nobody"]}
         through_bentoml = client.post("/scores", json={"request": asked}).json()
         assert through_bentoml["scores"] == client.post("/v1/scores", json=asked).json()["scores"]
+        again = client.post("/decisions", json={"request": {**ASKED, "max_offers": 1}})
+        assert (again.status_code, "request_id" in again.text) == (409, True), "as below /v1"
+        assert client.post("/scores", json={"request": {"customer_ids": "C00000001"}}).status_code == 422
         assert client.post("/decisions", content=b"\x80", headers={"content-type": "application/vnd.bentoml+pickle"}).status_code == 415
         assert client.get("/").status_code == 200
         assert "retain_answers_total" in client.get("/metrics").text
@@ -121,7 +124,7 @@ def test_a_bento_is_built_and_serves_by_itself(place: Workspace) -> None:
         assert [score["status"] for score in scores] == ["ok", "unknown"]
         assert scores == client.post("/v1/scores", json=asked).json()["scores"]
         refused = client.post("/scores", json={"request": {"customer_ids": []}})
-        assert refused.status_code == 400
+        assert refused.status_code == 422
         described = client.get("/docs.json").json()["paths"]
         assert {"/decisions", "/scores"} <= set(described)
 
