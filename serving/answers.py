@@ -285,11 +285,11 @@ class Answers:
         return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause, parts)
 
     def _parts(self) -> dict[str, schemas.PartOut]:
-        return {name: schemas.PartOut(each.on, each.per_event, each.basis, each.coverage) for name, each in self.rows.card.parts.items()}
+        return {name: schemas.PartOut(each.counted, each.per_event, each.basis, each.coverage) for name, each in self.rows.card.parts.items()}
 
     def _assumed_parts(self) -> list[str]:
         """Prices of the parts that are on."""
-        return [f"{name} = {each.per_event}: {each.basis}" for name, each in self.rows.card.parts.items() if each.on]
+        return [f"{name} = {each.per_event}: {each.basis}" for name, each in self.rows.card.parts.items() if each.counted]
 
     def _why(self, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
         signs = of_risk(customer, self.rows.card.moment, self.rows.shop.currency, language)

@@ -121,7 +121,7 @@ def lists(argv: Sequence[str]) -> int:
     say(f"left out: {left}")
     for name, part in result.value_parts.items():
         data = "no table records it" if part.coverage is None else f"{part.coverage:.0%} of active customers have data"
-        say(f"value, {name.replace('_', ' ')}: {'counted' if part.on else 'off'}; {data}")
+        say(f"value, {name.replace('_', ' ')}: {'counted' if part.counted else 'off'}; {data}")
     if result.involuntary:
         names = ", ".join(row.customer_id for row in result.involuntary[:10])
         say(f"listed apart as involuntary, no coupon: {names}{' ...' if len(result.involuntary) > 10 else ''}")

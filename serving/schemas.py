@@ -195,7 +195,7 @@ class CauseShare(Struct, frozen=True):
 class PartOut(Struct, frozen=True):
     """One part of the value of customers: whether it counts, by which declared prices, and for how many there are data."""
 
-    on: bool
+    counted: bool
     per_event: dict[str, float]
     basis: str
     coverage: float | None

@@ -33,7 +33,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    on: bool = False
+    counted: bool = False
     per_event: dict[str, float] = {}
     """Kind of event -> money that one is worth to the company."""
     basis: str = ""
@@ -47,8 +47,8 @@ class Part(BaseModel):
             raise ValueError(f"{strange[0]!r} is no kind of event; the kinds are {', '.join(known)}")
         if any(amount < 0 for amount in self.per_event.values()):
             raise ValueError("an event is worth at least nothing")
-        if self.on and not (self.per_event and self.basis):
-            raise ValueError("a part that is on needs per_event (money by kind of event) and basis (why)")
+        if self.counted and not (self.per_event and self.basis):
+            raise ValueError("a part that is counted needs per_event (money by kind of event) and basis (why)")
         return self
 
 
@@ -78,7 +78,7 @@ class ValueParts(BaseModel):
 class Priced:
     """One part as the rows hold it."""
 
-    on: bool
+    counted: bool
     per_event: dict[str, float]
     basis: str
     coverage: float | None
@@ -102,7 +102,7 @@ def amounts(parts: ValueParts, counts: Mapping[str, Floats], horizon_days: int, 
     found = np.full((customers, len(KINDS)), np.nan)
     for place, name in enumerate(KINDS):
         part = parts.part(name)
-        if part.on:
+        if part.counted:
             money = sum((counts[kind] * amount for kind, amount in part.per_event.items()), np.zeros(customers))
             found[:, place] = np.where(_data(parts, name, counts, customers), money * horizon_days / parts.window_days, np.nan)
     return found
@@ -115,7 +115,7 @@ def priced(parts: ValueParts, counts: Mapping[str, Floats], active: Floats) -> d
         part, who = parts.part(name), active > 0
         has = _data(parts, name, counts, len(active))
         coverage = float(has[who].mean()) if parts.kinds(name) and who.any() else None
-        result[name] = Priced(part.on, dict(part.per_event), part.basis, coverage)
+        result[name] = Priced(part.counted, dict(part.per_event), part.basis, coverage)
     return result
 
 

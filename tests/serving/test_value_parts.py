@@ -27,14 +27,14 @@ COUNTS = {
     "inquiry": np.zeros(3),
     "review": np.zeros(3),
 }
-ON = ValueParts.model_validate({"word_of_mouth": {"on": True, "per_event": {"referral": 10.0}, "basis": "as declared"}})
+ON = ValueParts.model_validate({"word_of_mouth": {"counted": True, "per_event": {"referral": 10.0}, "basis": "as declared"}})
 
 
 def test_as_shipped_only_purchases_count_and_coverage_is_said_all_the_same() -> None:
     parts = value_parts()
     assert np.isnan(amounts(parts, COUNTS, 28, 3)).all()
     found = priced(parts, COUNTS, np.array([1.0, 1.0, 0.0]))
-    assert [(name, each.on, each.coverage) for name, each in found.items()] == [
+    assert [(name, each.counted, each.coverage) for name, each in found.items()] == [
         ("word_of_mouth", False, 0.5),
         ("information", False, 0.5),
         ("knowledge", False, 0.0),
@@ -55,8 +55,8 @@ def test_a_priced_part_counts_its_events_at_their_pace_within_the_horizon() -> N
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"on": True, "per_event": {"referral": 1.0}}, "basis"),
-        ({"on": True, "basis": "because"}, "per_event"),
+        ({"counted": True, "per_event": {"referral": 1.0}}, "basis"),
+        ({"counted": True, "basis": "because"}, "per_event"),
         ({"per_event": {"gossip": 1.0}}, "no kind of event"),
         ({"per_event": {"referral": -1.0}}, "at least nothing"),
     ],
@@ -85,4 +85,4 @@ def test_the_list_and_the_scores_count_what_is_on_and_call_it_assumed(make: Call
 
 def test_the_example_of_the_page_is_a_valid_table() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "reasons.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert ValueParts.model_validate(yaml.safe_load(block)).word_of_mouth.on
+    assert ValueParts.model_validate(yaml.safe_load(block)).word_of_mouth.counted
