@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,9 @@ from serving.answers import Answers
 from serving.circumstances import circumstances
 from serving.decisions.cause_table import FACTS, REMEDIES, RULES
 from serving.decisions.causes import Causes, assign, basis, causes, shares, wilson
+from serving.decisions.decide import decide
+from serving.decisions.facts import Ask, Customer, Offer, Owned, Scores, Shop
+from serving.decisions.policy import QuietHours, policy
 from serving.likely import assigned, cause
 from serving.rows import Rows
 
@@ -133,3 +137,15 @@ def test_involuntary_customers_are_listed_apart(make: Callable[..., Answers]) ->
     assert result.left_out["involuntary"] == 1
     assert result.causes == {"unknown": 1, "involuntary": 1}
     assert cause(rows, bob, Causes(), "zh").basis == "一年内登记的地区或国家发生变更。"
+
+
+def test_as_shipped_no_coupon_is_proposed_to_keep_who_leaves_involuntarily() -> None:
+    coupon = Offer("O1", "Spring", "coupon", goal="retention", margin=50.0)
+    rules = policy().model_copy(update={"quiet_hours": QuietHours(channels=())})
+    stays = Customer("ann", consents=frozenset({"*:*"}), owned={"bread": Owned(5, 3)}, scores=Scores(0.6, 100.0, "small", "mature"))
+    market = Shop(NOW, {}, (), (coupon, replace(coupon, offer_id="O2", kind="service")), 28, margin_rate=0.5, margin_basis="observed")
+    ask = Ask("retention", NOW, ("email",), is_inbound=True)
+    assert {each.worth.passed.offer.offer_id for each in decide(ask, stays, market, rules).offers} == {"O1", "O2"}
+    leaves = decide(ask, replace(stays, cause="involuntary"), market, rules)
+    assert [each.worth.passed.offer.offer_id for each in leaves.offers] == ["O2"]
+    assert [(each.offer_id, each.stage, each.rule) for each in leaves.withheld] == [("O1", "suitability", "involuntary")]
