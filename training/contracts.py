@@ -111,6 +111,14 @@ class Explaining(Protocol):
         """
 
 
+@runtime_checkable
+class Lasting(Protocol):
+    """A fitted model that can be asked about any horizon, not only that of its frame."""
+
+    def over(self, horizon_days: int) -> Fitted:
+        """The same model, answering for another horizon."""
+
+
 def score(fitted: Fitted, frame: Frame) -> Floats:
     """Predictions for the rows of a frame, its columns matched to the model's by name."""
     return fitted.predict(frame.select(fitted.columns).x)

@@ -12,7 +12,7 @@ import numpy as np
 
 from retain import engine
 from retain.workspace import Workspace
-from training.contracts import Fitted, Floats, Frame, score
+from training.contracts import Fitted, Floats, Frame, Lasting, score
 from training.frames import Asked
 from training.models.stretched import FittedStretched, Kind
 from training.splits import Split
@@ -24,7 +24,7 @@ _CHANCE = 1e-6
 
 
 def lengthen(workspace: Workspace, task: Asked, kind: Kind, fitted: Fitted, final: Frame, split: Split) -> Fitted:
-    """``fitted`` as it is, or wrapped so that it answers for the asked horizon where ``split`` is scaled.
+    """``fitted`` as it is, or answering for the asked horizon where ``split`` is scaled: by itself if it can, else wrapped.
 
     Args:
         workspace: Where the tables lie.
@@ -36,6 +36,8 @@ def lengthen(workspace: Workspace, task: Asked, kind: Kind, fitted: Fitted, fina
     """
     if not split.is_scaled:
         return fitted
+    if isinstance(fitted, Lasting):
+        return fitted.over(split.asked_days)
     half_days = split.horizon_days // 2
     with engine.of(workspace) as sql:
         half = task.outcome(task.after(sql, split.final, half_days, workspace.state(), workspace.now()))

@@ -22,6 +22,10 @@ COLUMNS = (
     "purchases__amount_365d",
     "purchases__days_since_first_order_365d",
     "profile__region",
+    "days__order_days_365d",
+    "days__span_days_365d",
+    "days__observed_days_365d",
+    "days__repeat_amount_365d",
 )
 
 
@@ -38,7 +42,9 @@ def sample(seed: int = 1, customers: int = 240, cutoffs: int = 4, kind: str = "c
     left = random.random(rows) < chance
     y = left.astype(float) if kind == "chance" else np.where(left, 0.0, amount * random.gamma(2.0, 0.1, rows) - 2.0)
     ids = np.array([f"c{k:04d}" for k in range(customers)] * cutoffs, dtype=object)
-    x = np.column_stack([recency, orders, recent, amount, np.minimum(recency + 30 * orders, 365), region])
+    first = np.where(orders > 1, np.minimum(recency + 30 * orders, 365), recency)
+    days = [orders, first - recency, np.maximum(first, 1.0), np.maximum(amount, 0.0) * (orders - 1) / orders]
+    x = np.column_stack([recency, orders, recent, amount, np.minimum(recency + 30 * orders, 365), region, *days])
     return Frame(ids, when, COLUMNS, x, y, 30)
 
 
