@@ -1,60 +1,309 @@
-"""A comparison as one HTML page that needs nothing else."""
+"""A comparison as one HTML page: the verdict first, then the board, pair by pair, window by window, slice by slice, and what it took."""
 
 from __future__ import annotations
 
-import base64
-import html
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from experiments import report
-from experiments.compare import Comparison
-from training import pictures
+from experiments.compare import Comparison, Pair, Standing
+from experiments.slicing import Sliced, sliced
+from training import markup, svg
+from training.card import Curve, Measure
+from training.contracts import PURPOSES
+from training.markup import COLOURS, Cell, Markup, escape
+
+SHOWN = 8
+"""Models in one chart; more lines could not be told apart."""
+BETTER = {"higher": "higher is better", "lower": "lower is better", "zero": "nearer to zero is better", "": ""}
 
 
 def page(comparison: Comparison) -> str:
     """The comparison as one HTML page that needs nothing else."""
+    return markup.page(f"{comparison.task}: which model is better?", [*_head(comparison), *_body(comparison), _foot(comparison)])
+
+
+def _head(comparison: Comparison) -> Iterator[str]:
+    first = comparison.standing[0]
+    card = first.card
+    measure = first.metrics[card.primary]
+    others = len(comparison.standing) - 1
+    yield f'<p class="kicker">retain compare · {escape(comparison.task)}</p><h1>{escape(_headline(comparison))}</h1>'
+    yield (
+        f'<p class="lede">{escape(first.label)} reaches {escape(card.primary)} {measure.value:.4g} [{measure.low:.4g}, {measure.high:.4g}], '
+        f"{report.gain(first) if report.gain(first) != 'baseline' else 'and is the baseline itself'}"
+        f"{' over the baseline' if report.gain(first) != 'baseline' else ''}. {escape(report.verdict(comparison))}.</p>"
+    )
+    rows = sum(part.evidence.customers for part in first.parts) or card.test_rows
+    chips = [
+        f"{comparison.windows} test window{'s' if comparison.windows > 1 else ''}, {card.horizon_days} days each",
+        f"{rows:,} customers judged",
+        f"{others + 1} recipes",
+        "95 % intervals, customers drawn with all their rows",
+        f"data {card.data_digest[:12]}",
+    ]
+    warn = ["synthetic data"] if card.synthetic else []
+    yield '<ul class="chips">' + "".join(f"<li>{escape(chip)}</li>" for chip in chips)
+    yield "".join(f'<li class="warn">{escape(chip)}</li>' for chip in warn) + "</ul>"
+
+
+def _headline(comparison: Comparison) -> str:
+    first, *rest = comparison.standing
+    ties = [pair.worse for pair in comparison.pairs if pair.better == first.label and pair.verdict != "better"]
+    if not rest:
+        return f"{first.label} stands alone"
+    if not ties:
+        return f"{first.label} is better than {'the other' if len(rest) == 1 else f'all {len(rest)} others'}"
+    return f"{first.label} leads, but no difference is shown from {report.listed(ties)}"
+
+
+def _body(comparison: Comparison) -> Iterator[str]:
     standing = comparison.standing
     card = standing[0].card
-    shown = list(standing[0].metrics)
-    board = [[report.marked(each, comparison), *(report.figure(each.metrics.get(name)) for name in shown), report.gain(each)] for each in standing]
-    parts = [
-        f"<h1>{html.escape(card.task)}: which model is better?</h1>",
-        f"<p>{html.escape(report.heading(comparison))}</p>",
-        f"<p>{html.escape(report.verdict(comparison))}</p>",
-        _table(["model", *shown, f"gain in {card.primary} on baseline"], board),
-        *(f"<p>{html.escape(note)}</p>" for note in report.notes(comparison)),
-        *_drawn(comparison),
+    yield markup.section(
+        "Leaderboard",
+        f"By {card.primary}, {BETTER[standing[0].metrics[card.primary].better]}; a mean over the test windows with its interval, and the paired gain "
+        "on the baseline, turned so that more is better.",
+        _board(comparison),
+        markup.figure(_ranges(comparison), f"{card.primary} with 95 % intervals. Overlap says nothing about a pair: pairs are compared below."),
+    )
+    if comparison.pairs:
+        yield markup.section(
+            "Pair by pair",
+            "The row's model minus the column's, on the same customers and the same draws; p by Holm over all pairs. Green: better, shown. "
+            "Grey: no difference shown.",
+            _matrix(comparison),
+            _pair_table(comparison.pairs),
+        )
+    if comparison.windows > 1:
+        yield markup.section(
+            "Window by window",
+            "Each recipe is fitted anew before each test window, on windows that had closed by then. A lead that changes hands is no lead.",
+            markup.legend([each.label for each in standing[:SHOWN]]),
+            markup.figure(_windows(comparison), f"{card.primary} on each test window, the newest at the right"),
+        )
+    yield from _curves(comparison)
+    apart = sliced(comparison)
+    if apart:
+        yield markup.section(
+            "Slice by slice",
+            f"{card.primary} among customers of one kind, as known at the cutoff. Red: the first of the board is shown to be behind here.",
+            *_slices(comparison, apart),
+        )
+    yield markup.section(
+        "What it took",
+        "Processor time of learning before the newest test window, customers scored per processor second, the size of the model on disk, and what "
+        "it learned from.",
+        markup.table(report.COSTS, [[_named(n, each, comparison), *report.cost(each)[1:]] for n, each in enumerate(standing)]),
+    )
+    more = list(standing[0].metrics)
+    yield markup.section(
+        "Every metric",
+        "With 95 % intervals; the last row is the baseline.",
+        markup.table(["model", *more], [*_metrics(comparison, more), _baseline(standing[0], more)]),
+    )
+
+
+def _board(comparison: Comparison) -> str:
+    primary = comparison.standing[0].card.primary
+    shown = [name for name, measure in comparison.standing[0].metrics.items() if name != primary and measure.better][:3]
+    rows: list[list[str | Cell]] = []
+    for number, each in enumerate(comparison.standing):
+        gain = each.metrics[primary]
+        kind = "good" if gain.gain_low > 0 else "bad" if gain.gain_high < 0 else "even"
+        is_baseline = each.card.model_spec == each.card.baseline_spec
+        rows.append(
+            [
+                _named(number, each, comparison),
+                _value(each.metrics.get(primary)),
+                Cell("baseline", "even") if is_baseline else Cell(markup.interval(gain.gain, gain.gain_low, gain.gain_high, signed=True), kind),
+                *(_value(each.metrics.get(name)) for name in shown),
+            ]
+        )
+    return markup.table(["model", primary, "gain on the baseline", *shown], rows)
+
+
+def _named(number: int, each: Standing, comparison: Comparison) -> Markup:
+    badge = '<span class="badge">champion</span>' if comparison.champion in each.models else ""
+    return Markup(f"{markup.swatch(number)}{escape(each.label)}{badge}")
+
+
+def _value(measure: Measure | None) -> Markup:
+    return Markup("–") if measure is None else markup.interval(measure.value, measure.low, measure.high)
+
+
+def _ranges(comparison: Comparison) -> str:
+    primary = comparison.standing[0].card.primary
+    rows = [
+        svg.Range(each.label, number % COLOURS, measure.value, measure.low, measure.high, f"{measure.value:.4g}")
+        for number, each in enumerate(comparison.standing)
+        for measure in [each.metrics[primary]]
     ]
-    return _PAGE.format(title=html.escape(f"{card.task}: comparison"), body="\n".join(parts))
+    return svg.ranges(rows, x_label=f"{primary} (dashed: the baseline)", level=comparison.standing[0].metrics[primary].baseline, width=1080)
 
 
-def _drawn(comparison: Comparison) -> list[str]:
+def _matrix(comparison: Comparison) -> str:
+    found = {(pair.better, pair.worse): pair for pair in comparison.pairs}
+    labels = [each.label for each in comparison.standing if any(each.label in pair for pair in found)]
+    rows: list[list[str | Cell]] = []
+    for row, label in enumerate(labels[:-1]):
+        cells: list[str | Cell] = [label]
+        for column, other in enumerate(labels[1:], start=1):
+            pair = found.get((label, other))
+            if column <= row or pair is None:
+                cells.append(Cell("", "none"))
+                continue
+            words = markup.interval(pair.difference.value, pair.difference.low, pair.difference.high, signed=True, is_stacked=True)
+            cells.append(Cell(words, "good" if pair.verdict == "better" else "even"))
+        rows.append(cells)
+    return markup.table(["", *labels[1:]], rows)
+
+
+def _pair_table(pairs: Sequence[Pair]) -> str:
+    rows: list[list[str | Cell]] = [
+        [
+            pair.better,
+            pair.worse,
+            markup.interval(pair.difference.value, pair.difference.low, pair.difference.high, signed=True),
+            report.probability(pair.p),
+            report.probability(pair.p_corrected),
+            Cell(pair.verdict, "good" if pair.verdict == "better" else "even"),
+        ]
+        for pair in pairs
+    ]
+    table = markup.table(["higher on the board", "lower", "difference", "p", "corrected p", "verdict"], rows)
+    return f"<details><summary>All {len(pairs)} pairs with p</summary>{table}</details>"
+
+
+def _windows(comparison: Comparison) -> str:
+    shown = comparison.standing[:SHOWN]
+    primary = shown[0].card.primary
+    parts = shown[0].parts[::-1]
+    series = []
+    for number, each in enumerate(shown):
+        found = [part.evidence.interval(primary) for part in each.parts[::-1]]
+        apart = (number - (len(shown) - 1) / 2) * 0.06
+        series.append(
+            svg.Line(
+                each.label,
+                number,
+                [place + apart for place in range(len(found))],
+                [one.value for one in found],
+                [one.low for one in found],
+                [one.high for one in found],
+                has_dots=True,
+            )
+        )
+    names = [f"from {part.windows.test[0]:%Y-%m-%d}" for part in parts]
+    return svg.lines(series, x_label="test window", y_label=primary, x_names=names, width=1080, height=360)
+
+
+def _curves(comparison: Comparison) -> Iterator[str]:
+    shown = [each for each in comparison.standing[:SHOWN] if each.parts and each.parts[0].curves]
+    if not shown:
+        yield from _purposes(comparison)
+        return
+    curves: list[tuple[int, Standing, dict[str, Curve]]] = [(number, each, each.parts[0].curves) for number, each in enumerate(shown)]
+    legend = markup.legend([each.label for each in shown])
+
+    def lines(name: str, is_dotted: bool = False, is_lift: bool = False) -> list[svg.Line]:
+        found = []
+        for number, each, known in curves:
+            if name in known:
+                x, y = list(known[name].x), list(known[name].y)
+                if is_lift:
+                    x, y = x[1:], [up / along for along, up in zip(x[1:], y[1:], strict=True)]
+                found.append(svg.Line(each.label, number, x, y, has_dots=is_dotted))
+        return found
+
+    gain = svg.lines(lines("lift"), x_label="share of customers, highest scores first", y_label="share of the outcome found", diagonal=True)
+    lift = svg.lines(
+        lines("lift", is_lift=True),
+        x_label="share of customers, highest scores first",
+        y_label="times as much as by chance",
+        level=1.0,
+        from_zero=True,
+    )
+    set_right = svg.lines(lines("calibration", is_dotted=True), x_label="predicted, mean of a tenth", y_label="what came", diagonal=True)
+    covered = svg.lines(lines("coverage", is_dotted=True), x_label="promised", y_label="covered", diagonal=True)
+    yield markup.section(
+        "Gain, lift and calibration",
+        "On the newest test window. Gain and lift: how much of the outcome is found by asking the highest scores first. Calibration: on the dashed "
+        "line, scores can be read as they stand.",
+        legend,
+        f'<div class="grid2">{markup.figure(gain, "Gain: the dashed line is chance")}{markup.figure(lift, "Lift: the dashed line is chance")}'
+        f"{markup.figure(set_right, 'Calibration: each dot is a tenth of the customers')}"
+        f"{markup.figure(covered, 'Coverage of intervals: on the dashed line they hold what they promise')}</div>",
+    )
+    tenths = [
+        markup.figure(svg.tenths(each.label, number, known["calibration"].x, known["calibration"].y, y_label="mean"), each.label)
+        for number, each, known in curves
+        if "calibration" in known
+    ]
+    yield markup.section(
+        "Tenth by tenth",
+        "Customers sorted by prediction into ten groups, the highest at the right: bars are what came, dots what was predicted.",
+        f'<div class="grid3">{"".join(tenths)}</div>',
+    )
+
+
+def _purposes(comparison: Comparison) -> Iterator[str]:
+    """For lists: the three questions beside each other."""
+    primary = comparison.standing[0].card.primary
     figures = []
-    for key, draw, title in (("lift", pictures.lift, "Lift"), ("calibration", pictures.calibration, "Calibration")):
-        curves = {each.label: each.parts[0].curves[key] for each in comparison.standing if each.parts and key in each.parts[0].curves}
-        if curves:
-            figures.append((title, draw(curves)))
+    for purpose in PURPOSES:
+        name = primary if purpose == "all" else f"{primary}_{purpose}"
+        rows = [
+            svg.Range(each.label, number % COLOURS, each.metrics[name].value, each.metrics[name].low, each.metrics[name].high)
+            for number, each in enumerate(comparison.standing[:SHOWN])
+            if name in each.metrics
+        ]
+        words = {"all": "Anything", "new": "What the customer never bought before", "repeat": "What the customer bought before"}[purpose]
+        figures.append(markup.figure(svg.ranges(rows, x_label=name, width=380, gap=26) if rows else "", words))
+    if any(figures):
+        yield markup.section(
+            "Three questions", "A model that is good at repeats may be poor at discovery.", f'<div class="grid3">{"".join(figures)}</div>'
+        )
+
+
+def _slices(comparison: Comparison, apart: Sequence[Sliced]) -> Iterator[str]:
+    """What a house always asks for, and where something is wrong; the rest below a fold."""
+    open_ones = [each for each in apart if each.behind or each.name.partition(":")[0] in report.OWN]
+    folded = [each for each in apart if each not in open_ones]
+    if open_ones:
+        yield _slice_table(comparison, open_ones)
+    if folded:
+        yield f"<details><summary>{len(folded)} slices of what the source says of customers</summary>{_slice_table(comparison, folded)}</details>"
+
+
+def _slice_table(comparison: Comparison, apart: Sequence[Sliced]) -> str:
+    shown = [each.label for each in comparison.standing][: SHOWN - 2]
+    rows: list[list[str | Cell]] = []
+    for each in apart:
+        row: list[str | Cell] = [each.name, f"{each.customers:,}"]
+        for label in shown:
+            found = each.figures.get(label)
+            words = Markup("–") if found is None else markup.interval(found.value, found.low, found.high, is_stacked=True)
+            row.append(Cell(words, "bad") if each.behind and label == shown[0] else words)
+        rows.append(row)
+    return markup.table(["slice", "customers", *shown], rows)
+
+
+def _metrics(comparison: Comparison, names: Sequence[str]) -> list[list[str | Cell]]:
     return [
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png).decode()}"></figure>' for title, png in figures
+        [_named(number, each, comparison), *(_value(each.metrics.get(name)) for name in names)] for number, each in enumerate(comparison.standing)
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+def _baseline(first: Standing, names: Sequence[str]) -> list[str | Cell]:
+    found = [first.metrics[name] for name in names]
+    return ["baseline", *(markup.interval(one.baseline, one.baseline_low, one.baseline_high) for one in found)]
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<style>
-body {{ font: 14px/1.5 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
-th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #d9e0e6; text-align: right; white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; }}
-figure {{ display: inline-block; margin: 1rem 1rem 0 0; }}
-</style></head>
-<body>
-{body}
-</body></html>
-"""
+def _foot(comparison: Comparison) -> str:
+    card = comparison.standing[0].card
+    notes = "".join(f"<p>{escape(note.replace('* champion', ''))}</p>" for note in report.notes(comparison) if note != "* champion")
+    assumed = "".join(f"<p>assumed: {escape(f'{each.name} = {each.value} ({each.basis})')}</p>" for each in card.assumptions)
+    made = (
+        f"data <code>{escape(card.data_digest[:16])}</code>, features <code>{escape(card.features_digest)}</code>, retain {escape(card.code_version)}"
+    )
+    return f"<footer>{notes}{assumed}<p>{made}</p></footer>"

@@ -59,8 +59,8 @@ def verdict(comparison: Comparison) -> str:
     beaten = [pair.worse for pair in comparison.pairs if pair.better == first and pair.verdict == "better"]
     if not comparison.pairs:
         return f"{first} stands alone"
-    parts = [f"better than {_listed(beaten)}"] if beaten else []
-    parts += [f"no difference shown from {_listed(ties)}"] if ties else []
+    parts = [f"better than {listed(beaten)}"] if beaten else []
+    parts += [f"no difference shown from {listed(ties)}"] if ties else []
     return f"{first}: {'; '.join(parts)}"
 
 
@@ -203,5 +203,6 @@ def _window(test: Sequence[Any], train: Sequence[Any]) -> dict[str, list[str]]:
     return {"test": [moment.isoformat() for moment in test], "train": [moment.isoformat() for moment in train]}
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them."""
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]

@@ -22,9 +22,11 @@ from training.card import Card
 from training.intervals import Interval
 from training.package import champion, folders, read_card
 from training.pictures import pictures
+from training.sheet import sheet
 
 ALIAS = "champion"
 ID_TAG = "retain.model_id"
+REPORT = "report.html"
 SEARCH_TAG = "retain.search"
 TRIAL_TAG = "retain.trial"
 _PARENT = "mlflow.parentRunId"
@@ -179,6 +181,7 @@ def _log(client: Any, experiment: str, card: Card, folder: Path) -> str:
             (Path(name) / file).write_bytes(content)
         write_json(Path(name) / "curves.json", {key: curve.model_dump(mode="json") for key, curve in card.curves.items()})
         client.log_artifacts(run_id, name, "pictures")
+    client.log_text(run_id, sheet(card), REPORT)
     client.set_terminated(run_id, status="FINISHED", end_time=at)
     return run_id
 

@@ -66,6 +66,12 @@ def test_what_could_not_be_reached_is_caught_up_and_the_alias_follows_the_ledger
     assert read_json(model / MANIFEST) == read_json(first / MANIFEST)
     assert {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "pictures")} >= {"calibration.png", "lift.png"}
 
+    shown = Path(client.download_artifacts(run.info.run_id, "report.html")).read_text()
+    assert shown.startswith("<!doctype html>")
+    for name, each in card.metrics.items():
+        for figure in (each.value, each.baseline):
+            assert f"{figure:.4g}" in shown, f"the page says another {name} than MLflow's run"
+
     again = mirror(workspace, "churn")
     assert again.logged == 0
     assert len(client.search_runs([experiment.experiment_id])) == 2
