@@ -130,8 +130,9 @@ def summary(place: Workspace, seconds: Mapping[str, float], answered: Answers, c
         f"models          {place.models}   catalogue in {place.mlruns}",
         *(f"assumed         {one.name} = {one.value}: {one.basis}" for one in state.assumed),
         "",
-        "next: retain serve · retain compare churn --html compare.html · retain decisions " + answered.customer + " · retain features list",
-        "your own data: write a mapping like configs/sources/completejourney.yaml, then retain demo --source FILE --data DIR",
+        "next, for example:",
+        *(f"  {_typed(place, words)}" for words in ("serve", "compare churn --html compare.html", f"decisions {answered.customer}", "features list")),
+        "your own data: write a mapping like configs/sources/completejourney.yaml, then demo --source FILE --data DIR",
     ]
     figures = {
         "seconds": {**seconds, "total": total},
@@ -140,6 +141,13 @@ def summary(place: Workspace, seconds: Mapping[str, float], answered: Answers, c
         "churn_list": str(churn_list),
     }
     return Summary("\n".join(lines), figures)
+
+
+def _typed(place: Workspace, words: str) -> str:
+    """A command as it can be typed here: the installed one need not be on the path, nor this workspace the default one."""
+    command = Path(sys.executable).with_name("retain")
+    here = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    return f"{here} {words}" + ("" if place == Workspace.at() else f" --workspace {place.root}")
 
 
 def _judged(task: str, card: Card) -> list[list[str]]:
@@ -160,12 +168,14 @@ def _decided(answered: Answers) -> Iterator[str]:
     decision = answered.decision
     yield f"asked: what to offer customer {answered.customer} now?   answered in {answered.milliseconds:.1f} ms, from {decision['source']}"
     for offer in decision["offers"]:
-        words = "; ".join(reason["text"] for reason in offer["reasons"])
+        words = " ".join(reason["text"] for reason in offer["reasons"])
         yield f"  {offer['rank']}. {offer['name']} ({offer['goal']}, evidence {offer['evidence']}): {words}"
     if not decision["offers"]:
         yield "  nothing: every proposal was withheld"
     yield f"  {len(decision['withheld'])} withheld" + (f", the first by rule {decision['withheld'][0]['rule']}" if decision["withheld"] else "")
-    yield f"asked: and an unknown customer?   {len(answered.unknown['offers'])} offers, {', '.join(answered.unknown['degraded'])}"
+    unknown = answered.unknown
+    why = f", by rule {unknown['withheld'][0]['rule']}" if unknown["withheld"] and not unknown["offers"] else ""
+    yield f"asked: and to an unknown one, unasked?   {len(unknown['offers'])} offers{why} ({', '.join(unknown['degraded'])})"
 
 
 def _card(place: Workspace, task: str) -> Card:
