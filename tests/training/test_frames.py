@@ -112,7 +112,7 @@ def test_a_thinned_frame_says_so_and_keeps_everybody_of_the_present_moment(fille
     when = cadence(filled)
     chosen = [when[-20], when[-12], when[-1]]
     whole, encoder = frame(filled, Churn(), chosen, horizon_days=28)
-    monkeypatch.setattr("training.frames.MOST_ROWS", 200)
+    monkeypatch.setattr("training.frames.MOST_CELLS", 200 * len(whole.columns))
     thin, _ = frame(filled, Churn(), chosen, horizon_days=28, encoder=encoder)
     assert whole.share == 1.0
     assert 0.2 < thin.share < 0.8
