@@ -16,6 +16,7 @@ from retain.errors import RetainError
 from retain.tables import CAUSES, CHANNELS
 from retain.workspace import Workspace
 from serving import likely, schemas
+from serving.ahead import ahead
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
 from serving.decisions import lists
@@ -117,10 +118,12 @@ class Answers:
         at = self.clock()
         rows = [self.rows.get(each) for each in ids]
         scored = self.score([row for row in rows if row is not None])
-        results, following = [], iter(scored)
-        for customer_id, row in zip(ids, rows, strict=True):
-            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, next(following), at, request))
         known = [row for row in rows if row is not None]
+        figures = [np.array([getattr(each, task) for each in scored], dtype=np.float64) for task in SCORED]
+        outlooks = ahead(self.rows, np.array([row.position for row in known], dtype=np.intp), *figures)
+        results, following = [], iter(zip(scored, outlooks, strict=True))
+        for customer_id, row in zip(ids, rows, strict=True):
+            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, *next(following), at, request))
         return schemas.ScoresAnswer(
             scores=results,
             horizon_days=self.rows.shop.horizon_days,
@@ -188,7 +191,8 @@ class Answers:
 
         def listed(order: NDArray[np.intp]) -> list[schemas.ChurnRow]:
             found = []
-            for rank, position in enumerate(order.tolist(), start=1):
+            outlooks = ahead(rows, order, churn[order], clv[order])
+            for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
                 row = Row(rows, position)
                 customer = self.fresh.on(row.customer(at, row.stored, explain=True))
                 found.append(
@@ -204,6 +208,8 @@ class Answers:
                         reasons=self._why(customer, language),
                         cause=likely.cause(rows, position, self.causes, language),
                         value_parts=row.value_parts(float(clv[position])),
+                        expected_orders=orders,
+                        next_purchase_at=next_at,
                     )
                 )
             return found
@@ -271,7 +277,9 @@ class Answers:
         customer = self.fresh.on(Customer(self.rows.id(position), consents=consents, unsubscribed=left))
         return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
 
-    def _score(self, row: Row, scores: Scores, at: datetime, request: schemas.ScoresRequest) -> schemas.Score:
+    def _score(
+        self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest
+    ) -> schemas.Score:
         customer_id = self.rows.id(row.position)
         customer = row.customer(at, scores, explain=request.explain)
         if not may_profile(customer, self.policy):
@@ -282,7 +290,7 @@ class Answers:
         why = self._why(self.fresh.on(customer), request.language) if request.explain else []
         cause = likely.cause(self.rows, row.position, self.causes, request.language) if request.explain else None
         segment = f"{scores.band}/{scores.stage}"
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause, parts)
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause, parts, *outlook)
 
     def _parts(self) -> dict[str, schemas.PartOut]:
         return {name: schemas.PartOut(each.counted, each.per_event, each.basis, each.coverage) for name, each in self.rows.card.parts.items()}

@@ -109,15 +109,18 @@ def lists(argv: Sequence[str]) -> int:
                 f"{row.expected_loss:,.2f}",
                 row.band,
                 row.stage,
+                "over a year" if row.next_purchase_at is None else f"{row.next_purchase_at:%Y-%m-%d}",
                 row.cause.cause,
                 row.reasons[0].text if row.reasons else NO_REASON[arguments.language],
             ]
             for row in shown
         ]
-        say(table(cells, ("customer", "risk", "value", "loss", "band", "stage", "likely cause", "first reason"), left=(0, 4, 5, 6, 7)))
+        say(
+            table(cells, ("customer", "risk", "value", "loss", "band", "stage", "next buys", "likely cause", "first reason"), left=(0, 4, 5, 6, 7, 8))
+        )
     left = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in result.left_out.items()) or "nobody"
     say(f"{len(result.rows)} of {result.customers} customers, as of {result.as_of:%Y-%m-%d %H:%M} UTC")
-    say(f"risk and value are those of the next {result.horizon_days} days")
+    say(f"risk and value are those of the next {result.horizon_days} days; a next purchase is as likely to come before its date as after")
     say(f"left out: {left}")
     for name, part in result.value_parts.items():
         data = "no table records it" if part.coverage is None else f"{part.coverage:.0%} of active customers have data"

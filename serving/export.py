@@ -20,7 +20,7 @@ VALUES = tuple(f"value_{name}" for name in PARTS)
 """What ``value`` is made of; empty where a part is off or has no data."""
 COLUMNS = (
     "rank", "customer_id", "risk", "value", "expected_loss", "band", "stage", "channels", "reason_1", "reason_2", "reason_3",
-    "cause", "cause_by", "cause_basis", "remedy", "coupon", *VALUES,
+    "cause", "cause_by", "cause_basis", "remedy", "coupon", *VALUES, "expected_orders", "next_purchase",
 )  # fmt: skip
 Kind = Literal["csv", "parquet"]
 
@@ -107,7 +107,8 @@ def _values(row: ChurnRow) -> list[Any]:
     cause = [row.cause.cause, row.cause.by, row.cause.basis, row.cause.remedy, "yes" if row.cause.coupon else "no"]
     values = [row.value_parts.get(name) for name in PARTS]
     figures = [row.rank, row.customer_id, row.risk, row.value, row.expected_loss]
-    return [*figures, row.band, row.stage, " ".join(row.channels), *reasons, *cause, *values]
+    ahead = [row.expected_orders, None if row.next_purchase_at is None else f"{row.next_purchase_at:%Y-%m-%d}"]
+    return [*figures, row.band, row.stage, " ".join(row.channels), *reasons, *cause, *values, *ahead]
 
 
 def _csv(rows: Sequence[ChurnRow], path: Path) -> None:
@@ -123,14 +124,7 @@ def _parquet(rows: Sequence[ChurnRow], path: Path) -> None:
     import pyarrow.parquet as pq
 
     columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(COLUMNS)
-    types = [
-        pa.int64(),
-        pa.string(),
-        pa.float64(),
-        pa.float64(),
-        pa.float64(),
-        *[pa.string()] * (len(COLUMNS) - 5 - len(VALUES)),
-        *[pa.float64()] * len(VALUES),
-    ]
+    numbers = {"risk", "value", "expected_loss", *VALUES, "expected_orders"}
+    types = [pa.int64() if name == "rank" else pa.float64() if name in numbers else pa.string() for name in COLUMNS]
     table = pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=list(COLUMNS))
     pq.write_table(table, path, compression="zstd")

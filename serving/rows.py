@@ -230,7 +230,7 @@ class Rows:
         """One array by name."""
         return self._arrays[name]
 
-    def features(self, names: Sequence[str], where: slice) -> dict[str, Floats]:
+    def features(self, names: Sequence[str], where: slice | NDArray[np.intp]) -> dict[str, Floats]:
         """Raw features of some customers by column, those that the rows hold."""
         raw = self._arrays["raw"]
         return {name: raw[where, self._place[name]] for name in names if name in self._place}

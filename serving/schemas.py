@@ -219,6 +219,10 @@ class Score(Struct, frozen=True):
     """Null where ``explain`` was not asked for."""
     value_parts: dict[str, float] | None = None
     """``purchase`` (the predicted value) and the parts that are on and have data, within the horizon; their sum is what is at stake."""
+    expected_orders: float | None = None
+    """Within the horizon; at least the chance of one."""
+    next_purchase_at: Moment | None = None
+    """As likely to come before as after, beyond the horizon exactly where no purchase within it is likelier than one; null beyond a year."""
 
 
 class ScoresAnswer(Struct, frozen=True):
@@ -340,6 +344,10 @@ class ChurnRow(Struct, frozen=True):
     cause: CauseOut
     value_parts: dict[str, float]
     """What ``value`` is made of: ``purchase`` and the parts that are on and have data."""
+    expected_orders: float | None = None
+    """Within the horizon; at least the chance of one."""
+    next_purchase_at: Moment | None = None
+    """As likely to come before as after; null beyond a year."""
 
 
 class ChurnList(Struct, frozen=True):

@@ -148,7 +148,7 @@ def test_scores_keep_order_repeats_and_unknown_ids(call: Call, desk: Desk) -> No
     assert answer["scores"][1] == {
         "customer_id": "nobody",
         "status": "unknown",
-        **dict.fromkeys(("churn", "clv", "expected_loss", "band", "stage", "segment", "cause", "value_parts")),
+        **dict.fromkeys(("churn", "clv", "expected_loss", "band", "stage", "segment", "cause", "value_parts", "expected_orders", "next_purchase_at")),
         "reasons": [],
     }
     assert answer["scores"][0] == answer["scores"][2]
