@@ -45,4 +45,4 @@ def outlook(none: Floats, money: Floats, usual: Floats, horizon_days: float) -> 
         per_order = np.where(orders > 0, np.maximum(money, 0.0) / orders, np.nan)
         # With a pace that stays the same, the chance of none within d days is none ** (d / horizon); the next purchase is where it is a half.
         days = horizon_days * np.log(0.5) / np.log(np.clip(none, 1e-12, 1.0))
-    return Outlook(orders, per_order, np.where(days <= MOST_DAYS, days, np.nan))
+    return Outlook(orders, per_order, np.where((days > 0) & (days <= MOST_DAYS), days, np.nan))
