@@ -96,13 +96,15 @@ def pace(unit: str, recent: str, change: str) -> Figure:
 def count(number: float, unit: str, language: Language, decimals: int = 0) -> str:
     """A count with what is counted; whole unless decimals are asked for.
 
-    >>> count(3.2, "day", "en"), count(1, "order", "en"), count(2.5, "order", "zh", 1)
-    ('3 days', '1 order', '2.5 笔订单')
+    >>> count(3.2, "day", "en"), count(1, "order", "en"), count(0, "order", "en"), count(2.5, "order", "zh", 1)
+    ('3 days', '1 order', 'no order', '2.5 笔订单')
     """
     text = f"{number:,.{decimals}f}"
     one, several, chinese = UNITS[unit]
     if language == "zh":
         return f"{text} {chinese}"
+    if text == "0" and unit != "day":
+        return f"no {one}"
     return f"{text} {one if text == '1' else several}"
 
 

@@ -83,6 +83,7 @@ def _sign(sign: Sign, currency: str, language: Language) -> Reason:
     figures = BY_CODE[sign.code].figures
     words = {name: figures[name].written(value, currency, language) for name, value in sign.figures}
     text = SIGNS[sign.code][language].format(**words)
+    text = text[0].upper() + text[1:]
     if sign.as_of is not None:
         text = f"{text} ({sign.as_of:%Y-%m-%d})" if language == "en" else f"{text}（截至 {sign.as_of:%Y-%m-%d}）"
     return Reason(sign.code, text)
