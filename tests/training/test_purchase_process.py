@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features import catalog
+from features.snapshot import snapshot, spine
+from retain import engine
 from retain.errors import IntegrityError, RefusedError
+from retain.ingest import ingest
 from retain.workspace import Workspace
 from training.contracts import Frame, score
 from training.horizons import lengthen
@@ -277,3 +282,17 @@ def test_the_day_of_the_first_purchase_is_over_before_the_watch_begins() -> None
     assert history.repeats.tolist() == [0, 2, 0, 0, 1]
     assert history.last.tolist() == [0, 9, 0, 0, 4]
     assert history.watched.tolist() == [0, 9, 365, 365, 4]
+
+
+def test_features_of_an_ingested_source_lead_to_the_published_fit(shared: Path, tmp_path: Path) -> None:
+    workspace, cut = Workspace.at(tmp_path / "var"), datetime(1997, 10, 1, tzinfo=UTC)
+    ingest("cdnow", workspace, data=shared / "data" / "cdnow_sample", until=cut, now=datetime(2000, 1, 1, tzinfo=UTC))
+    with engine.of(workspace) as sql:
+        said = snapshot(catalog.view("days"), spine(sql, cut), sql).to_pandas()
+    names = tuple(name.removeprefix("days__") for name in COLUMNS)
+    at = np.full(len(said), np.datetime64(cut.replace(tzinfo=None), "us"))
+    frame = Frame(said["customer_id"].to_numpy(object), at, COLUMNS, said[list(names)].to_numpy(float), np.full(len(said), np.nan), 273)
+    fitted = BgNbd(kind="amount").fit(frame)
+    assert isinstance(fitted.process, BgNbdProcess)
+    assert (fitted.process.r, fitted.process.alpha, fitted.process.a, fitted.process.b) == pytest.approx((0.243, 4.414, 0.793, 2.426), abs=6e-4)
+    assert (fitted.spend.p, fitted.spend.q, fitted.spend.v) == pytest.approx((6.25, 3.74, 15.44), abs=6e-3)

@@ -71,15 +71,18 @@ class ParetoNbdProcess:
         The logarithm of the chance of no purchase is convex in time, so Newton's steps from zero rise to the solution and never pass it.
         """
         time = np.zeros(len(history))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            wanted = np.log(np.where(chance > 0, chance, np.nan))
-            for _ in range(STEPS):
-                none = self.none_if_alive(history, time)
-                end = history.watched + time
-                still = np.exp(self._log_still(history, end) - self._log_still(history, history.watched))
-                fall = (self.r + history.repeats) / (self.alpha + end) * still / none
-                time = np.minimum(time + np.maximum(np.log(none) - wanted, 0.0) / fall, most * 1.001)
-        return np.asarray(np.where(time <= most, time, np.inf))
+        # Who has arrived, or will not arrive within ``most``, is left out of the next step.
+        going = np.flatnonzero(chance > 0)
+        for _ in range(STEPS):
+            own, now = history.take(going), time[going]
+            none, end = self.none_if_alive(own, now), own.watched + now
+            still = np.exp(self._log_still(own, end) - self._log_still(own, own.watched))
+            fall = (self.r + own.repeats) / (self.alpha + end) * still / none
+            with np.errstate(divide="ignore"):
+                step = np.maximum(np.log(none) - np.log(chance[going]), 0.0) / fall
+            time[going] = now + step
+            going = going[(step > 1e-10 * (now + step)) & (now + step <= most)]
+        return np.asarray(np.where((chance > 0) & (time <= most), time, np.inf))
 
     def _log_still(self, history: History, at: Floats) -> Floats:
         """Log of what no stopping until ``at`` contributes to the likelihood."""
