@@ -21,7 +21,6 @@ from retain.engine import Engine, quoted
 from retain.errors import RefusedError
 from retain.tables import TABLES
 from retain.workspace import Workspace
-from training import labels
 from training.contracts import Floats
 from training.encoding import Encoder
 from training.guards import prove
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
 SAMPLE = 200
 """Customers whose features are computed anew."""
 CANARY = "retain-canary"
+VERSIONED = ("customers", "products", "offers", "subscriptions")
+"""Tables whose rows are versions: a later one may tell of an earlier time."""
 _CLOSE = 1e-9
 
 
@@ -61,12 +62,13 @@ def attach_other_future(sql: Engine, workspace: Workspace, cutoff: datetime, cus
         workspace: where they lie.
         cutoff: where the two worlds part.
         customers: who gets canaries.
-        by_knowledge: the worlds part in what was known; if not, in what happened, so that late corrections of the past stay.
+        by_knowledge: the worlds part in what was known; if not, in what happened, so that late corrections of the past stay, and
+            every version of a customer, a product or a contract.
     """
     at = f"timestamptz '{cutoff.astimezone(UTC).isoformat()}'"
     is_future = f"(occurred_at >= {at}" + (f" or known_at >= {at})" if by_knowledge else ")")
     for name, contract in TABLES.items():
-        if not {"occurred_at", "known_at"} <= set(contract.names):
+        if not {"occurred_at", "known_at"} <= set(contract.names) or (not by_knowledge and name in VERSIONED):
             continue
         source = f"read_parquet({quoted(workspace.table(name))})"
         other = ""
@@ -135,13 +137,14 @@ def _outcomes(trial: ScoringTrial, workspace: Workspace) -> tuple[str, ...]:
     frame = trial.frame.at((cutoff,))
     with engine.of(workspace) as sql:
         attach_other_future(sql, workspace, begin, [str(customer) for customer in frame.customer_id[:SAMPLE]], by_knowledge=False)
-        after = labels.after(sql, [cutoff], frame.horizon_days, workspace.state().stored_zone, workspace.now())
-    other = dict(zip(after["customer_id"].astype(str), trial.task.outcome(after), strict=True))
-    differs = sum(1 for customer, y in zip(frame.customer_id, frame.y, strict=True) if not np.isclose(other.get(str(customer), np.nan), y))
+        after = trial.task.after(sql, [cutoff], frame.horizon_days, workspace.state(), workspace.now())
+    known = dict(zip(after["customer_id"].astype(str), trial.task.outcome(after), strict=True))
+    other = np.array([known.get(str(customer), np.inf) for customer in frame.customer_id], dtype=np.float64)
+    differs = int((~np.isclose(other, frame.y, equal_nan=True)).sum())
     if differs:
         raise RefusedError(
             f"{trial.name}: the outcome of {differs} of {len(frame)} customers at {cutoff:%Y-%m-%d} changes with what happened after "
-            f"{begin:%Y-%m-%d}, when its window had closed; the window is longer than it says, mend training/labels.py"
+            f"{begin:%Y-%m-%d}, when its window had closed; the window is longer than it says, mend its query in training/labels.py"
         )
     return (f"future shuffle: {len(frame)} outcomes of {cutoff:%Y-%m-%d} do not change with what happened since {begin:%Y-%m-%d}",)
 

@@ -85,6 +85,19 @@ def test_an_outcome_that_reaches_past_its_window_is_refused(scorer: ScoringTrial
         foresight.check(other, filled)
 
 
+def test_customers_whose_leaving_counts_for_nothing_change_nothing(scorer: ScoringTrial, filled: Workspace) -> None:
+    """An outcome that is none stays none; and contracts, whose versions may tell of an earlier time, are looked at as they are."""
+    cutoff = scorer.split.judged[-1]
+    state, now = filled.state(), filled.now()
+    for task in (Churn(), Churn(leaving="subscriptions")):
+        with engine.of(filled) as sql:
+            whole = task.after(sql, [cutoff], 28, state, now)
+            foresight.attach_other_future(sql, filled, scorer.split.test[0], by_knowledge=False)
+            other = task.after(sql, [cutoff], 28, state, now)
+        pd.testing.assert_frame_equal(whole.drop(columns="is_involuntary"), other.drop(columns="is_involuntary"))
+        np.testing.assert_array_equal(task.outcome(whole), task.outcome(other))
+
+
 def test_a_history_that_holds_later_purchases_is_refused(filled: Workspace) -> None:
     trial = RankingTrial.open(Recommend(), filled)
     with pytest.raises(RefusedError, match="rankers would know the future"):
