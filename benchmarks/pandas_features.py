@@ -21,6 +21,8 @@ PROFILE = (
     "household_size", "children", "home_ownership", "lifestyle", "profile_grade", "loyalty_tier",
 )  # fmt: skip
 
+TERMS = ("started_at", "ends_at", "ended_at", "plan", "price", "period_days", "is_renewed_automatically", "notice_days", "exit_fee")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -35,6 +37,7 @@ class Facts:
     contacts: pd.DataFrame
     answers: pd.DataFrame
     customers: pd.DataFrame
+    contracts: pd.DataFrame
 
 
 class Sums:
@@ -82,11 +85,13 @@ def load(tables: Path) -> Facts:
     )
     answers = _times(pd.read_parquet(tables / "outcomes.parquet", columns=["customer_id", "occurred_at", "known_at", "kind", "channel"]))
     customers = _times(pd.read_parquet(tables / "customers.parquet", columns=["customer_id", "occurred_at", "known_at", "joined_at", *PROFILE]))
-    contracts = _times(pd.read_parquet(tables / "subscriptions.parquet", columns=["customer_id", "occurred_at", "known_at"]))
+    contracts = _times(
+        pd.read_parquet(tables / "subscriptions.parquet", columns=["customer_id", "occurred_at", "known_at", "subscription_id", *TERMS])
+    )
     seen = pd.concat([frame[["customer_id", "visible_at"]] for frame in (lines, events, contacts, customers, contracts)])
     known = seen.groupby("customer_id")["visible_at"].min()
     kind = pd.CategoricalDtype(known.index)
-    for frame in (lines, events, contacts, answers, customers):
+    for frame in (lines, events, contacts, answers, customers, contracts):
         frame["customer_id"] = frame["customer_id"].astype(kind)
     events["surprise"] = events["perceived_score"] - events["expected_score"]
     return Facts(
@@ -99,6 +104,7 @@ def load(tables: Path) -> Facts:
         contacts=contacts.loc[~contacts["is_control"].fillna(False).astype(bool), ["customer_id", "occurred_at", "visible_at", "channel", "cost"]],
         answers=answers,
         customers=customers,
+        contracts=contracts,
     )
 
 
@@ -109,14 +115,14 @@ def snapshots(facts: Facts, moments: list[datetime]) -> Iterator[tuple[datetime,
         parts = {
             "activity": _activity(facts, at), "baskets": _baskets(facts, at), "breadth": _breadth(facts, at), "contacts": _contacts(facts, at),
             "days": _days_of(facts, at), "gaps": _gaps(facts, at), "profile": _profile(facts, at), "purchases": _purchases(facts, at),
-            "voice": _voice(facts, at),
+            "voice": _voice(facts, at), "contracts": _contracts(facts, at),
         }  # fmt: skip
         result = pd.concat([pd.DataFrame(columns).add_prefix(f"{view}__") for view, columns in parts.items()], axis=1)
         yield moment, result.loc[facts.known.index[facts.known < at]]
 
 
 def _times(frame: pd.DataFrame) -> pd.DataFrame:
-    for name in ("occurred_at", "known_at", "resolved_at", "joined_at"):
+    for name in ("occurred_at", "known_at", "resolved_at", "joined_at", "started_at", "ends_at", "ended_at"):
         if name in frame:
             frame[name] = frame[name].dt.tz_localize(None)
     frame["visible_at"] = frame[["occurred_at", "known_at"]].max(axis=1)
@@ -327,3 +333,22 @@ def _profile(facts: Facts, at: pd.Timestamp) -> pd.DataFrame:
     seen = seen.set_index("customer_id").reindex(facts.known.index)
     seen["tenure_days_365"] = _days(seen["joined_at"], at).clip(0, 365)
     return seen[["tenure_days_365", *PROFILE]]
+
+
+def _contracts(facts: Facts, at: pd.Timestamp) -> dict[str, pd.Series]:
+    seen = facts.contracts[facts.contracts["visible_at"] < at].sort_values("occurred_at").drop_duplicates("subscription_id", keep="last")
+    renews = seen["is_renewed_automatically"].astype("boolean")
+    over = seen["ended_at"].fillna(seen["ends_at"].where((renews == False).fillna(False)))  # noqa: E712
+    running = seen.assign(renews=renews.astype("Float64").astype(float))[(seen["started_at"] < at) & (over.isna() | (over >= at))]
+    by = running.groupby("customer_id", observed=False)
+    return {
+        "contracts_running": by.size(),
+        "contract_days_1825": _days(by["started_at"].min(), at).clip(upper=1825),
+        "days_to_agreed_end": -_days(by["ends_at"].min(), at),
+        "contract_price": by["price"].sum(min_count=1),
+        "contract_period_days": by["period_days"].min(),
+        "contract_plan": by["plan"].min(),
+        "renews_itself": by["renews"].max(),
+        "notice_days": by["notice_days"].max(),
+        "exit_fee": by["exit_fee"].max(),
+    }

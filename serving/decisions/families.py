@@ -8,7 +8,7 @@ from functools import cache
 
 FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("recency", ("purchases__days_since_order_*", "gaps__recency_over_*", "gaps__overdue_*", "days__days_since_*")),
-    ("tenure", ("purchases__days_since_first_order_*", "profile__tenure_*", "days__observed_*")),
+    ("tenure", ("purchases__days_since_first_order_*", "profile__tenure_*", "days__observed_*", "contracts__contract_days_*")),
     ("rhythm", ("gaps__*", "days__span_*", "days__mean_age_*")),
     ("frequency", ("purchases__*orders_*", "days__order_days_*")),
     ("spend", ("purchases__*", "days__*")),
@@ -24,6 +24,7 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("visits", ("activity__*",)),
     ("answers", tuple(f"contacts__*{word}*" for word in ("response", "open", "click", "accept", "reject", "unsubscribed", "complained"))),
     ("contacts", ("contacts__*",)),
+    ("terms", ("contracts__*",)),
     ("profile", ("profile__*",)),
 )
 """Family -> patterns of ``view__column``, tried from the top."""
@@ -31,6 +32,7 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 SILENT: Mapping[str, str] = {
     "habits": "at what hour and where somebody shops says nothing that a marketer could act on",
     "profile": "who somebody is, is no reason to give: only what somebody did",
+    "terms": "whoever holds the same contract has the same terms",
 }
 """Families that are never put into a sentence, and why."""
 

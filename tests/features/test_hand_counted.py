@@ -105,6 +105,19 @@ CUSTOMERS = [
     {"customer_id": "a", "occurred_at": at("2024-06-10"), "known_at": at("2024-06-16"), "region": "west"},
     {"customer_id": "nobody", "occurred_at": at("2024-06-01")},
 ]  # fmt: skip
+SUBSCRIPTIONS = [
+    {"subscription_id": "s1", "customer_id": "a", "occurred_at": at("2023-06-16"), "started_at": at("2023-06-16"), "plan": "year", "price": 12.0,
+     "period_days": 365, "ends_at": at("2024-06-16"), "is_renewed_automatically": True},
+    # A new version of the same contract; a second contract; one that was over by its agreed day; one whose end is known only after the moment.
+    {"subscription_id": "s1", "customer_id": "a", "occurred_at": at("2024-06-01"), "started_at": at("2023-06-16"), "plan": "year", "price": 15.0,
+     "period_days": 365, "ends_at": at("2025-06-16"), "is_renewed_automatically": True},
+    {"subscription_id": "s2", "customer_id": "a", "occurred_at": at("2024-06-01"), "started_at": at("2024-06-01"), "plan": "month", "price": 2.5,
+     "period_days": 30, "is_renewed_automatically": False, "notice_days": 14, "exit_fee": 5.0},
+    {"subscription_id": "s3", "customer_id": "a", "occurred_at": at("2022-06-01"), "started_at": at("2022-06-01"), "plan": "old", "price": 9.0,
+     "ends_at": at("2023-06-01"), "is_renewed_automatically": False},
+    {"subscription_id": "s2", "customer_id": "a", "occurred_at": at("2024-06-14"), "known_at": at("2024-06-20"), "started_at": at("2024-06-01"),
+     "ended_at": at("2024-06-14"), "plan": "month", "price": 2.5},
+]  # fmt: skip
 PRODUCTS = [
     {"product_id": "milk", "occurred_at": at("2023-01-01"), "category": "dairy"},
     {
@@ -194,6 +207,10 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
         "household_size": 3, "children": 1,
         "home_ownership": "Renter", "lifestyle": "sport", "profile_grade": "A", "loyalty_tier": "gold",
     }),
+    "contracts": ("a", {
+        "contracts_running": 2, "contract_days_1825": 365, "days_to_agreed_end": 366, "contract_price": 17.5, "contract_period_days": 30,
+        "contract_plan": "month", "renews_itself": 1, "notice_days": 14, "exit_fee": 5.0,
+    }),
     # Bought by a in December and in June, by b in May, and once by somebody unknown.
     "product_sales": ("pen", {
         "days_since_sale_365d": 1, "days_since_first_sale_365d": 197, "buyers_7d": 1, "buyers_28d": 2, "buyers_90d": 2, "buyers_365d": 2,
@@ -206,7 +223,15 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture
 def counted(tiny):
-    return tiny.fill(transactions=TRANSACTIONS, events=EVENTS, contacts=CONTACTS, outcomes=OUTCOMES, customers=CUSTOMERS, products=PRODUCTS)
+    return tiny.fill(
+        transactions=TRANSACTIONS,
+        events=EVENTS,
+        contacts=CONTACTS,
+        outcomes=OUTCOMES,
+        customers=CUSTOMERS,
+        products=PRODUCTS,
+        subscriptions=SUBSCRIPTIONS,
+    )
 
 
 def test_every_view_is_counted_here():
