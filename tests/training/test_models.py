@@ -11,17 +11,20 @@ import pytest
 from retain.errors import IntegrityError, RefusedError
 from training.contracts import Frame, score
 from training.models import stored
-from training.models.calibrated import Calibrated, FittedCalibrated, choose, learn
+from training.models.calibrated import Calibrated, FittedCalibrated
 from training.models.constant import FittedConstant, Mean, Prevalence
 from training.models.ensemble import Ensemble
-from training.models.levelled import Levelled
+from training.models.linear import Linear
+from training.models.logged import Logged
 from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.logistic import Logistic, sigmoid
 from training.models.period import FittedLastPeriod, LastPeriod
+from training.models.maps import choose, learn, levelled
 from training.models.rates import Rates
-from training.models.rows import folds, later_window
+from training.models.rows import folds
 from training.models.rules import RecencyRule, RfmLogistic
 from training.models.stretched import FittedStretched
+from training.models.two_stage import TwoStage
 
 _FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
 _SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
@@ -153,35 +156,83 @@ class TestCalibratedIsotonic(ModelContract):
     model = Calibrated(inner={"use": "training.models.rules:RecencyRule"}, method="isotonic")
 
 
-class TestLevelled(ModelContract):
-    model, kind = Levelled(inner=MONEY), "amount"
-
-    def test_the_total_of_all_windows_is_set_right(self) -> None:
-        frame = sample(kind="amount")
-        fitted = Levelled(inner={"use": "training.models.period:LastPeriod"}, widest=10).fit(frame)
-        assert fitted.factor != 1
-        assert score(fitted, frame).sum() == pytest.approx(frame.y.sum())
-
-    def test_a_fault_is_not_a_level(self) -> None:
-        frame = sample(kind="amount")
-        hundred = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, 100 * frame.y, 30)
-        assert Levelled(inner={"use": "training.models.period:LastPeriod"}, widest=1.5).fit(hundred).factor == 1.5
+class TestCalibratedBeta(ModelContract):
+    model = Calibrated(inner={"use": "training.models.rules:RecencyRule"}, method="beta")
 
 
 class TestEnsemble(ModelContract):
+    model = Ensemble(members=({"use": "training.models.rules:RecencyRule"}, TREES), method="none", level="all")
+
+    def test_it_is_the_weighted_mean_of_the_logits(self, fitted, frame) -> None:
+        inner = fitted.inner
+        assert sum(inner.weights) == pytest.approx(1)
+        logits = [np.log(p / (1 - p)) for p in (score(member, frame) for member in inner.members)]
+        expected = sigmoid(sum(weight * each for weight, each in zip(inner.weights, logits, strict=True)))
+        assert np.allclose(score(fitted, frame), expected, rtol=1e-9)
+
+    def test_a_member_that_says_nothing_counts_for_little(self, frame) -> None:
+        blind = {"use": "training.models.constant:Prevalence"}
+        weights = Ensemble(members=(TREES, blind), method="none", level="all", least_weight=0).fit(frame).inner.weights
+        assert weights[0] > 0.8
+
+    def test_alike_members_count_alike(self, frame) -> None:
+        weights = Ensemble(members=(TREES, TREES), method="none", level="all").fit(frame).inner.weights
+        assert weights == pytest.approx((0.5, 0.5))
+
+
+class TestEnsembleWithALevel(ModelContract):
     model = Ensemble(members=({"use": "training.models.rules:RecencyRule"}, TREES))
 
-    def test_it_is_the_mean_of_the_logits(self, fitted, frame) -> None:
-        one, two = (score(member, frame) for member in fitted.members)
-        expected = sigmoid((np.log(one / (1 - one)) + np.log(two / (1 - two))) / 2)
-        assert np.allclose(score(fitted, frame), expected, rtol=1e-9)
+    def test_the_level_is_that_of_the_newest_window(self, frame) -> None:
+        late = frame.cutoff == frame.cutoff.max()
+        random = np.random.default_rng(4)
+        fewer = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, np.where(late & (random.random(len(frame)) < 0.5), 0.0, frame.y), 30)
+        rows = fewer.take(np.flatnonzero(late))
+        newest, alike = (self.model.model_copy(update={"level": level}).fit(fewer) for level in ("newest", "all"))
+        assert newest.map.level < 0
+        assert abs(score(newest, rows).mean() - rows.y.mean()) < abs(score(alike, rows).mean() - rows.y.mean())
 
 
 class TestEnsembleOfMoney(ModelContract):
     model, kind = Ensemble(members=({"use": "training.models.period:LastPeriod"}, MONEY), kind="amount"), "amount"
 
-    def test_it_is_the_mean(self, fitted, frame) -> None:
-        assert np.allclose(score(fitted, frame), np.mean([score(member, frame) for member in fitted.members], axis=0))
+    def test_it_is_the_weighted_sum(self, fitted, frame) -> None:
+        answers = [weight * score(member, frame) for weight, member in zip(fitted.weights, fitted.members, strict=True)]
+        assert np.allclose(score(fitted, frame), np.sum(answers, axis=0))
+
+    def test_the_total_of_all_windows_is_set_right(self, frame) -> None:
+        fitted = Ensemble(members=({"use": "training.models.period:LastPeriod"},), kind="amount", widest=10).fit(frame)
+        assert fitted.weights[0] != 1
+        assert score(fitted, frame).sum() == pytest.approx(frame.y.sum())
+
+    def test_a_fault_is_not_a_level(self, frame) -> None:
+        hundred = Frame(frame.customer_id, frame.cutoff, frame.columns, frame.x, 100 * frame.y, 30)
+        fitted = Ensemble(members=({"use": "training.models.period:LastPeriod"},), kind="amount", widest=1.5).fit(hundred)
+        assert fitted.weights == (1.5,)
+
+
+class TestEqualEnsemble(ModelContract):
+    model, kind = Ensemble(members=({"use": "training.models.period:LastPeriod"}, MONEY), kind="amount", weights="equal"), "amount"
+
+
+class TestLinear(ModelContract):
+    model, kind = Linear(), "amount"
+
+
+class TestLogged(ModelContract):
+    model, kind = Logged(inner={"use": "training.models.linear:Linear"}), "amount"
+
+    def test_the_total_of_those_who_spent_comes_back(self, fitted, frame) -> None:
+        spent = frame.take(np.flatnonzero(frame.y > 0))
+        assert score(fitted, spent).sum() == pytest.approx(spent.y.sum(), rel=0.05)
+
+
+class TestTwoStage(ModelContract):
+    model = TwoStage(none=TREES, amount={**MONEY, "objective": "gamma"})
+    kind = "amount"
+
+    def test_it_is_the_chance_times_the_amount(self, fitted, frame) -> None:
+        assert np.allclose(score(fitted, frame), (1 - score(fitted.none, frame)) * score(fitted.amount, frame))
 
 
 def test_calibration_leaves_what_is_right_alone() -> None:
@@ -189,6 +240,16 @@ def test_calibration_leaves_what_is_right_alone() -> None:
     p = random.random(4000)
     y = (random.random(4000) < p).astype(float)
     assert choose(p, y, random.integers(0, 5, 4000)) == "none"
+
+
+def test_a_level_is_believed_as_far_as_its_rows_reach() -> None:
+    random = np.random.default_rng(5)
+    p = np.full(4000, 0.5)
+    y = (random.random(4000) < 0.6).astype(float)
+    many, few = levelled(learn("none", p, y), p, y), levelled(learn("none", p, y), p[:5], y[:5])
+    assert many(p).mean() == pytest.approx(y.mean(), abs=0.01)
+    assert abs(few.level) < abs(levelled(learn("none", p, y), np.tile(p[:5], 100), np.tile(y[:5], 100)).level)
+    assert levelled(learn("none", p, y), p[:5], np.ones(5)).level == 0
 
 
 def test_calibration_repairs_a_wrong_level_and_keeps_the_order() -> None:
@@ -212,15 +273,6 @@ def test_steps_are_not_learned_from_few_rows() -> None:
 def test_a_falling_map_is_never_learned() -> None:
     p = np.linspace(0.01, 0.99, 400)
     assert learn("platt", p, (p < 0.5).astype(float)).method == "none"
-
-
-def test_the_later_window_starts_after_the_earlier_ones_closed() -> None:
-    frame = sample(cutoffs=4)
-    found = later_window(frame)
-    assert found is not None
-    early, late = found
-    assert (frame.cutoff[early].max() + np.timedelta64(frame.horizon_days, "D")) <= frame.cutoff[late].min()
-    assert later_window(frame.take(late)) is None
 
 
 def test_a_customer_falls_into_one_fold_whatever_the_frame() -> None:

@@ -1,7 +1,12 @@
-"""Several models asked together: the mean of their logits for a chance, the mean of their answers for an amount."""
+"""Several models asked together: a weighted mean of their logits for a chance, of their answers for an amount.
+
+The weights come from rows that the members did not learn from (stacking, Wolpert 1992), and so do the map of a chance and the total of an
+amount.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,18 +18,25 @@ from retain.config import build
 from retain.errors import IntegrityError
 from retain.files import write_json
 from training.contracts import Fitted, Floats, Frame
-from training.models import stored
-from training.models.explained import mean_of_logits, weighted
+from training.models import held_out, pooling, stored
+from training.models.calibrated import FittedCalibrated, calibration
+from training.models.explained import pooled, weighted
+from training.models.held_out import Learned
+from training.models.maps import Method
+from training.models.rows import canonical
 
 Kind = Literal["chance", "amount"]
 _MOST = 16
+_FILE = "ensemble.json"
 
 
 @dataclass(frozen=True)
 class FittedEnsemble:
-    """Models and what kind of answer they give."""
+    """Models, how much each counts, and what kind of answer they give."""
 
     members: tuple[Fitted, ...]
+    weights: tuple[float, ...]
+    """Of chances they sum to one; of amounts each holds the factor that sets the member's total right."""
     kind: Kind
 
     @property
@@ -33,45 +45,93 @@ class FittedEnsemble:
         return tuple(dict.fromkeys(name for member in self.members for name in member.columns))
 
     def predict(self, x: Floats) -> Floats:
-        """The mean; each member gets its own columns."""
+        """The weighted mean; each member gets its own columns."""
         values, place = stored.checked(x, self.columns), {name: position for position, name in enumerate(self.columns)}
         answers = [member.predict(np.ascontiguousarray(values[:, [place[name] for name in member.columns]])) for member in self.members]
-        if self.kind == "amount":
-            return np.asarray(sum(answers) / len(answers))
-        return mean_of_logits(answers)
+        return _pool(answers, self.weights, self.kind)
 
     def contributions(self, x: Floats) -> Floats | None:
-        """Of a chance, the mean of the members' contributions; None for amounts, whose mean is no sum of logs."""
-        if self.kind == "amount":
-            return None
-        share = 1 / len(self.members)
-        return weighted(self.members, [share] * len(self.members), self.columns, stored.checked(x, self.columns))
+        """Of a chance, the weighted sum of the members' contributions; None for amounts, whose mean is no sum of logs."""
+        return weighted(self.members, self.weights, self.columns, stored.checked(x, self.columns)) if self.kind == "chance" else None
 
     def save(self, folder: Path) -> None:
         """Write ``ensemble.json`` and each member into a folder of its own."""
-        write_json(folder / "ensemble.json", {"kind": self.kind, "members": len(self.members)})
+        write_json(folder / _FILE, {"kind": self.kind, "weights": list(self.weights)})
         for number, member in enumerate(self.members):
             stored.write(member, folder / f"member{number}")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        found = stored.values(folder / "ensemble.json")
-        kind, count = found.get("kind"), stored.number(found, "members", least=1, most=_MOST)
-        if kind not in ("chance", "amount") or count != int(count):
-            raise IntegrityError(f"ensemble.json: kind {kind!r} with {count} members is not known; train the model again")
-        return cls(tuple(stored.read(folder / f"member{number}") for number in range(int(count))), kind)
+        found = stored.values(folder / _FILE)
+        kind, weights = found.get("kind"), stored.numbers(found, "weights")
+        if kind not in ("chance", "amount") or not 0 < len(weights) <= _MOST or (weights < 0).any():
+            raise IntegrityError(f"{_FILE}: kind {kind!r} with weights {weights.tolist()} is not known; train the model again")
+        return cls(tuple(stored.read(folder / f"member{number}") for number in range(len(weights))), tuple(weights.tolist()), kind)
 
 
 class Ensemble(BaseModel):
-    """Learn each member on the same rows."""
+    """Learn each member on the same rows, and how much it counts on rows that it did not learn from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     members: tuple[dict[str, Any], ...] = Field(min_length=1, max_length=_MOST)
     """The models inside, each as ``use: module:Class``."""
     kind: Kind = "chance"
+    weights: Literal["learned", "equal"] = "learned"
+    """``equal`` holds nothing out: neither map nor level is learned."""
+    least_weight: float = Field(default=0.02, ge=0, lt=1)
+    """A member with a smaller share is left out."""
+    method: Method | Literal["auto"] = "auto"
+    """The map of a chance, see ``Calibrated``."""
+    level: Literal["newest", "all"] = "newest"
+    """The window whose mean the chances shall have, see ``Calibrated``. Totals of amounts are set right over all windows: one window of
+    money is a season and a few large customers."""
+    widest: float = Field(default=1.5, ge=1)
+    """The factor of a total stays between 1 / widest and widest: a larger gap is a fault, not a level."""
 
-    def fit(self, frame: Frame) -> FittedEnsemble:
+    def fit(self, frame: Frame) -> Fitted:
         """Learn."""
-        return FittedEnsemble(tuple(build(member, f"ensemble member {number}").fit(frame) for number, member in enumerate(self.members)), self.kind)
+        return self.learn(canonical(frame)).fitted
+
+    def learn(self, frame: Frame) -> Learned:
+        """See ``HoldsOut``."""
+        models = [build(member, f"ensemble member {number}") for number, member in enumerate(self.members)]
+        count = len(models)
+        if self.weights == "equal" or not len(frame):
+            fitted = tuple(model.fit(frame) for model in models)
+            return Learned(FittedEnsemble(fitted, (1 / count,) * count, self.kind), None)
+        learned = [held_out.learn(model, frame) for model in models]
+        said = [each.held_out for each in learned if each.held_out is not None]
+        fitted = tuple(each.fitted for each in learned)
+        if len(said) < count or len(np.unique(frame.y)) < 2:
+            return Learned(FittedEnsemble(fitted, (1 / count,) * count, self.kind), None)
+        weights = self._weights(said, frame)
+        used = np.flatnonzero(weights > 0)
+        together = FittedEnsemble(tuple(fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
+        answer = _pool([said[k] for k in used], together.weights, self.kind)
+        if self.kind == "amount":
+            return Learned(together, answer)
+        found = calibration(answer, frame, self.method, self.level)
+        return Learned(FittedCalibrated(together, found), found(answer))
+
+    def _weights(self, said: Sequence[Floats], frame: Frame) -> Floats:
+        customers = len(np.unique(frame.customer_id.astype(str)))
+        factors = np.ones(len(said))
+        if self.kind == "amount":
+            actual = float(frame.y.sum())
+            totals = [float(answer.sum()) for answer in said]
+            factors = np.array([np.clip(actual / total, 1 / self.widest, self.widest) if actual > 0 and total > 0 else 1.0 for total in totals])
+        answers = np.column_stack(said) * factors
+        shares = (pooling.of_amounts if self.kind == "amount" else pooling.of_chances)(answers, frame.y, customers)
+        kept = np.where(shares >= min(self.least_weight, float(shares.max())), shares, 0.0)
+        return np.asarray(kept / kept.sum() * factors, dtype=np.float64)
+
+
+def _pool(answers: Sequence[Floats], weights: Sequence[float], kind: Kind) -> Floats:
+    if kind == "chance":
+        return pooled(answers, weights)
+    total = np.zeros(len(answers[0]))
+    for answer, weight in zip(answers, weights, strict=True):
+        total += weight * answer
+    return total

@@ -61,6 +61,9 @@ def logit(p: Floats) -> Floats:
     return np.asarray(np.log(clipped / (1 - clipped)))
 
 
-def mean_of_logits(answers: Sequence[Floats]) -> Floats:
-    """The chance whose logit is the mean of theirs."""
-    return sigmoid(np.asarray(sum(map(logit, answers)) / len(answers)))
+def pooled(answers: Sequence[Floats], weights: Sequence[float]) -> Floats:
+    """The chance whose logit is the weighted sum of theirs."""
+    total = np.zeros(len(answers[0]))
+    for answer, weight in zip(answers, weights, strict=True):
+        total += weight * logit(answer)
+    return sigmoid(total)

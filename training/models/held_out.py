@@ -1,56 +1,60 @@
-"""Predictions for rows that a model did not learn from: a later window where there is one, else other customers."""
+"""What a model says of rows that it did not learn from: each row is asked of a model that learned from other customers.
+
+Other customers at the same cutoffs say whether the shape is right. All cutoffs are asked, because the level of one window is a season.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from training.contracts import Floats, Frame, Model, score
-from training.models.rows import Rows, folds, later_window
-
-FOLDS = 5
+from training.contracts import Fitted, Floats, Frame, Integers, Model, score
+from training.models.parallel import together
+from training.models.rows import FOLDS, folds
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """Rows of a frame and what a model that did not see them says of them."""
+class Learned:
+    """A model that learned from all rows, and what models of other customers say of each row."""
 
-    rows: Rows
-    predicted: Floats
-
-
-def predictions(model: Model, frame: Frame, later_cutoffs: int) -> HeldOut | None:
-    """Predictions for the rows of the newest cutoff by a model of earlier closed windows, or for all rows by models of other customers.
-
-    Other customers at the same cutoffs say whether the shape is right. They are asked about all cutoffs, because the level of the newest
-    window alone is a season, and only a model of earlier windows can say whether it lasts.
-
-    Args:
-        model: Hyperparameters.
-        frame: Rows in canonical order.
-        later_cutoffs: Earlier closed cutoffs below which, or below half of all, time gives way to customers.
-
-    Returns:
-        None where the frame has too few customers to hold any out.
-    """
-    split = later_window(frame)
-    cutoffs = len(np.unique(frame.cutoff))
-    # A model of a small part of the cutoffs is not the one that will be used: its level is that of a shallow history.
-    if split is not None and len(np.unique(frame.cutoff[split[0]])) >= max(later_cutoffs, cutoffs / 2):
-        early, late = split
-        return HeldOut(late, score(model.fit(frame.take(early)), frame.take(late)))
-    return across_customers(model, frame, np.arange(len(frame)))
+    fitted: Fitted
+    held_out: Floats | None
+    """(rows,) in the order of the frame; None where there are too few customers to hold any out."""
 
 
-def across_customers(model: Model, frame: Frame, rows: Rows) -> HeldOut | None:
-    """Predictions for some rows, each by a model that learned from other customers at all cutoffs; None with too few customers."""
+@runtime_checkable
+class HoldsOut(Protocol):
+    """A model that holds rows out for its own ends, and can hand on what was said of them."""
+
+    def learn(self, frame: Frame) -> Learned:
+        """Learn from a frame in canonical order."""
+
+
+def learn(model: Model, frame: Frame) -> Learned:
+    """Learn from all rows of a frame in canonical order, and from all but each fold of customers."""
+    if isinstance(model, HoldsOut):
+        return model.learn(frame)
     fold = folds(frame, FOLDS)
-    predicted = np.full(len(frame), np.nan)
-    for k in range(FOLDS):
-        asked, rest = rows[fold[rows] == k], np.flatnonzero(fold != k)
-        if not len(rest):
-            return None
-        if len(asked):
-            predicted[asked] = score(model.fit(frame.take(rest)), frame.take(asked))
-    return HeldOut(rows, predicted[rows])
+    asked = [np.flatnonzero(fold == k) for k in range(FOLDS)]
+    if any(len(rows) == len(frame) for rows in asked):
+        return Learned(model.fit(frame), None)
+
+    fits = [partial(model.fit, frame), *(partial(model.fit, frame.take(np.setdiff1d(np.arange(len(frame)), rows))) for rows in asked if len(rows))]
+    whole, *others = together(fits)
+    predicted = np.empty(len(frame))
+    for rows, other in zip((rows for rows in asked if len(rows)), others, strict=True):
+        predicted[rows] = score(other, frame.take(rows))
+    return Learned(whole, predicted)
+
+
+def owners(frame: Frame) -> Integers:
+    """(rows,) a number per customer, from zero."""
+    return np.unique(frame.customer_id.astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def newest(frame: Frame) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Rows of the newest cutoff."""
+    return np.flatnonzero(frame.cutoff == frame.cutoff.max()) if len(frame) else np.empty(0, dtype=np.intp)

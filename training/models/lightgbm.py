@@ -21,7 +21,7 @@ from training.models.rows import canonical
 from training.models.rules import AMOUNT, ORDERS, RECENCY, TENURE
 from training.models.trees import check, trimmed
 
-Objective = Literal["binary", "tweedie"]
+Objective = Literal["binary", "tweedie", "gamma", "regression"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class LightGBM(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Objective = "binary"
-    """``tweedie`` is for money: many zeros and a long tail. Net spend below zero counts as zero in learning."""
+    """``tweedie`` is for money: many zeros and a long tail; net spend below zero counts as zero in learning. ``gamma`` is for money of those
+    who spent, ``regression`` for anything by squared error."""
     trees: int = Field(default=300, ge=1, le=5000)
     learning_rate: float = Field(default=0.03, gt=0, le=1)
     num_leaves: int = Field(default=4, ge=2, le=255)

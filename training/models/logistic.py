@@ -29,12 +29,16 @@ class FittedLogistic:
     bias: float
 
     def predict(self, x: Floats) -> Floats:
-        """The chance; each row is summed on its own and in the columns' order, so that a row alone gets the answer it gets in a batch."""
+        """The chance."""
+        return sigmoid(self.total(x))
+
+    def total(self, x: Floats) -> Floats:
+        """(rows,) the logit; each row is summed on its own and in the columns' order, so that a row alone gets the answer it gets in a batch."""
         terms = self.contributions(x)
         total = terms[:, -1].copy()
         for position in range(len(self.columns)):
             total += terms[:, position]
-        return sigmoid(total)
+        return total
 
     def contributions(self, x: Floats) -> Floats:
         """(rows, columns + 1) the terms of the sum: what each feature adds to the logit, the bias last."""
@@ -83,18 +87,24 @@ class Logistic(BaseModel):
             share = float(np.clip(chosen.y.mean() if len(chosen) else 0.5, 1e-6, 1 - 1e-6))
             nothing = np.zeros(len(columns))
             return FittedLogistic(columns, nothing, np.ones(len(columns)), nothing, nothing, float(np.log(share / (1 - share))))
-        values = signed_log(chosen.x)
-        gaps = np.isnan(values)
-        mean = np.where(gaps, 0.0, values).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1)
-        centred = np.where(gaps, 0.0, values - mean)
-        scale = np.sqrt((centred**2).sum(axis=0) / np.maximum((~gaps).sum(axis=0), 1))
-        scale = np.where(scale > 1e-12, scale, 1.0)
-        design = np.hstack([centred / scale, gaps.astype(np.float64)])
+        mean, scale, design = standardised(chosen.x)
         # Newton steps on the few columns are quicker than L-BFGS and stop at the same place; one thread adds up in one order.
         with threadpool_limits(1, "blas"):
             learned = LogisticRegression(C=self.c, solver="newton-cholesky", max_iter=200, tol=1e-8).fit(design, chosen.y)
         weight = learned.coef_[0]
         return FittedLogistic(columns, mean, scale, weight[: len(columns)], weight[len(columns) :], float(learned.intercept_[0]))
+
+
+def standardised(x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Mean and scale of the known signed logs per column, and (rows, 2 columns) of them standardised, then what is missing as ones."""
+    values = signed_log(x)
+    gaps = np.isnan(values)
+    known = np.maximum((~gaps).sum(axis=0), 1)
+    mean = np.where(gaps, 0.0, values).sum(axis=0) / known
+    centred = np.where(gaps, 0.0, values - mean)
+    scale = np.sqrt((centred**2).sum(axis=0) / known)
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    return mean, scale, np.hstack([centred / scale, gaps.astype(np.float64)])
 
 
 def signed_log(x: Floats) -> Floats:

@@ -10,20 +10,13 @@ from numpy.typing import NDArray
 from training.contracts import Frame, Integers
 
 Rows = NDArray[np.intp]
+FOLDS = 5
+"""Parts that customers are split into where some are held out."""
 
 
 def canonical(frame: Frame) -> Frame:
     """The frame sorted by cutoff and customer, so that equal rows in any order give an equal model."""
     return frame.take(np.lexsort((frame.customer_id.astype(str), frame.cutoff)))
-
-
-def later_window(frame: Frame) -> tuple[Rows, Rows] | None:
-    """(rows whose windows closed before the newest cutoff, rows of the newest cutoff); None where nothing closed before it."""
-    newest = frame.cutoff.max()
-    # A day of slack: windows are calendar days, and a day with a clock change has 23 or 25 hours.
-    until = newest - np.timedelta64(frame.horizon_days * 24 - 2, "h")
-    early, late = np.flatnonzero(frame.cutoff <= until), np.flatnonzero(frame.cutoff == newest)
-    return (early, late) if len(early) else None
 
 
 def folds(frame: Frame, count: int) -> Integers:

@@ -26,7 +26,7 @@ _HEADER = (
     "feature_infos",
     "tree_sizes",
 )
-_OBJECTIVES = ("binary sigmoid:1", "tweedie", "lambdarank")
+_OBJECTIVES = ("binary sigmoid:1", "tweedie", "gamma", "regression", "lambdarank")
 _NUMERIC_SPLITS = (0, 2, 4, 6, 8, 10)
 """Decision types without a categorical split; the rest of the bits say where missing values go."""
 _NODES = (
