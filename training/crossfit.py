@@ -14,10 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retain.errors import DataError, RefusedError
-from training.contracts import Floats, Frame, Integers, Model, score
+from training.contracts import Fitted, Floats, Frame, Integers, Model, score
 from training.guards import sound
 from training.metrics import Direction, Metric
-from training.models.held_out import across_customers
+from training.models import held_out
+from training.models.rows import canonical
 
 FOLDS = 5
 REPEATS = 5
@@ -109,24 +110,28 @@ def crossfit(
     for repeat, k in show(pairs, len(pairs)):
         asked, others = np.flatnonzero(folds.of[repeat] == k), np.flatnonzero(folds.of[repeat] != k)
         seen = sound(frame.take(others), f"cross-fitting, fold {k} of repetition {repeat}").frame
-        name = best(seen, models, metric) if len(models) > 1 else next(iter(models))
-        predicted[repeat, asked] = score(models[name].fit(seen), frame.take(asked))
+        name, fitted = best(seen, models, metric)
+        predicted[repeat, asked] = score(fitted, frame.take(asked))
         chosen.append(name)
     return CrossFitted(predicted, tuple(chosen))
 
 
-def best(frame: Frame, models: Mapping[str, Model], metric: tuple[Metric, Direction | None]) -> str:
-    """The name of the recipe that says most of customers that it has not learned from.
+def best(frame: Frame, models: Mapping[str, Model], metric: tuple[Metric, Direction | None]) -> tuple[str, Fitted]:
+    """The recipe that says most of customers that it has not learned from: its name, and what it learned from all rows.
 
     Raises:
         RefusedError: the frame holds too few customers to hold any out.
     """
+    if len(models) == 1:
+        return next((name, model.fit(frame)) for name, model in models.items())
     measure, direction = metric
     sign = -1.0 if direction == "lower" else 1.0
-    worth: dict[str, float] = {}
+    ordered = canonical(frame)
+    worth: dict[str, tuple[float, Fitted]] = {}
     for name, model in models.items():
-        held = across_customers(model, frame, np.arange(len(frame)))
-        if held is None:
+        learned = held_out.learn(model, ordered)
+        if learned.held_out is None:
             raise RefusedError(f"{len(frame)} customers are too few to hold any out; give more of them, or name one model")
-        worth[name] = sign * measure(frame.y, held.predicted)
-    return max(worth, key=lambda name: worth[name])
+        worth[name] = sign * measure(ordered.y, learned.held_out), learned.fitted
+    name = max(worth, key=lambda each: worth[each][0])
+    return name, worth[name][1]

@@ -68,7 +68,7 @@ def test_the_recipe_is_chosen_inside_the_other_folds() -> None:
 
 
 def test_the_order_of_recipes_decides_between_equals() -> None:
-    assert best(_frame(), {"a": Prevalence(), "b": Prevalence()}, LOG_LOSS) == "a"
+    assert best(_frame(), {"a": Prevalence(), "b": Prevalence()}, LOG_LOSS)[0] == "a"
 
 
 def test_rows_without_an_outcome_are_predicted_and_never_learned_from() -> None:

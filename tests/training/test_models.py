@@ -14,12 +14,12 @@ from training.models import stored
 from training.models.calibrated import Calibrated, FittedCalibrated
 from training.models.constant import FittedConstant, Mean, Prevalence
 from training.models.ensemble import Ensemble
+from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.linear import Linear
 from training.models.logged import Logged
-from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.logistic import Logistic, sigmoid
-from training.models.period import FittedLastPeriod, LastPeriod
 from training.models.maps import choose, learn, levelled
+from training.models.period import FittedLastPeriod, LastPeriod
 from training.models.rates import Rates
 from training.models.rows import folds
 from training.models.rules import RecencyRule, RfmLogistic

@@ -30,9 +30,7 @@ class FittedTwoStage:
     def predict(self, x: Floats) -> Floats:
         """(1 - chance of nothing) times the amount."""
         values, place = stored.checked(x, self.columns), {name: position for position, name in enumerate(self.columns)}
-        none, amount = (
-            part.predict(np.ascontiguousarray(values[:, [place[name] for name in part.columns]])) for part in (self.none, self.amount)
-        )
+        none, amount = (part.predict(np.ascontiguousarray(values[:, [place[name] for name in part.columns]])) for part in (self.none, self.amount))
         return np.asarray((1.0 - none) * amount)
 
     def save(self, folder: Path) -> None:
