@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,25 +9,22 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retain.errors import RetainError
-from retain.tables import CAUSES, CHANNELS
+from retain.tables import CHANNELS
 from retain.workspace import Workspace
 from serving import likely, schemas
 from serving.ahead import ahead
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
-from serving.decisions import lists
 from serving.decisions.causes import Causes, causes
 from serving.decisions.decide import Source
-from serving.decisions.eligibility import may_contact, may_profile
+from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Scores
 from serving.decisions.policy import Policy, policy
-from serving.decisions.reasons import of_risk
 from serving.decisions.scoring import expected_loss
-from serving.decisions.value_parts import total
 from serving.fresh import Fresh
+from serving.pulls import Pull, assumed, parts, why
 from serving.rows import Row, Rows, open_rows
 from training.contracts import Floats
 from training.package import champion
@@ -130,12 +126,12 @@ class Answers:
             currency=self.rows.shop.currency,
             as_of=at,
             degraded=list(self._rung(None, at)[1]),
-            assumed=[*self.rows.shop.assumed, *self._assumed_parts()],
+            assumed=assumed(self.rows),
             synthetic=self.rows.shop.synthetic,
             freshness=self._freshness(known[0] if len(known) == 1 else None, at),
             models=self._models(),
             reasons_by=self.rows.card.reasons,
-            value_parts=self._parts(),
+            value_parts=parts(self.rows),
         )
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
@@ -174,63 +170,9 @@ class Answers:
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
-        at, rows = self.clock(), self.rows
         churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
-        value = total(clv, rows.array("parts"))
-        flags = rows.array("flags")
-        channels = CHANNELS if channel is None else (channel,)
-        barred = {
-            "inactive": ~rows.array("is_active"),
-            "minor": flags[:, 2],
-            "refuses_profiling": flags[:, 1],
-            "do_not_contact": flags[:, 0],
-            "involuntary": rows.array("cause") == CAUSES.index("involuntary"),
-            "no_consent": np.array([not self._channels(position, channels) for position in range(len(rows))], dtype=bool),
-        }
-        picked = lists.churn(rows.array("ids"), churn, value, barred, top)
-
-        def listed(order: NDArray[np.intp]) -> list[schemas.ChurnRow]:
-            found = []
-            outlooks = ahead(rows, order, churn[order], clv[order])
-            for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
-                row = Row(rows, position)
-                customer = self.fresh.on(row.customer(at, row.stored, explain=True))
-                found.append(
-                    schemas.ChurnRow(
-                        rank=rank,
-                        customer_id=customer.customer_id,
-                        risk=float(churn[position]),
-                        value=float(value[position]),
-                        expected_loss=float(picked.loss[position]),
-                        band=row.stored.band,
-                        stage=row.stored.stage,
-                        channels=self._channels(position, channels),
-                        reasons=self._why(customer, language),
-                        cause=likely.cause(rows, position, self.causes, language),
-                        value_parts=row.value_parts(float(clv[position])),
-                        expected_orders=orders,
-                        next_purchase_at=next_at,
-                    )
-                )
-            return found
-
-        ranked, apart = listed(picked.order), listed(picked.apart)
-        return schemas.ChurnList(
-            rows=ranked,
-            left_out=picked.left_out,
-            customers=len(rows),
-            horizon_days=rows.shop.horizon_days,
-            currency=rows.shop.currency,
-            as_of=at,
-            assumed=[*rows.shop.assumed, *self._assumed_parts()],
-            synthetic=rows.shop.synthetic,
-            models=self._models(),
-            reasons_by=rows.card.reasons,
-            involuntary=apart,
-            causes=dict(Counter(row.cause.cause for row in (*ranked, *apart)).most_common()),
-            value_parts=self._parts(),
-            recorded_causes=likely.recorded_shares(rows, rows.array("is_active")),
-        )
+        pull = Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language)
+        return pull.churners(top, CHANNELS if channel is None else (channel,), self._models())
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""
@@ -269,14 +211,6 @@ class Answers:
     def _customer(self, row: Row, at: datetime, *, explain: bool = False) -> Customer:
         return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain))
 
-    def _channels(self, position: int, channels: Sequence[str]) -> list[str]:
-        """Channels on which a customer may be contacted to be kept."""
-        words = self.rows.card.vocabulary
-        consents = frozenset(words["consents"][self.rows.array("consents")[position]].split(",")) - {""}
-        left = frozenset(words["unsubscribed"][self.rows.array("unsubscribed")[position]].split(",")) - {""}
-        customer = self.fresh.on(Customer(self.rows.id(position), consents=consents, unsubscribed=left))
-        return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
-
     def _score(
         self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest
     ) -> schemas.Score:
@@ -285,23 +219,12 @@ class Answers:
         if not may_profile(customer, self.policy):
             return schemas.Score(customer_id, "not_profiled")
         status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
-        parts = None if scores.clv is None else row.value_parts(scores.clv)
-        loss = expected_loss(scores.churn, None if parts is None else sum(parts.values()))
-        why = self._why(self.fresh.on(customer), request.language) if request.explain else []
+        made_of = None if scores.clv is None else row.value_parts(scores.clv)
+        loss = expected_loss(scores.churn, None if made_of is None else sum(made_of.values()))
+        signs = why(self.rows, self.fresh.on(customer), request.language) if request.explain else []
         cause = likely.cause(self.rows, row.position, self.causes, request.language) if request.explain else None
         segment = f"{scores.band}/{scores.stage}"
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, why, cause, parts, *outlook)
-
-    def _parts(self) -> dict[str, schemas.PartOut]:
-        return {name: schemas.PartOut(each.counted, each.per_event, each.basis, each.coverage) for name, each in self.rows.card.parts.items()}
-
-    def _assumed_parts(self) -> list[str]:
-        """Prices of the parts that are on."""
-        return [f"{name} = {each.per_event}: {each.basis}" for name, each in self.rows.card.parts.items() if each.counted]
-
-    def _why(self, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
-        signs = of_risk(customer, self.rows.card.moment, self.rows.shop.currency, language)
-        return [schemas.ReasonOut(sign.code, sign.text) for sign in signs]
+        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, signs, cause, made_of, *outlook)
 
     def _rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
         """The best source that rows and models allow at a moment, and what is degraded."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import typing
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import numpy as np
@@ -14,9 +14,10 @@ import pytest
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.champions import SCORED, on_rows, packages
+from serving.decisions import drivers
 from serving.decisions.facts import Language
-from serving.decisions.families import family
-from serving.decisions.signals import BY_CODE
+from serving.decisions.figures import Known
+from serving.decisions.signals import NEEDS, SIGNALS
 from serving.desk import Desk
 from serving.ledger import Ledger
 from serving.metrics import Metrics
@@ -111,28 +112,27 @@ def test_the_service_the_list_and_the_stored_scores_agree(served: Workspace, ans
     assert answers.churn_list(len(ids)) == listed
 
 
-def test_reasons_are_the_models_contributions_and_the_same_on_the_list_and_over_the_service(served: Workspace, answers: Answers) -> None:
+def test_reasons_are_the_same_on_the_list_and_over_the_service_and_ranked_by_what_the_model_adds(served: Workspace, answers: Answers) -> None:
     package, _ = packages(served, "churn")
     assert package is not None
-    card, raw = answers.rows.card, answers.rows.array("raw")
-    scorer = on_rows(package, card.columns, card.vocabulary)
-    assert card.reasons == "model"
+    card, raw = answers.rows.card, np.asarray(answers.rows.array("raw"))
+    parts = on_rows(package, card.columns, card.vocabulary).contributions(raw)
+    assert card.reasons == ("rules" if parts is None else "model")
+    known = Known({name: raw[:, card.columns.index(name)] for name in NEEDS}, card.typical, len(raw))
+    expected = drivers.by_rules(known) if parts is None else drivers.by_model(known, package.card.columns, parts)
     listed = answers.churn_list(60)
     ids = [row.customer_id for row in listed.rows]
-    by_language = {language: answers.scores(ScoresRequest(ids, explain=True, language=language)).scores for language in typing.get_args(Language)}
+    spoken = {language: answers.scores(ScoresRequest(ids, explain=True, language=language)).scores for language in get_args(Language)}
     said = 0
     for place, row in enumerate(listed.rows):
-        english, chinese = (by_language[language][place].reasons for language in ("en", "zh"))
+        english, chinese = (spoken[language][place].reasons for language in ("en", "zh"))
         assert english == row.reasons
         assert [each.code for each in english] == [each.code for each in chinese]
         found = answers.rows.get(row.customer_id)
         assert found is not None
         signs = found.signs()
-        parts = scorer.contributions(raw[found.position : found.position + 1])
-        assert parts is not None
-        pushes = [sum(parts[0, i] for i, name in enumerate(package.card.columns) if family(name) == BY_CODE[sign.code].family) for sign in signs]
-        assert [sign.weight for sign in signs] == pytest.approx(pushes, abs=1e-9)
-        assert pushes == sorted(pushes, reverse=True)
+        assert [sign.code for sign in signs] == [SIGNALS[number].code for number in expected.signal[found.position] if number >= 0]
+        assert [sign.weight for sign in signs] == pytest.approx(expected.weight[found.position][: len(signs)].tolist(), abs=1e-9)
         said += len(signs)
     assert said
     assert all(not each.reasons for each in answers.scores(ScoresRequest(ids)).scores)

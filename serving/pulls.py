@@ -1,0 +1,119 @@
+"""A list as it is pulled: whom consent and the rules let stand on it, in which order, and what is said of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retain.tables import CAUSES
+from serving import likely, schemas
+from serving.ahead import ahead
+from serving.decisions import lists
+from serving.decisions.causes import Causes
+from serving.decisions.eligibility import may_contact
+from serving.decisions.facts import Customer, Language
+from serving.decisions.figures import Floats
+from serving.decisions.reasons import of_risk
+from serving.decisions.value_parts import total
+from serving.fresh import Fresh
+from serving.rows import Row, Rows
+
+
+@dataclass(frozen=True)
+class Pull:
+    """What a list is made of."""
+
+    rows: Rows
+    fresh: Fresh
+    causes: Causes
+    at: datetime
+    churn: Floats
+    """(customers,) chance of no purchase within the horizon; NaN where none is predicted."""
+    clv: Floats
+    """(customers,) money within it."""
+    language: Language
+
+    def churners(self, top: int, channels: Sequence[str], models: schemas.Models) -> schemas.ChurnList:
+        """Customers by expected loss, at most ``top``, who may be contacted on one of the channels to be kept."""
+        rows, value, flags = self.rows, total(self.clv, self.rows.array("parts")), self.rows.array("flags")
+        reach = [self._reach(position, channels) for position in range(len(rows))]
+        barred = {
+            "inactive": ~rows.array("is_active"),
+            "minor": flags[:, 2],
+            "refuses_profiling": flags[:, 1],
+            "do_not_contact": flags[:, 0],
+            "no_consent": np.array([not each for each in reach], dtype=bool),
+            "involuntary": rows.array("cause") == CAUSES.index("involuntary"),
+        }
+        picked = lists.churn(rows.array("ids"), self.churn, value, barred, top)
+        ranked, apart = (self._rows(order, picked.loss, value, reach) for order in (picked.order, picked.apart))
+        return schemas.ChurnList(
+            rows=ranked,
+            left_out=picked.left_out,
+            customers=len(rows),
+            horizon_days=rows.shop.horizon_days,
+            currency=rows.shop.currency,
+            as_of=self.at,
+            assumed=assumed(rows),
+            synthetic=rows.shop.synthetic,
+            models=models,
+            reasons_by=rows.card.reasons,
+            involuntary=apart,
+            causes=dict(Counter(row.cause.cause for row in (*ranked, *apart)).most_common()),
+            value_parts=parts(rows),
+            recorded_causes=likely.recorded_shares(rows, rows.array("is_active")),
+        )
+
+    def _rows(self, order: NDArray[np.intp], loss: Floats, value: Floats, reach: Sequence[list[str]]) -> list[schemas.ChurnRow]:
+        found = []
+        outlooks = ahead(self.rows, order, self.churn[order], self.clv[order])
+        for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
+            row = Row(self.rows, position)
+            stored = row.stored
+            customer = self.fresh.on(row.customer(self.at, stored, explain=True))
+            found.append(
+                schemas.ChurnRow(
+                    rank=rank,
+                    customer_id=customer.customer_id,
+                    risk=float(self.churn[position]),
+                    value=float(value[position]),
+                    expected_loss=float(loss[position]),
+                    band=stored.band,
+                    stage=stored.stage,
+                    channels=reach[position],
+                    reasons=why(self.rows, customer, self.language),
+                    cause=likely.cause(self.rows, position, self.causes, self.language),
+                    value_parts=row.value_parts(float(self.clv[position])),
+                    expected_orders=orders,
+                    next_purchase_at=next_at,
+                )
+            )
+        return found
+
+    def _reach(self, position: int, channels: Sequence[str]) -> list[str]:
+        """Channels on which a customer may be contacted to be kept."""
+        words = self.rows.card.vocabulary
+        consents = frozenset(words["consents"][self.rows.array("consents")[position]].split(",")) - {""}
+        left = frozenset(words["unsubscribed"][self.rows.array("unsubscribed")[position]].split(",")) - {""}
+        customer = self.fresh.on(Customer(self.rows.id(position), consents=consents, unsubscribed=left))
+        return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
+
+
+def why(rows: Rows, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
+    """Why a customer may leave."""
+    return [schemas.ReasonOut(sign.code, sign.text) for sign in of_risk(customer, rows.card.moment, rows.shop.currency, language)]
+
+
+def parts(rows: Rows) -> dict[str, schemas.PartOut]:
+    """Parts of value besides purchases, with their coverage."""
+    return {name: schemas.PartOut(each.counted, each.per_event, each.basis, each.coverage) for name, each in rows.card.parts.items()}
+
+
+def assumed(rows: Rows) -> list[str]:
+    """What the source assumes, and the prices of the parts that are counted."""
+    return [*rows.shop.assumed, *(f"{name} = {each.per_event}: {each.basis}" for name, each in rows.card.parts.items() if each.counted)]
