@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,11 @@ Say = Callable[[str], None]
 
 def _silent(text: str) -> None:
     """Say nothing."""
+
+
+def _number(value: float) -> float | None:
+    """What JSON can hold: null where nothing could be measured, such as new items of a shop that sells one."""
+    return value if isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Backtest:
                     "windows": each.card.windows.model_dump(mode="json"),
                     "training_rows": each.card.training_rows,
                     "test_rows": each.card.test_rows,
-                    "judged": each.judged,
+                    "judged": {title: {name: _number(value) for name, value in values.items()} for title, values in each.judged.items()},
                     "data_digest": each.card.data_digest,
                     "synthetic": each.card.synthetic,
                     "assumed": [assumption.model_dump(mode="json") for assumption in each.card.assumptions],
@@ -156,7 +162,8 @@ def _predict(chosen: Plan, workspace: Workspace, out: Path, say: Say) -> Predict
     experiments = chosen.experiments()
     judged = {each.title: opened.judge(each.answer()).evidence.values for each in experiments}
     primary, sign = opened.trial.primary, 1.0 if opened.trial.directions[opened.trial.primary] == "higher" else -1.0
-    best = max(experiments, key=lambda each: sign * judged[each.title][primary])
+    worth = {title: sign * values[primary] for title, values in judged.items()}
+    best = max(experiments, key=lambda each: worth[each.title] if isfinite(worth[each.title]) else -inf)
     say(f"predicting {task.name} with {best.title}")
     contender = run(best, workspace, opened)
     if contender.failures:

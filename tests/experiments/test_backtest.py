@@ -179,3 +179,11 @@ def test_the_reference_evaluators_accept_the_files(
     for purpose, floor in zip(("all", "new", "repeat"), {"category": (0.645, 0.182, 0.691), "product": (0.376, 0.111, 0.522)}[item], strict=True):
         table, _ = lists.score(pd.read_parquet(tmp_path / f"recommend_{purpose}.parquet"), train, targets, purpose)
         assert table["ndcg@10"].mean() > floor - 0.01
+
+
+def test_a_shop_that_sells_one_thing_has_nothing_new_to_recommend_and_says_so(tmp_path: Path) -> None:
+    assert _run(tmp_path / "one", _lines(300).assign(product=1), str((START + timedelta(days=CUT)).date()), 30, "--tasks", "recommend") == 0
+    summary = json.loads((tmp_path / "one" / "out" / "summary.json").read_text())
+    values = [value for each in summary["tasks"]["recommend"]["judged"].values() for value in each.values()]
+    assert None in values
+    assert pq.read_table(tmp_path / "one" / "out" / "recommend_new.parquet").num_rows == 0
