@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.sparse import csr_matrix
 
 from features.interactions import Interactions
 from retain.errors import DataError, IntegrityError
@@ -23,6 +24,7 @@ from training.models.item_item import FittedItemItem, ItemItem
 from training.models.lists import top
 from training.models.personal import Personal
 from training.models.popular import Popularity
+from training.models.products import best_products
 from training.models.purchases import align, before, block, blocks, buyers, catalogue
 from training.models.segmented import Segmented
 from training.models.tifu import Tifu
@@ -290,3 +292,25 @@ def test_a_history_is_brought_to_the_catalogue_of_the_model() -> None:
     moved = align(past, np.array(["w", "x", "z"], dtype=object))
     assert [(past.customers[c], moved.items[i]) for c, i in zip(moved.customer, moved.item, strict=True)] == [("a", "x"), ("b", "z")]
     assert catalogue(shop(), 10**6).items.tolist() == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 90), st.integers(1, 12), st.booleans())
+def test_blocked_products_give_the_lists_of_all_products(seed: int, customers: int, items: int, k: int, skips: bool) -> None:
+    random = np.random.default_rng(seed)
+    # Whole numbers make ties, which fall to the smaller position.
+    left, right = random.integers(-2, 3, (customers, 3)).astype(float), random.integers(-2, 3, (items, 3)).astype(float)
+    skip = random.random((customers, items)) < 0.3 if skips else np.zeros((customers, items), dtype=bool)
+    found, best = best_products(left, right, k, skip=csr_matrix(skip) if skips else None, rows=7, items=16)
+    expected, score = top(left @ right.T, k, ~skip)
+    assert np.array_equal(found, expected)
+    assert np.array_equal(best, score, equal_nan=True)
+
+
+def test_near_ties_are_ordered_as_double_precision_orders_them() -> None:
+    random = np.random.default_rng(3)
+    left = random.normal(size=(50, 32))
+    right = np.repeat(random.normal(size=(40, 32)), 5, axis=0) * (1.0 + random.normal(size=(200, 1)) * 1e-9)
+    found, _ = best_products(left, right, 12, rows=16, items=64, threads=2)
+    exact = (left[:, None, :] * right[None, :, :]).sum(axis=2)
+    assert np.array_equal(found, top(exact, 12)[0])

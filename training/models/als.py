@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ from features.interactions import Interactions
 from training.contracts import Floats, Integers, Purpose, Ranking
 from training.models.folder import read, write
 from training.models.lists import ranked
-from training.models.purchases import Block, Weight, catalogue, everybody
+from training.models.products import best_products, one_blas_thread
+from training.models.purchases import Block, Weight, align, block, catalogue, everybody
 
+_CUSTOMERS = 20_000
+"""Customers whose factors are held at once."""
 _FOLD_CELLS = 4_000_000
 """Gathered item factors held at once while customers are folded in (32 MB)."""
 
@@ -58,19 +60,6 @@ class Als(BaseModel):
         matrix = block.sparse(self.weight, self.half_life_days)
         matrix.data = 1.0 + self.alpha * matrix.data
         return matrix
-
-
-def one_blas_thread() -> Any:
-    """A context in which BLAS has one thread: a product's last bits must not depend on how many cores were free."""
-    return _blas().limit(limits=1, user_api="blas")
-
-
-@cache
-def _blas() -> Any:
-    """The switch for BLAS threads; finding the libraries of a process takes longer than ranking for one customer."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -118,8 +107,17 @@ class FittedAls:
         return solved
 
     def rank(self, history: Interactions, customers: Integers, k: int, purpose: Purpose) -> Ranking:
-        """See ``FittedRanker``."""
-        return ranked(self, history, customers, k, purpose)
+        """See ``FittedRanker``; what was bought before is few, all else goes through the blocked products."""
+        if purpose == "repeat":
+            return ranked(self, history, customers, k, purpose)
+        aligned = align(history, self.items)
+        items, scores = np.full((len(customers), k), -1, dtype=np.int32), np.full((len(customers), k), np.nan)
+        for start in range(0, len(customers), _CUSTOMERS):
+            part = slice(start, start + _CUSTOMERS)
+            asked = block(aligned, customers[part])
+            skip = asked.sparse("binary", 1.0) if purpose == "new" else None
+            items[part], scores[part] = best_products(self.fold_in(asked), self.factors, k, skip=skip)
+        return Ranking(items, scores)
 
     def save(self, folder: Path) -> None:
         """Write item factors and catalogue."""

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from features.interactions import Interactions
 from training.contracts import Floats, Integers, Purpose, Ranking
-from training.models.als import one_blas_thread
 from training.models.folder import read, write
 from training.models.lists import ranked
+from training.models.products import one_blas_thread
 from training.models.purchases import Block, catalogue, everybody
 
 _STEPS = 30

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +60,15 @@ def top(scores: Floats, k: int, mask: NDArray[np.bool_] | None = None) -> tuple[
     if width > k and np.count_nonzero(valid) > 2 * k * rows:
         # Everything at or above a bar goes on, ties at the bar included: they are ordered with the rest.
         usable = np.where(valid, scores, 0.0)
-        valid = usable >= np.maximum(_bar(usable, k), _LEAST)
+        valid = usable >= np.maximum(bar(usable, k), _LEAST)
     row, item = np.nonzero(valid)
-    value = scores[row, item]
+    return best_of_pairs(row, item, scores[row, item], rows, k)
+
+
+def best_of_pairs(row: Integers, item: Integers, value: Floats, rows: int, k: int) -> tuple[NDArray[np.int32], Floats]:
+    """Positions and scores of the best ``k`` pairs per row: above zero; equal scores by smaller position."""
+    above = value > 0
+    row, item, value = row[above], item[above], value[above]
     order = np.lexsort((item, -value, row))
     row, item, value = row[order], item[order], value[order]
     count = np.bincount(row, minlength=rows)
@@ -75,7 +81,7 @@ def top(scores: Floats, k: int, mask: NDArray[np.bool_] | None = None) -> tuple[
     return positions, best
 
 
-def _bar(usable: Floats, k: int) -> Floats:
+def bar(usable: NDArray[Any], k: int) -> NDArray[Any]:
     """(rows, 1) a score that at least ``k`` of each row reach, and few more.
 
     The k-th best of the maxima of groups of columns is such a bar, and many times quicker to find than the k-th best of all.
@@ -87,4 +93,4 @@ def _bar(usable: Floats, k: int) -> Floats:
         # What is left over at the right takes no part in the bar, only in what is held against it.
         usable = usable[:, : size * count].reshape(rows, size, count).max(axis=1)
         width = count
-    return np.asarray(np.partition(usable, width - k, axis=1)[:, width - k, None], dtype=np.float64)
+    return np.partition(usable, width - k, axis=1)[:, width - k, None]
