@@ -32,7 +32,6 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
 SILENT: Mapping[str, str] = {
     "habits": "at what hour and where somebody shops says nothing that a marketer could act on",
     "profile": "who somebody is, is no reason to give: only what somebody did",
-    "terms": "whoever holds the same contract has the same terms",
 }
 """Families that are never put into a sentence, and why."""
 

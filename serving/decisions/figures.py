@@ -21,6 +21,7 @@ UNITS: Mapping[str, tuple[str, str, str]] = {
     "visit": ("visit", "visits", "次访问"),
     "complaint": ("complaint", "complaints", "次投诉"),
     "call": ("support call", "support calls", "次客服来电"),
+    "contract": ("contract", "contracts", "份合同"),
     "contact": ("contact", "contacts", "次触达"),
     "offer": ("offer", "offers", "项优惠"),
     "time": ("time", "times", "次"),

@@ -81,6 +81,10 @@ SIGNS: Mapping[str, Mapping[Language, str]] = {
         "en": "First purchase of the last 365 days was {own} ago, {typical} for the typical customer.",
         "zh": "近 365 天内的首次购买在 {own}前，典型客户在 {typical}前。",
     },
+    "NEW_CONTRACT": {"en": "Contract for {own}, {typical} for the typical customer.", "zh": "合同已履行 {own}，典型客户为 {typical}。"},
+    "CONTRACT_ENDS": {"en": "The contract ends in {own} by its terms.", "zh": "按约定，合同将在 {own}后到期。"},
+    "NO_RENEWAL": {"en": "No running contract is known to renew itself.", "zh": "现有合同均未约定自动续约。"},
+    "HIGH_PRICE": {"en": "Pays {own} per period, {typical} for the typical customer.", "zh": "每期费用 {own}，典型客户为 {typical}。"},
     "COMPLAINTS": {"en": "{own} in a year, the last {days} ago.", "zh": "一年内有 {own}，最近一次在 {days}前。"},
     "SUPPORT_CALLS": {"en": "{own} in a year, the last {days} ago.", "zh": "一年内有 {own}，最近一次在 {days}前。"},
     "LOW_RATINGS": {

@@ -19,6 +19,7 @@ Bools = NDArray[np.bool_]
 Test = Callable[[Known], Bools]
 _RECENCY, _GAP = "purchases__days_since_order_365d", "gaps__mean_gap_days_365d"
 _ORDERS, _AMOUNT = "purchases__orders_365d", "purchases__amount_365d"
+_RUNNING = "contracts__contracts_running"
 _SURPRISE = "voice__surprise_mean_365d"
 _OPENED = "contacts__opened_90d"
 _MOST = 8.0
@@ -150,6 +151,18 @@ SIGNALS: tuple[Signal, ...] = (
     _below("FEW_PRODUCTS", "breadth", "product", "breadth__products_365d"),
     _below("FEW_CATEGORIES", "breadth", "category", "breadth__categories_365d"),
     _below("NEW_CUSTOMER", "tenure", "day", "purchases__days_since_first_order_365d", states=("purchases__days_since_first_*", "days__observed_*")),
+    _below("NEW_CONTRACT", "tenure", "day", "contracts__contract_days_1825"),
+    Signal(
+        "CONTRACT_ENDS",
+        "terms",
+        {"own": feature("day", "contracts__days_to_agreed_end")},
+        where=lambda known: np.asarray((known.value("contracts__days_to_agreed_end") >= 0) & (known.value("contracts__days_to_agreed_end") <= 90)),
+        weight=1.5,
+    ),
+    Signal(
+        "NO_RENEWAL", "terms", {"own": feature("contract", _RUNNING)}, where=_exactly("contracts__renews_itself", 0.0), states=("contracts__renews*",)
+    ),
+    _above("HIGH_PRICE", "terms", "money", "contracts__contract_price"),
     _happened("COMPLAINTS", "complaints", "complaint", "voice__complaints_365d", "voice__days_since_complaint_365d", 1.4),
     _happened("SUPPORT_CALLS", "service", "call", "voice__support_calls_365d", "voice__days_since_support_call_365d"),
     _below("LOW_RATINGS", "opinion", "score", "voice__rating_mean_365d", 1),
