@@ -184,6 +184,39 @@ def reproduce(argv: Sequence[str]) -> int:
     return 0 if found.is_same else DIFFERENT
 
 
+def drift(argv: Sequence[str]) -> int:
+    """What has changed since the champion was trained."""
+    options = parser("drift", _DRIFT)
+    options.add_argument("task", metavar="TASK", help="churn, clv or recommend")
+    arguments = options.parse_args(argv)
+    from experiments.drift import KINDS, MOVED, drift
+
+    found = drift(workspace(arguments), arguments.task)
+    if arguments.json:
+        say_json(found.values())
+    else:
+        say(f"{found.task}: {found.title} ({found.model_id}), trained {found.trained:%Y-%m-%d}, looked at {found.now:%Y-%m-%d}")
+        rows = [
+            [kind, str(sum(each.kind == kind for each in found.findings)), str(sum(each.kind == kind and each.is_moved for each in found.findings))]
+            for kind in KINDS
+        ]
+        say(table(rows, ["", "looked at", "moved"]))
+        for each in found.findings:
+            if each.is_moved or each.kind != "inputs":
+                say(f"{'! ' if each.is_moved else '  '}{each.kind}: {each.words}")
+        for words in found.unknown:
+            say(f"  {words}")
+        say(f"likely source: {found.source}" if found.source else "nothing has moved")
+    return MOVED if found.moved else 0
+
+
+_DRIFT = """What has changed since the champion was trained: its tables, inputs, scores, outcomes and calibration, and the likely source.
+
+Needs features of today (`retain features build`). The figures are written to drift/TASK.json in the workspace, where the service's
+/metrics reads them. An input counts as moved above the gate's index (configs/gate.yaml: psi) and above what chance does to samples.
+
+exit codes: 0 nothing has moved, 4 no champion or no features of today, 7 a file was changed, 8 something has moved"""
+
 _TUNE = """Search for better settings of a model on windows before the test window, and say what they gain on it.
 
 The search goes on where it stopped when it is called again. Its trials are nested runs in MLflow; the file that it writes is trained with

@@ -79,7 +79,7 @@ def run(workspace: Workspace, host: str, port: int) -> None:
     """Serve until told to stop."""
     import uvicorn
 
-    metrics = Metrics()
+    metrics = Metrics(drift=workspace.drift)
     desk = Desk.open(workspace, metrics.count)
     # What is loaded by now stays: the collector need not walk it again.
     gc.collect()

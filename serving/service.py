@@ -48,7 +48,8 @@ class Retain:
     """Scores and decisions for BentoML's page and client; everything under ``/v1`` is the mounted application."""
 
     def __init__(self) -> None:
-        self._desk = Desk.open(Workspace.at(Settings.read().workspace), Metrics(shared=True).count)
+        workspace = Workspace.at(Settings.read().workspace)
+        self._desk = Desk.open(workspace, Metrics(shared=True, drift=workspace.drift).count)
         _app.state.desk = self._desk
         gc.collect()
         gc.freeze()

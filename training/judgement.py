@@ -12,6 +12,7 @@ from training.card import Curve, Windows
 from training.contracts import Fitted, FittedRanker, Floats
 from training.encoding import Encoder
 from training.evidence import Evidence, pooled
+from training.reference import Reference
 
 
 class Cost(BaseModel):
@@ -50,6 +51,8 @@ class Learned:
     rows: int
     newest: Floats
     """Scores on the customers of today; empty for a ranker."""
+    reference: Reference
+    """What the inputs of today look like, to see drift later."""
     notes: tuple[str, ...] = ()
 
 

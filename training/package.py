@@ -1,7 +1,7 @@
 """A model as a folder: card, native files, golden rows and hashes; opened only when all of them hold.
 
-``models/<task>/<model id>/`` holds ``card.json``, ``encoder.json`` (scorers), ``golden.json``, ``evidence.npz``, the native files below
-``model/``, and the manifest of hashes, written last. No file of it can run code.
+``models/<task>/<model id>/`` holds ``card.json``, ``encoder.json`` (scorers), ``golden.json``, ``evidence.npz``, ``reference.npz`` (what its
+inputs looked like), the native files below ``model/``, and the manifest of hashes, written last. No file of it can run code.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from training.contracts import Fitted, FittedRanker, Floats
 from training.encoding import Encoder
 from training.evidence import Evidence
 from training.golden import holds_for_ranker, holds_for_scorer, of_ranker, of_scorer
+from training.reference import Reference
 
 ALLOWED = "training.models."
 """Only classes below this are ever asked to read a model's files."""
@@ -88,7 +89,14 @@ class Package:
 
 
 def package(
-    fitted: Fitted | FittedRanker, card: Card, root: Path, *, evidence: Evidence, golden: Floats | Interactions, encoder: Encoder | None = None
+    fitted: Fitted | FittedRanker,
+    card: Card,
+    root: Path,
+    *,
+    evidence: Evidence,
+    golden: Floats | Interactions,
+    encoder: Encoder | None = None,
+    reference: Reference | None = None,
 ) -> Path:
     """Write a model below ``root/<task>/`` under an id made of what it says and holds; equal models land in the same folder.
 
@@ -99,6 +107,7 @@ def package(
         evidence: What it was judged at.
         golden: Rows of features (scorer) or a history (ranker) to keep a few answers of.
         encoder: How raw features became the numbers it learned; for scorers.
+        reference: What its inputs looked like on the day, to see drift.
 
     Returns:
         The folder, with its manifest.
@@ -112,6 +121,8 @@ def package(
         (stage / "model").mkdir()
         fitted.save(stage / "model")
         evidence.save(stage)
+        if reference is not None:
+            reference.save(stage)
         if isinstance(golden, Interactions):
             if not isinstance(fitted, FittedRanker):
                 raise ConfigError(f"{card.title}: golden histories need a ranker; give rows of features")

@@ -140,7 +140,9 @@ def run(experiment: Experiment, workspace: Workspace, bench: Bench, commit: str 
         guards=bench.held,
         notes=learned.notes,
     )
-    folder = package(learned.fitted, card, workspace.models, evidence=evidence, golden=learned.golden, encoder=learned.encoder)
+    folder = package(
+        learned.fitted, card, workspace.models, evidence=evidence, golden=learned.golden, encoder=learned.encoder, reference=learned.reference
+    )
     return Contender.open(folder)
 
 

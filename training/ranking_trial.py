@@ -22,6 +22,7 @@ from training.contracts import PURPOSES, Floats, Purpose, Ranker
 from training.evidence import of_means
 from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction
+from training.reference import of_history
 from training.tasks.recommend import MEASURES, Recommend, Targets
 from training.tasks.recommend import Judged as Lists
 
@@ -125,7 +126,7 @@ class RankingTrial:
     def learn(self, model: Ranker) -> Learned:
         """Learn from everything until now."""
         fitted = self.task.ready(model, self.horizon_days).fit(self.now)
-        return Learned(fitted, None, self.now, len(self.now), np.empty(0), tuple(getattr(fitted, "notes", ())))
+        return Learned(fitted, None, self.now, len(self.now), np.empty(0), of_history(self.now), tuple(getattr(fitted, "notes", ())))
 
     def _truth(self) -> str:
         digest = hashlib.sha256(self.windows.test[0].isoformat().encode())
