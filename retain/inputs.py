@@ -100,6 +100,8 @@ def opened(engine: Engine, files: Mapping[File, list[Path]], stage: Path) -> Ope
             raise DataError(
                 f"{entry.path[0]}: cannot be read as {entry.kind} ({_line(error)}); check the file and its format in the mapping"
             ) from error
+        if len(described) > _MOST_COLUMNS:
+            raise DataError(f"{entry.path[0]}: has {len(described)} columns; more than {_MOST_COLUMNS} are refused")
         result.columns[entry] = tuple(str(row[0]) for row in described)
         rejected = target.with_suffix(".malformed")
         if rejected.is_file():

@@ -447,6 +447,25 @@ def test_a33_a_broken_parquet_file_is_named(fill: Fill, content: bytes) -> None:
         fill(GOOD, files={"sales.parquet": content}, sales={"files": {"sales": "sales.parquet"}})
 
 
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
+def test_a33_a_parquet_file_that_is_cut_short_or_garbled_is_refused(fill: Fill, tmp_path: Path, part: float) -> None:
+    whole = tmp_path / "whole.parquet"
+    pq.write_table(pa.table({name: [f"{name}{row}" for row in range(500)] for name in HEADER.split(",")}), whole)
+    content = whole.read_bytes()
+    cut = int(len(content) * part)
+    for broken in (content[:cut], content[:cut] + b"\xff" * (len(content) - cut)):
+        with pytest.raises(DataError, match=r"sales.parquet: cannot be read as parquet"):
+            fill(GOOD, files={"sales.parquet": broken}, sales={"files": {"sales": "sales.parquet"}})
+    assert not (tmp_path / "workspace" / "tables").exists()
+
+
+def test_a33_a_parquet_file_of_too_many_columns_is_refused(fill: Fill, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.parquet"
+    pq.write_table(pa.table({f"c{number}": [1] for number in range(10_001)}), wide)
+    with pytest.raises(DataError, match="10001 columns; more than 10000 are refused"):
+        fill(GOOD, files={"sales.parquet": wide.read_bytes()}, sales={"files": {"sales": "sales.parquet"}})
+
+
 def test_a33_a_header_without_end_is_refused(fill: Fill) -> None:
     with pytest.raises(DataError, match="100000 columns"):
         fill([], header=",".join(f"c{number}" for number in range(100_000)))
