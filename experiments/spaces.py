@@ -45,6 +45,7 @@ SPACES: Mapping[str, Mapping[str, Setting]] = {
         "row_share": Number(0.4, 1.0),
         "ridge": Number(0.1, 100, is_log=True),
     },
+    "linear:Linear": {"ridge": Number(0.1, 10_000, is_log=True)},
     "constant:Prevalence": {"weight": Number(0.1, 100, is_log=True)},
     "popular:Popularity": {"window_days": Number(7, 365, is_log=True)},
     "personal:Personal": {
@@ -58,6 +59,7 @@ SPACES: Mapping[str, Mapping[str, Setting]] = {
         "regularization": Number(0.1, 100, is_log=True),
         "alpha": Number(0.5, 40, is_log=True),
     },
+    "staged:Staged": {"depth": Number(15, 60, is_whole=True), "windows": Number(1, 3, is_whole=True)},
     "item_item:ItemItem": {
         "half_life_days": Number(7, 365, is_log=True),
         "neighbours": Number(20, 500, is_log=True, is_whole=True),
