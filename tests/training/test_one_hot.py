@@ -23,6 +23,7 @@ _MODULE = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_MODULE)
 ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
 
+PLACE = _MODULE.COLUMNS.index("profile__region")
 LINEAR = {"use": "training.models.logistic:Logistic", "c": 0.3}
 
 
@@ -39,7 +40,7 @@ class TestOneHot(ModelContract):
         assert names == [f"profile__region={code}" for code in (-1, 0, 1, 2, 3, "none")]
 
     def test_a_category_of_the_middle_can_be_the_worst(self, frame: Frame) -> None:
-        region = frame.x[:, -1]
+        region = frame.x[:, PLACE]
         y = (np.where(region == 1, 0.9, 0.1) > np.random.default_rng(1).random(len(frame))).astype(float)
         told = replace(frame, y=y)
         by_code = score(self.model.fit(told), told)
@@ -48,11 +49,11 @@ class TestOneHot(ModelContract):
 
     def test_rare_and_unseen_categories_share_the_zeros(self, frame: Frame) -> None:
         x = frame.x.copy()
-        x[:3, -1] = 9.0
+        x[:3, PLACE] = 9.0
         fitted = self.model.fit(replace(frame, x=x))
         assert "profile__region=9" not in fitted.inner.columns
         rows = np.repeat(x[:1], 2, axis=0)
-        rows[1, -1] = 77.0
+        rows[1, PLACE] = 77.0
         assert len(np.unique(fitted.predict(rows))) == 1
 
     def test_without_categories_it_is_the_model_inside(self) -> None:
