@@ -65,18 +65,19 @@ def products(customers: int, items: int, factors: int, threads: int, seed: int =
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--customers", type=int, default=100_000)
-    parser.add_argument("--items", type=int, default=3_000)
+    parser.add_argument("--customers", type=int, default=None, help="100,000; with --products a million")
+    parser.add_argument("--items", type=int, default=None, help="3,000; with --products 50,000")
     parser.add_argument("--lines", type=int, default=30)
     parser.add_argument("--products", action="store_true", help="factors only")
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     if asked.products:
-        products(asked.customers, asked.items, asked.factors, asked.threads)
+        products(asked.customers or 1_000_000, asked.items or 50_000, asked.factors, asked.threads)
         return
-    past = history(asked.customers, asked.items, asked.lines)
-    everyone = np.arange(asked.customers)
+    customers = asked.customers or 100_000
+    past = history(customers, asked.items or 3_000, asked.lines)
+    everyone = np.arange(customers)
     models = {
         "popularity": Popularity(),
         "personal": Personal(),

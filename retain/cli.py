@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("serving.commands:publish", "make the rows that the service reads"),
     "serve": ("serving.commands:serve", "run the service"),
     "list": ("serving.commands:lists", "lists for marketers: churn"),
+    "rules": ("serving.commands:rules", "what is bought together, for marketers"),
     "decisions": ("serving.commands:decisions", "explain what would be offered to a customer"),
 }
 

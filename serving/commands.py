@@ -68,6 +68,57 @@ def serve(argv: Sequence[str]) -> int:
     return _bentoml(place.root, host, arguments.port)
 
 
+def rules(argv: Sequence[str]) -> int:
+    """Association rules for marketers."""
+    options = parser("rules", _RULES)
+    options.add_argument("--item", choices=("product", "category"), default=None, help="what goes together (default: the source's own)")
+    options.add_argument("--least-orders", type=int, default=10, metavar="N", help="orders that must hold both (default 10)")
+    options.add_argument("--most-p", type=float, default=0.05, metavar="P", help="corrected p at most (default 0.05)")
+    options.add_argument("--top", type=int, default=50, metavar="N", help="at most so many rules (default 50)")
+    options.add_argument("--out", type=Path, default=None, metavar="FILE", help="a .csv file")
+    arguments = options.parse_args(argv)
+    import numpy as np
+
+    from features import interactions
+    from retain import engine
+    from retain.errors import ConfigError
+    from serving import associations, gather
+
+    for name, value in (("--least-orders", arguments.least_orders), ("--top", arguments.top)):
+        if value < 1:
+            raise ConfigError(f"{name} {value}: a number from 1 is expected", field=name.lstrip("-"))
+    if not 0 < arguments.most_p <= 1:
+        raise ConfigError(f"--most-p {arguments.most_p}: a chance above 0 and up to 1 is expected", field="most-p")
+    if arguments.out is not None and arguments.out.suffix.lower() != ".csv":
+        raise ConfigError(f"--out {arguments.out.name}: rules are written as .csv; name the file so", field="out")
+    place = workspace(arguments)
+    state, now = place.state(), place.now()
+    item = arguments.item or state.item
+    with engine.of(place) as sql:
+        history = interactions.load(sql, now, item, zone=state.stored_zone)
+        gather.attach_current(sql, now)
+        known = gather.items(sql, item, now, state)
+    names = {str(row["item_id"]): str(row["name"]) for row in known.to_dict("records") if isinstance(row["name"], str)}
+    found = associations.rules(history, least_orders=arguments.least_orders, most_p=arguments.most_p)
+    shown = associations.rows(found.take(np.arange(min(arguments.top, len(found)))), names)
+    if arguments.out is not None:
+        from serving.export import write_rows
+
+        write_rows(arguments.out, associations.COLUMNS, shown)
+    if arguments.json:
+        rows = [dict(zip(associations.COLUMNS, row, strict=True)) for row in shown]
+        say_json({"rules": rows, "orders": found.baskets, "pairs_tested": found.tested, "found": len(found), "as_of": now.isoformat(), "item": item})
+        return 0
+    cells = [[row[1], row[3], str(row[4]), f"{row[5]:.2%}", f"{row[6]:.0%}", f"{row[7]:.1f}", f"{row[9]:.1e}"] for row in shown]
+    say(table(cells, ("who takes", "also takes", "orders", "support", "confidence", "lift", "p corrected"), left=(0, 1)))
+    say(f"{len(found)} rules from {found.tested} pairs tested in {found.baskets} orders before {now:%Y-%m-%d}")
+    say("p is Fisher's exact, corrected by Holm over all pairs tested")
+    say("what is bought together was not shown to be bought because of each other: try an offer with a control group before relying on it")
+    if arguments.out is not None:
+        say(f"the rules are {arguments.out}")
+    return 0
+
+
 def lists(argv: Sequence[str]) -> int:
     """Lists for marketers."""
     options = parser(
@@ -209,3 +260,11 @@ def _bentoml(root: Path, host: str, port: int) -> int:
         child.send_signal(signal.SIGINT)
         child.wait()
         raise
+
+
+_RULES = """Association rules: which items are in one order more often than chance would have it, for bundles, shelves and the next campaign.
+
+Support is the share of orders with both, confidence the share of orders with the first that hold the second, lift how many times more often
+than in all orders. p is Fisher's exact, corrected by Holm over all pairs that at least --least-orders orders hold.
+
+exit codes: 0 done, 2 wrong option, 4 run `retain ingest` first"""

@@ -68,6 +68,14 @@ def write(result: ChurnList, path: Path) -> Path:
     return summary
 
 
+def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write any table as CSV, whole or not at all, text cells neutralised."""
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(columns)
+        writer.writerows([safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+
+
 def beside(path: Path) -> Path:
     """Where the customers go who are listed apart as involuntary.
 

@@ -18,7 +18,7 @@ from training.models.trees import check, trimmed
 
 _PLACES = 10
 """Places of a list that are judged."""
-_HALVES = 2
+_PARTS = 4
 
 
 class Ordering(BaseModel):
@@ -120,7 +120,7 @@ class Trees:
 
 
 def proof(windows: Sequence[Lessons], ordering: Ordering, columns: tuple[str, ...]) -> tuple[Trees | None, str]:
-    """Trees of all customers, or None where trees of half of them did not clearly beat the blend for the other half; and why, in words.
+    """Trees of all customers, or None where trees of three quarters of them did not clearly beat the blend for the others; and why, in words.
 
     Args:
         windows: What was to be learned in each window, the newest first; the newest judges. Their first column is the blend's score.
@@ -134,11 +134,11 @@ def proof(windows: Sequence[Lessons], ordering: Ordering, columns: tuple[str, ..
             None,
             f"the blend answers: {able[0]} customers found something among the candidates, {ordering.least_customers} are needed to learn from",
         )
-    half = halves(newest.names)
+    part = parts_of(newest.names)
     gain = np.zeros(len(newest.size))
-    for number in range(_HALVES):
-        lessons = Lessons.together([window.of(np.flatnonzero(halves(window.names) != number)).useful() for window in windows])
-        asked = np.flatnonzero(half == number)
+    for number in range(_PARTS):
+        lessons = Lessons.together([window.of(np.flatnonzero(parts_of(window.names) != number)).useful() for window in windows])
+        asked = np.flatnonzero(part == number)
         if not len(asked) or not lessons.hit.any():
             return None, "the blend answers: the customers are too few to be parted into those that teach and those that judge"
         held = newest.of(asked)
@@ -165,9 +165,9 @@ def opened(path: Path, columns: tuple[str, ...]) -> Trees:
         raise IntegrityError(f"{path.name} is not text; restore it or train the model again") from error
 
 
-def halves(names: NDArray[np.object_]) -> Integers:
-    """The half of each customer, from a hash of the id."""
-    return np.array([hashlib.sha256(str(name).encode()).digest()[0] % _HALVES for name in names], dtype=np.int64)
+def parts_of(names: NDArray[np.object_]) -> Integers:
+    """The part that each customer judges in, from a hash of the id."""
+    return np.array([hashlib.sha256(str(name).encode()).digest()[0] % _PARTS for name in names], dtype=np.int64)
 
 
 def _from_text(text: str, columns: tuple[str, ...]) -> Trees:

@@ -33,7 +33,7 @@ class Staged(BaseModel):
 
     The blend is weighed on the last horizon before the moment. The trees learn what was bought in that window, and in earlier ones, from
     the candidates' scores and ranks and from facts of customers and items. Before they may answer for a purpose, trees that learned from
-    half of the customers must make better lists than the blend for the other half; else the blend answers, and the card says so.
+    the other customers must make better lists than the blend for each quarter of them; else the blend answers, and the card says so.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,8 +41,9 @@ class Staged(BaseModel):
     first: Blend = Blend()
     horizon_days: int = Field(default=28, ge=1)
     """Length of the windows that are learned: the task's horizon."""
-    windows: int = Field(default=2, ge=1)
-    """Windows that trees learn from, where history has room for them."""
+    windows: int = Field(default=1, ge=1)
+    """Windows that trees learn from, where history has room for them. On earlier windows of the reference sets a second one, a horizon older,
+    brought nothing or did harm: what is in season changes."""
     cells: int = Field(default=30_000_000, ge=1)
     """Customers times items that are looked at in all windows together, beyond the newest: a large catalogue costs more and tells more."""
     depth: int = Field(default=25, ge=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from scipy.stats import fisher_exact
 
 from features.descriptions import Descriptions, describe
 from features.interactions import Interactions
-from training.associations import rules
+from serving.associations import COLUMNS, rows, rules
+from serving.export import write_rows
 from training.contracts import FittedRanker, Ranking
 from training.controls import Controls, controlled, price
 from training.models.content import Content, FittedContent
@@ -111,3 +113,14 @@ def test_the_price_is_a_paired_difference() -> None:
     paid = price(np.array([0.5, 0.4, 0.6]), np.array([0.4, 0.4, 0.5]))
     assert paid.value == pytest.approx(-0.2 / 3)
     assert paid.low < paid.value < paid.high
+
+
+def test_rules_are_written_as_a_table(tmp_path: Path) -> None:
+    found = rules(
+        history([(f"c{n}", item, f"o{n}", 5.0) for n in range(30) for item in ("=tea", "cup")] + [("x", "z", "p", 1.0)] * 1), least_orders=5
+    )
+    made = rows(found, {"cup": "A cup"})
+    write_rows(tmp_path / "rules.csv", COLUMNS, made)
+    written = list(csv.reader((tmp_path / "rules.csv").read_text(encoding="utf-8-sig").splitlines()))
+    assert tuple(written[0]) == COLUMNS
+    assert {tuple(row[:4]) for row in written[1:]} == {("'=tea", "'=tea", "cup", "A cup"), ("cup", "A cup", "'=tea", "'=tea")}

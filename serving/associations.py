@@ -2,18 +2,22 @@
 
 For a pair of items A and B over all orders: support = share of orders with both; confidence = support / share of orders with A;
 lift = confidence / share of orders with B. The p value is Fisher's exact test, one-sided, of "no more often than chance", corrected by
-Holm over all pairs that were tested, so that one rule in twenty tables of noise is expected at 5 %, not one rule in twenty.
+Holm over all pairs that were tested, so that noise alone gives any rule at all one time in twenty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.interactions import Interactions
 from training.contracts import Floats, Integers
+
+COLUMNS = ("first", "first_name", "second", "second_name", "orders", "support", "confidence", "lift", "p", "p_corrected")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,16 @@ def rules(history: Interactions, *, least_orders: int = 10, least_lift: float = 
     kept_rules = np.flatnonzero((lift >= least_lift) & (corrected <= most_p))
     strongest = np.lexsort((found.second[kept_rules], found.first[kept_rules], -confidence[kept_rules], -lift[kept_rules]))
     return found.take(kept_rules[strongest])
+
+
+def rows(found: Rules, names: Mapping[str, str]) -> list[list[Any]]:
+    """The rules as rows of ``COLUMNS``; an item without a name is called by its id."""
+    first, second = found.items[found.first].tolist(), found.items[found.second].tolist()
+    numbers = zip(found.orders.tolist(), found.support.tolist(), found.confidence.tolist(), found.lift.tolist(), found.p.tolist(), strict=True)
+    return [
+        [a, names.get(a, a), b, names.get(b, b), *each, corrected]
+        for a, b, each, corrected in zip(first, second, numbers, found.p_corrected.tolist(), strict=True)
+    ]
 
 
 def _holm(p: Floats) -> Floats:
