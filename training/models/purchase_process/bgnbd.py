@@ -6,6 +6,7 @@ Rates are gamma(r, alpha) over customers, chances beta(a, b). Time is in the uni
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -16,6 +17,9 @@ from training.models.purchase_process.search import maximise
 
 NODES = 32
 """Points at which the integral over stopping chances is evaluated."""
+
+ROUND = 512
+"""Rules are made for so many counts of repeats at once; a year has fewer days."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,8 @@ class BgNbdProcess:
         beta(a, b + x), of (1 - (1 + p h)^-(r + x)) / p with h = horizon / (alpha + T) does not, and is as exact.
         """
         x = history.repeats
-        distinct, which = np.unique(x, return_inverse=True)
-        points, weights = beta_rule(self.a, self.b + distinct, NODES)
+        which = x.astype(np.int64)
+        points, weights = _rules(self.a, self.b, ROUND * (int(which.max(initial=0)) // ROUND + 1))
         ahead, total = horizon / (self.alpha + history.watched), np.zeros(len(x))
         for k in range(NODES):
             p = points[which, k]
@@ -74,6 +78,12 @@ class BgNbdProcess:
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             time = (self.alpha + history.watched) * np.expm1(-np.log(np.where(chance > 0, chance, np.nan)) / (self.r + history.repeats))
         return np.asarray(np.where(time <= most, time, np.inf))
+
+
+@lru_cache(maxsize=16)
+def _rules(a: float, b: float, most: int) -> tuple[Floats, Floats]:
+    """The rules of 0, 1, ... repeats, made once: a single customer is answered as quickly as one of many."""
+    return beta_rule(a, b + np.arange(most, dtype=np.float64), NODES)
 
 
 def beta_rule(a: float, b: Floats, nodes: int) -> tuple[Floats, Floats]:
