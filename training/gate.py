@@ -34,7 +34,7 @@ class Rules(BaseModel):
     """Customers of a slice from which it counts whether a challenger is worse there."""
     slice_p: float = Field(default=0.05, gt=0, lt=1)
     """Corrected p below which a challenger counts as worse on a slice."""
-    latency_ms: float = Field(default=20.0, gt=0)
+    latency_ms: float = Field(default=50.0, gt=0)
     """Processor time of one answer, 99th percentile, that a model may take."""
 
 

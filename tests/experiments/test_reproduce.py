@@ -15,7 +15,7 @@ from retain.workspace import Workspace
 from training.package import champion, folders, read_card
 
 
-@pytest.mark.parametrize(("task", "title"), [("churn", "ensemble"), ("recommend", "als")])
+@pytest.mark.parametrize(("task", "title"), [pytest.param("churn", "ensemble", marks=pytest.mark.slow), ("recommend", "als")])
 def test_a_model_is_made_again_byte_by_byte(trained: Workspace, task: str, title: str) -> None:
     folder = next(folder for folder in folders(trained, task) if read_card(folder).title == title)
     found = reproduce(trained, folder.name)
@@ -51,6 +51,7 @@ def test_other_code_is_named_and_the_model_compared(trained: Workspace, monkeypa
     assert found.again != folder.name
 
 
+@pytest.mark.slow
 def test_another_recipe_of_the_same_name_is_not_the_same(trained: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.models.logistic import Logistic
 

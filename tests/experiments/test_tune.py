@@ -69,6 +69,7 @@ def test_settings_inside_wrappers_are_found_and_set_by_path() -> None:
     build(found)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_stopped_and_its_file_can_be_trained(
     filled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
