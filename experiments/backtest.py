@@ -19,7 +19,7 @@ from retain.errors import ConfigError, RefusedError
 from retain.files import write_json
 from retain.workspace import Workspace, moment
 from training.card import Card
-from training.contracts import PURPOSES, score
+from training.contracts import PURPOSES, bounds, score
 from training.experiment import Plan, plan
 from training.package import load
 from training.pipeline import Bench, bench, run
@@ -83,6 +83,7 @@ class Backtest:
                     "test_rows": each.card.test_rows,
                     "judged": {title: {name: _number(value) for name, value in values.items()} for title, values in each.judged.items()},
                     "data_digest": each.card.data_digest,
+                    "notes": each.card.notes,
                     "synthetic": each.card.synthetic,
                     "assumed": [assumption.model_dump(mode="json") for assumption in each.card.assumptions],
                     "files": each.files,
@@ -191,5 +192,5 @@ def _files(opened: Bench, folder: Path, workspace: Workspace, out: Path) -> dict
         newest = trial.newest
         name = f"{trial.name}.parquet"
         said = score(model.scorer, newest)
-        return {name: predictions.scores(out / name, trial.task.output, newest.customer_id, said, now, state)}
+        return {name: predictions.scores(out / name, trial.task.output, newest.customer_id, said, now, state, bounds(model.scorer, newest))}
     raise ConfigError(f"task {trial.name} gives neither scores nor lists")

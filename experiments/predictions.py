@@ -15,16 +15,24 @@ from features.interactions import Interactions
 from retain.errors import DataError
 from retain.files import atomic_path
 from retain.workspace import State, naive
-from training.contracts import FittedRanker, Floats, Purpose
+from training.contracts import PROMISED, FittedRanker, Floats, Purpose
 
 BLOCK = 20_000
 """Customers ranked at once."""
 
 
-def scores(path: Path, column: str, customers: NDArray[np.object_], predicted: Floats, as_of: datetime, state: State) -> int:
-    """Write ``customer_id``, ``as_of`` (the source's naive clock) and one prediction; return the number of rows."""
+BOUNDS = tuple(f"{side}{round(share * 100)}" for share in PROMISED for side in ("lo", "hi"))
+"""Columns of the intervals, in the order of ``training.contracts.Bounding``."""
+
+
+def scores(
+    path: Path, column: str, customers: NDArray[np.object_], predicted: Floats, as_of: datetime, state: State, intervals: Floats | None = None
+) -> int:
+    """Write ``customer_id``, ``as_of`` (the source's naive clock), one prediction and its intervals; return the number of rows."""
     clock = pa.array([naive(as_of, state.stored_zone)] * len(customers), pa.timestamp("us"))
     columns = {"customer_id": ids(customers, "customer_id", state), "as_of": clock, column: pa.array(predicted, pa.float64())}
+    if intervals is not None:
+        columns |= {name: pa.array(intervals[:, side], pa.float64()) for side, name in enumerate(BOUNDS)}
     return _write(path, [pa.table(columns)])
 
 

@@ -42,8 +42,8 @@ class Cadence(BaseModel):
 
     every_days: int = Field(default=7, ge=1)
     """Calendar days from one moment to the next, on the source's stored clock."""
-    max_count: int = Field(default=53, ge=1)
-    """Moments kept, the present one included."""
+    max_count: int = Field(default=79, ge=1)
+    """Moments kept, the present one included: a year and a half, so that a window is judged by what its season was a year before."""
     first_days: int = Field(default=28, ge=0)
     """No moment earlier than this many days after the first transaction: there is little to say yet."""
     product_count: int = Field(default=5, ge=1)

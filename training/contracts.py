@@ -42,6 +42,8 @@ class Frame:
     """Columns whose numbers are codes of categories: equal or not, never more or less."""
     share: float = 1.0
     """Share of the rows with closed windows that were read: those of customers chosen by a hash, where there are very many."""
+    asked_at: np.datetime64 | None = None
+    """The moment that a model of these rows will be asked about; the window after it has a season. None where nothing is said of it."""
 
     def __post_init__(self) -> None:
         rows = len(self.customer_id)
@@ -61,6 +63,10 @@ class Frame:
     def take(self, rows: NDArray[np.intp]) -> Frame:
         """Some rows, in the given order."""
         return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows])
+
+    def before(self, moment: datetime) -> Frame:
+        """The same rows, to learn from for a moment to come."""
+        return replace(self, asked_at=np.datetime64(moment.replace(tzinfo=None), "us"))
 
     def known(self) -> Frame:
         """The rows whose outcome is known and counts."""
@@ -111,6 +117,20 @@ class Explaining(Protocol):
         """
 
 
+PROMISED = (0.8, 0.95)
+"""Shares of customers whose outcome lies within the intervals of a model that gives some."""
+
+
+@runtime_checkable
+class Bounding(Protocol):
+    """A fitted model that says between which amounts a customer's will lie."""
+
+    def bounds(self, x: Floats) -> Floats | None:
+        """(rows, 4): low and high of the 80 % interval, low and high of the 95 % one; the prediction lies within both. None where no model
+        inside can say.
+        """
+
+
 @runtime_checkable
 class Lasting(Protocol):
     """A fitted model that can be asked about any horizon, not only that of its frame."""
@@ -122,6 +142,11 @@ class Lasting(Protocol):
 def score(fitted: Fitted, frame: Frame) -> Floats:
     """Predictions for the rows of a frame, its columns matched to the model's by name."""
     return fitted.predict(frame.select(fitted.columns).x)
+
+
+def bounds(fitted: Fitted, frame: Frame) -> Floats | None:
+    """(rows, 4) the intervals of a model for the rows of a frame, see ``Bounding``; None where it gives none."""
+    return fitted.bounds(frame.select(fitted.columns).x) if isinstance(fitted, Bounding) else None
 
 
 class Model(Protocol):

@@ -14,7 +14,7 @@ from retain import engine
 from retain.workspace import Workspace
 from training import segments, slices
 from training.card import Curve, Windows
-from training.contracts import Floats, Frame, Model, score
+from training.contracts import PROMISED, Fitted, Floats, Frame, Model, bounds, score
 from training.encoding import Encoder
 from training.evidence import of_scores
 from training.frames import Asked, frame
@@ -23,11 +23,16 @@ from training.guards import sound
 from training.horizons import lengthen
 from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction, Metric, tenths
+from training.models.seasons import is_unseen
 from training.reference import of_rows
 from training.splits import Split, rolling
 
 STEPS = 20
 """Points of a lift curve."""
+UNSEEN = (
+    "season unseen: history holds no window that began near this day of an earlier year, so the level of the {days} days after {now:%Y-%m-%d} is "
+    "that of the windows before, and intervals are wider"
+)
 
 
 class Scoring(Asked, Protocol):
@@ -120,7 +125,7 @@ class ScoringTrial:
         """Learn on the windows that closed before the test window, judge on it."""
         test = self.test
         before = process_time()
-        usable = sound(self.frame.at(self.split.judged), f"{self.name}, judging").frame
+        usable = sound(self.frame.at(self.split.judged).before(self.split.test[0]), f"{self.name}, judging").frame
         learned = model.fit(usable)
         fitted = process_time()
         predicted = score(learned, test)
@@ -133,11 +138,12 @@ class ScoringTrial:
         metrics = {name: metric for name, (metric, _) in self.task.metrics.items()}
         apart = slices.chosen(slices.of_frame(test, self.encoder, segments.rules()), test.customer_id)
         evidence = of_scores(test, predicted, metrics, seed, primary=self.primary, slices=apart)
-        return Judged(evidence, {"calibration": calibration(test.y, predicted), "lift": lift(test.y, predicted)}, self.windows, cost)
+        curves = {"calibration": calibration(test.y, predicted), "lift": lift(test.y, predicted), **coverage(learned, test)}
+        return Judged(evidence, curves, self.windows, cost)
 
     def learn(self, model: Model) -> Learned:
         """Learn on every closed window; where windows are scaled, the model answers for the asked horizon all the same."""
-        usable = sound(self.frame.at(self.split.final), f"{self.name}, final")
+        usable = sound(self.frame.at(self.split.final).before(self.now), f"{self.name}, final")
         fitted = lengthen(self.workspace, self.task, self.task.kind, model.fit(usable.frame), usable.frame, self.split)
         newest = self.newest
         rows = newest if len(newest) else usable.frame
@@ -145,6 +151,8 @@ class ScoringTrial:
         notes = []
         if usable.dropped:
             notes.append(f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}")
+        if is_unseen(usable.frame):
+            notes.append(UNSEEN.format(days=self.horizon_days, now=self.now))
         if self.frame.share < 1:
             notes.append(f"{self.frame.share:.0%} of the rows were learned from and judged on: those of customers chosen by a hash of their id")
         # Every window that is learned from has closed: what has no outcome there left for a cause that nobody chose.
@@ -176,6 +184,15 @@ def calibration(y: Floats, p: Floats) -> Curve:
         y=tuple(float(y[rows].mean()) for rows in groups),
         weight=tuple(float(len(rows)) for rows in groups),
     )
+
+
+def coverage(fitted: Fitted, test: Frame) -> dict[str, Curve]:
+    """Share of customers whose outcome lies within the interval that promised so many; empty for a model without intervals."""
+    found = bounds(fitted, test)
+    if found is None:
+        return {}
+    held = [float(np.mean((test.y >= found[:, 2 * k]) & (test.y <= found[:, 2 * k + 1]))) for k in range(len(PROMISED))]
+    return {"coverage": Curve(x=PROMISED, y=tuple(held))}
 
 
 def lift(y: Floats, p: Floats) -> Curve:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from retain.errors import RefusedError
 from retain.workspace import shift_days
+from training.models.seasons import MOST_YEARS, SLACK_DAYS, YEAR_DAYS
 
 LEAST_HISTORY_DAYS = 28
 """Days of facts before the earliest cutoff; half the horizon where that is longer."""
@@ -111,9 +112,10 @@ def _split(
     before = _closed(usable, days, test[0], zone) if test else []
     if not before:
         return None
-    judged = _spread(_deep(before, days, zone, first), days, max_train)
+    judged = _same_season(_spread(_deep(before, days, zone, first), days, max_train), before, test[0])
     early = tuple(_closed(judged, days, judged[-1], zone))
-    return tuple(test), judged, judged[-1:] if early else (), early or judged, _spread(_deep(closed, days, zone, first), days, max_train)
+    final = _same_season(_spread(_deep(closed, days, zone, first), days, max_train), closed, now)
+    return tuple(test), judged, judged[-1:] if early else (), early or judged, final
 
 
 def _closed(moments: Sequence[datetime], days: int, at: datetime, zone: str) -> list[datetime]:
@@ -124,6 +126,17 @@ def _deep(moments: Sequence[datetime], days: int, zone: str, first: datetime) ->
     """The moments with at least a horizon of history, where there are enough of them: a shallow history makes features mean less."""
     deep = [moment for moment in moments if moment >= shift_days(first, days, zone)]
     return deep if len(deep) >= _ENOUGH else moments
+
+
+def _same_season(chosen: _Moments, moments: Sequence[datetime], asked: datetime) -> _Moments:
+    """The chosen moments and, of earlier years, those whose windows have the season of the window after ``asked``."""
+    added = set(chosen)
+    for years in range(1, MOST_YEARS + 1):
+        wanted = asked - years * timedelta(days=YEAR_DAYS)
+        nearest = min(moments, key=lambda moment: (abs(moment - wanted), moment))
+        if abs(nearest - wanted) <= timedelta(days=SLACK_DAYS):
+            added.add(nearest)
+    return tuple(sorted(added))
 
 
 def _spread(moments: Sequence[datetime], days: int, most: int) -> _Moments:

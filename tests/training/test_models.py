@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from retain.errors import IntegrityError, RefusedError
-from training.contracts import Frame, score
+from training.contracts import Frame, bounds, score
 from training.models import stored
+from training.models.bounded import Bounded
 from training.models.calibrated import Calibrated, FittedCalibrated
 from training.models.constant import FittedConstant, Mean, Prevalence
 from training.models.ensemble import Ensemble
@@ -225,6 +226,26 @@ class TestLogged(ModelContract):
     def test_the_total_of_those_who_spent_comes_back(self, fitted, frame) -> None:
         spent = frame.take(np.flatnonzero(frame.y > 0))
         assert score(fitted, spent).sum() == pytest.approx(spent.y.sum(), rel=0.05)
+
+
+class TestBounded(ModelContract):
+    model, kind = Bounded(inner=MONEY), "amount"
+
+    def test_intervals_lie_within_one_another_and_around_the_prediction(self, fitted, frame) -> None:
+        answer, found = score(fitted, frame), bounds(fitted, frame)
+        assert found.shape == (len(frame), 4)
+        assert (found[:, 2] <= found[:, 0]).all()
+        assert (found[:, 0] <= answer).all()
+        assert (answer <= found[:, 1]).all()
+        assert (found[:, 1] <= found[:, 3]).all()
+
+    def test_a_stretched_model_stretches_them(self, fitted, frame) -> None:
+        assert np.array_equal(bounds(FittedStretched(fitted, "amount", 2.0), frame), 2 * bounds(fitted, frame))
+        assert bounds(FittedStretched(fitted.inner, "amount", 2.0), frame) is None
+
+    def test_a_row_alone_gets_the_interval_it_gets_in_a_batch(self, fitted, frame) -> None:
+        x = frame.select(fitted.columns).x
+        assert np.array_equal(np.concatenate([fitted.bounds(x[k : k + 1]) for k in range(40)]), fitted.bounds(x)[:40])
 
 
 class TestTwoStage(ModelContract):

@@ -74,7 +74,8 @@ def test_a_long_history_gives_windows_half_a_horizon_apart() -> None:
     split = by_time(moments, 28, NOW, "UTC", first, max_train=6)
     assert not split.is_scaled
     assert split.test == (NOW - timedelta(days=28),)
-    assert split.judged == tuple(NOW - timedelta(days=56 + 14 * k) for k in reversed(range(6)))
+    recent = tuple(NOW - timedelta(days=56 + 14 * k) for k in reversed(range(6)))
+    assert split.judged == (split.test[0] - timedelta(days=364), *recent), "and the window of the same season of the year before"
     assert split.valid == (NOW - timedelta(days=56),)
     assert split.train == split.judged[:-2]
     assert split.final[-1] == split.test[-1]

@@ -18,6 +18,7 @@ from training.models.held_out import Learned
 from training.models.maps import NONE, Map, Method, choose, levelled
 from training.models.maps import learn as learn_map
 from training.models.rows import FOLDS, canonical, folds
+from training.models.seasons import anniversaries
 
 _FILE = "calibrated.json"
 
@@ -63,7 +64,8 @@ class Calibrated(BaseModel):
     method: Method | Literal["auto"] = "auto"
     """``auto`` chooses by log loss; the others are taken as they are."""
     level: Literal["newest", "all"] = "newest"
-    """The window whose mean the chances shall have: the newest closed one, or all of them alike."""
+    """The window whose mean the chances shall have: the newest closed one (of the same season in earlier years, where there is one), or all
+    of them alike."""
 
     def fit(self, frame: Frame) -> FittedCalibrated:
         """Ask about held-out rows, choose and learn the map on them, and learn on all rows."""
@@ -86,5 +88,6 @@ def calibration(said: Floats, frame: Frame, method: Method | Literal["auto"], le
     found = learn_map(chosen, said, frame.y)
     if level == "all":
         return found
-    late = held_out.newest(frame)
+    same_season = anniversaries(frame)
+    late = same_season if len(same_season) else held_out.newest(frame)
     return levelled(found, said[late], frame.y[late])

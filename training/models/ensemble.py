@@ -7,7 +7,7 @@ amount.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,6 +24,7 @@ from training.models.explained import pooled, weighted
 from training.models.held_out import Learned
 from training.models.maps import Method
 from training.models.rows import canonical
+from training.models.seasons import anniversaries, move
 
 Kind = Literal["chance", "amount"]
 _MOST = 16
@@ -85,8 +86,8 @@ class Ensemble(BaseModel):
     method: Method | Literal["auto"] = "auto"
     """The map of a chance, see ``Calibrated``."""
     level: Literal["newest", "all"] = "newest"
-    """The window whose mean the chances shall have, see ``Calibrated``. Totals of amounts are set right over all windows: one window of
-    money is a season and a few large customers."""
+    """The window whose mean the chances shall have, see ``Calibrated``. Totals of amounts are set right over all windows, and
+    for the season of the window to come by the same season of earlier years, where there is one."""
     widest: float = Field(default=1.5, ge=1)
     """The factor of a total stays between 1 / widest and widest: a larger gap is a fault, not a level."""
 
@@ -111,7 +112,10 @@ class Ensemble(BaseModel):
         together = FittedEnsemble(tuple(fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
         answer = _pool([said[k] for k in used], together.weights, self.kind)
         if self.kind == "amount":
-            return Learned(together, answer)
+            season = anniversaries(frame)
+            factor = float(np.clip(np.exp(move(answer[season], frame.y[season])), 1 / self.widest, self.widest)) if len(season) else 1.0
+            # What was said of the windows learned from stays as it was said: the season is that of the window to come.
+            return Learned(replace(together, weights=tuple(weight * factor for weight in together.weights)), answer)
         found = calibration(answer, frame, self.method, self.level)
         return Learned(FittedCalibrated(together, found), found(answer))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from retain.errors import IntegrityError
 from retain.files import write_json
-from training.contracts import Fitted, Floats
+from training.contracts import Bounding, Fitted, Floats
 from training.models import stored
 from training.models.explained import contributions
 
@@ -38,6 +38,11 @@ class FittedStretched:
     def contributions(self, x: Floats) -> Floats | None:
         """Those of the model inside: a longer window moves every score the same way."""
         return contributions(self.inner, x)
+
+    def bounds(self, x: Floats) -> Floats | None:
+        """Those of the model inside, lengthened as its answer is."""
+        inner = self.inner.bounds(x) if isinstance(self.inner, Bounding) else None
+        return None if inner is None else inner * self.factor
 
     def save(self, folder: Path) -> None:
         """Write ``stretched.json`` and the model inside."""
