@@ -9,9 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from features import query
 from retain.engine import Engine
-from retain.facts import SELLABLE
 
 _WORD = re.compile(r"\w\w+")
 
@@ -32,17 +30,17 @@ class Descriptions:
 
 def load(engine: Engine, moment: datetime) -> Descriptions:
     """Products on sale at a moment, as then known."""
-    at = query.clock(moment)
     rows = engine.arrow(
-        query.preceded(
-            query.parts(["product_versions"]),
-            f"""
-            select p.product_id, p.name, p.category_path, p.brand
-            from product_versions as p
-            where p.visible_at < {at} and p.superseded_at >= {at} and {SELLABLE}
-            order by p.product_id
-            """,
-        )
+        f"""
+        select
+            p.product_id, arg_max(p.name, p.occurred_at) as name, arg_max(p.category_path, p.occurred_at) as category_path,
+            arg_max(p.brand, p.occurred_at) as brand, arg_max(p.is_sellable, p.occurred_at) as is_sellable
+        from products as p
+        where greatest(p.occurred_at, p.known_at) < timestamptz '{moment.isoformat()}'
+        group by p.product_id
+        having is_sellable is distinct from false
+        order by p.product_id
+        """
     )
     return describe(*(rows[name].to_pylist() for name in ("product_id", "name", "category_path", "brand")))
 

@@ -13,7 +13,7 @@ from features.interactions import Interactions
 from training.contracts import Floats, Integers, Purpose, Ranking
 from training.models.folder import read, write
 from training.models.lists import ranked
-from training.models.purchases import Block, buyers, catalogue, distinct, everybody
+from training.models.purchases import Block, ages, buyers, catalogue, distinct, everybody
 from training.models.tifu import order_places
 
 
@@ -39,14 +39,7 @@ class Segmented(BaseModel):
         shares = np.arange(1, self.bands) / self.bands
         cuts = np.stack([np.quantile(values[known], shares) if known.any() else np.zeros(self.bands - 1) for values in (orders, dear)])
         cell = cells_of(orders, dear, cuts)
-        recent = whole.age_days <= self.window_days
-        width, count = len(kept.items), self.bands**2 + 1
-        pairs = distinct(whole.row[recent] * max(width, 1) + whole.item[recent])
-        table = np.bincount(cell[pairs // max(width, 1)] * width + pairs % max(width, 1), minlength=count * width).reshape(count, width)
-        size = np.bincount(cell[known], minlength=count)[:, None]
-        everyone = table.sum(axis=0) + buyers(kept) / (1.0 + len(kept.customers))
-        shrunk = (table + self.strength * everyone / max(int(known.sum()), 1)) / (size + self.strength)
-        return FittedSegmented(self, kept.items, level, cuts, shrunk)
+        return FittedSegmented(self, kept.items, level, cuts, shrunk(kept, cell, self.bands**2 + 1, self.window_days, self.strength))
 
 
 @dataclass(frozen=True)
@@ -80,6 +73,27 @@ class FittedSegmented:
         shapes = {"level": ("float64", ("items",)), "cuts": ("float64", (2, "cuts")), "table": ("float64", ("cells", "items"))}
         config, items, arrays = read(folder, Segmented, shapes)
         return cls(config, items, arrays["level"], arrays["cuts"], arrays["table"])
+
+
+def shrunk(history: Interactions, segment: Integers, segments: int, window_days: float, strength: float) -> Floats:
+    """(segments, items) share of a segment's customers who bought the item in the window, drawn towards everybody's share.
+
+    Also for segments that are known of a customer before the first order, such as a country: their rows rank for new customers.
+
+    Args:
+        history: purchases.
+        segment: (customers,) the segment of each.
+        segments: how many there are; one without customers says what everybody says.
+        window_days: days before the moment.
+        strength: customers of the whole shop that each segment is filled up with.
+    """
+    width, recent = max(len(history.items), 1), ages(history) <= window_days
+    pairs = distinct(history.customer[recent].astype(np.int64) * width + history.item[recent])
+    table = np.bincount(segment[pairs // width] * width + pairs % width, minlength=segments * width).reshape(segments, width)[:, : len(history.items)]
+    known = np.unique(history.customer)
+    size = np.bincount(segment[known], minlength=segments)[:, None]
+    everyone = table.sum(axis=0) + buyers(history) / (1.0 + len(history.customers))
+    return np.asarray((table + strength * everyone / max(len(known), 1)) / (size + strength), dtype=np.float64)
 
 
 def price_levels(history: Interactions) -> Floats:

@@ -54,8 +54,8 @@ class Staged(BaseModel):
         """Weigh, learn to order, prove it, and learn the candidates again on everything."""
         first = self.first.model_copy(update={"horizon_days": self.horizon_days})
         kept = catalogue(history, first.min_customers)
-        windows = self._windows(kept, first)
-        weights = self._weights(windows[0]) if windows else None
+        windows = self.taught(kept, first)
+        weights = self.weighed(windows[0]) if windows else None
         if weights is None:
             words = dict.fromkeys(PURPOSES, "too few customers bought in the window before to learn from: personal frequency and popularity answer")
             return FittedStaged(self, first.unlearned(kept), np.zeros((len(kept.items), len(item_facts.NAMES))), {}, words)
@@ -73,7 +73,7 @@ class Staged(BaseModel):
             weights = {purpose: weights[purpose][used] for purpose in PURPOSES}
         return FittedStaged(self, first.learned(kept, weights), item_facts.item_facts(kept, self.horizon_days), trees, words)
 
-    def _windows(self, kept: Interactions, first: Blend) -> list[dict[Purpose, Lessons]]:
+    def taught(self, kept: Interactions, first: Blend) -> list[dict[Purpose, Lessons]]:
         """What was to be learned in each window, the newest first; empty where not even the newest has enough customers."""
         found: list[dict[Purpose, Lessons]] = []
         looked_at = 0
@@ -86,11 +86,11 @@ class Staged(BaseModel):
             looked_at += len(drawn[0]) * len(past.items)
             if number and looked_at > self.cells:
                 break
-            found.append(self._lessons(first.learned(past), past, *drawn))
+            found.append(self.lessons(first.learned(past), past, *drawn))
             whole = past
         return found
 
-    def _weights(self, newest: Mapping[Purpose, Lessons]) -> dict[Purpose, Floats] | None:
+    def weighed(self, newest: Mapping[Purpose, Lessons]) -> dict[Purpose, Floats] | None:
         """The blend's weights for each purpose, or None where there are too few customers even for all of them together."""
         weights: dict[Purpose, Floats] = {}
         for purpose in PURPOSES:
@@ -102,7 +102,7 @@ class Staged(BaseModel):
             weights[purpose] = weights["all"] if found is None else found
         return weights
 
-    def _lessons(self, first: FittedBlend, past: Interactions, judged: Integers, pairs: Integers) -> dict[Purpose, Lessons]:
+    def lessons(self, first: FittedBlend, past: Interactions, judged: Integers, pairs: Integers) -> dict[Purpose, Lessons]:
         """The pairs that customers of a window were to be offered, and which of them they bought.
 
         Args:
