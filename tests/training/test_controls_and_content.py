@@ -19,6 +19,7 @@ from serving.export import write_rows
 from training.contracts import FittedRanker, Ranking
 from training.controls import Controls, controlled, price
 from training.models.content import Content, FittedContent
+from training.models.segmented import shrunk
 
 _FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
 _SPEC = importlib.util.spec_from_file_location("ranker_contract", _FILE)
@@ -124,3 +125,13 @@ def test_rules_are_written_as_a_table(tmp_path: Path) -> None:
     written = list(csv.reader((tmp_path / "rules.csv").read_text(encoding="utf-8-sig").splitlines()))
     assert tuple(written[0]) == COLUMNS
     assert {tuple(row[:4]) for row in written[1:]} == {("'=tea", "'=tea", "cup", "A cup"), ("cup", "A cup", "'=tea", "'=tea")}
+
+
+def test_a_segment_known_before_the_first_order_ranks_for_new_customers() -> None:
+    rows_ = [(f"n{c}", "skis", f"o{c}", 5.0) for c in range(40)] + [(f"s{c}", "sandals", f"p{c}", 5.0) for c in range(40)]
+    past = history(rows_)
+    north = np.array([int(name.startswith("s")) for name in past.customers])
+    table = shrunk(past, north, 3, 30, 10.0)
+    assert past.items[table.argmax(axis=1)[:2]].tolist() == ["skis", "sandals"]
+    assert table[2, 0] == pytest.approx(table[2, 1])
+    assert shrunk(past, north, 3, 30, 1e9)[0] == pytest.approx(table[2], rel=1e-3)
