@@ -1,12 +1,12 @@
 """Predict as if today were a date in the past: later rows are never ingested, so nothing can look at them.
 
-The product's own recipes are trained and judged on windows that had closed by then, the best by its task's primary metric is learned on
-all of them, and answers for the population of that day.
+The product's own recipes are trained and judged on windows that had closed by then; the preferred one, or the best where its baseline
+clearly beats it, is learned on all of them and answers for the population of that day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import inf, isfinite
@@ -20,7 +20,9 @@ from retain.files import write_json
 from retain.workspace import Workspace, moment
 from training.card import Card
 from training.contracts import PURPOSES, bounds, score
+from training.evidence import Evidence
 from training.experiment import Plan, plan
+from training.metrics import Direction
 from training.package import load
 from training.pipeline import Bench, bench, run
 from training.ranking_trial import RankingTrial
@@ -161,15 +163,26 @@ def _predict(chosen: Plan, workspace: Workspace, out: Path, say: Say) -> Predict
     say(f"training {task.name}")
     opened = bench(chosen, workspace)
     experiments = chosen.experiments()
-    judged = {each.title: opened.judge(each.answer()).evidence.values for each in experiments}
-    primary, sign = opened.trial.primary, 1.0 if opened.trial.directions[opened.trial.primary] == "higher" else -1.0
-    worth = {title: sign * values[primary] for title, values in judged.items()}
-    best = max(experiments, key=lambda each: worth[each.title] if isfinite(worth[each.title]) else -inf)
+    evidence = {each.title: opened.judge(each.answer()).evidence for each in experiments}
+    judged = {title: each.values for title, each in evidence.items()}
+    answering = _answering(chosen, evidence, opened.trial.primary, opened.trial.directions[opened.trial.primary])
+    best = next(each for each in experiments if each.title == answering)
     say(f"predicting {task.name} with {best.title}")
     contender = run(best, workspace, opened)
     if contender.failures:
         raise RefusedError("; ".join(contender.failures))
     return Predicted(contender.card, judged, _files(opened, contender.folder, workspace, out))
+
+
+def _answering(chosen: Plan, evidence: Mapping[str, Evidence], primary: str, better: Direction | None) -> str:
+    """Title of the model that answers: the preferred one unless the baseline is clearly better, else the best of the window."""
+    if chosen.preferred in evidence and isfinite(evidence[chosen.preferred].values[primary]):
+        lead = evidence[chosen.preferred].minus(evidence[chosen.baseline], primary, better)
+        if lead is None or not lead.high < 0:
+            return chosen.preferred
+    sign = 1.0 if better == "higher" else -1.0
+    worth = {title: sign * each.values[primary] for title, each in evidence.items()}
+    return max(worth, key=lambda title: worth[title] if isfinite(worth[title]) else -inf)
 
 
 def _build(task: Any, workspace: Workspace) -> None:

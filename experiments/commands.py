@@ -75,8 +75,8 @@ def backtest(argv: Sequence[str]) -> int:
         for each in result.predicted.values():
             if each.card.windows.words:
                 say(each.card.windows.words)
-            for words in each.card.notes:
-                say(words)
+            if each.card.windows.season:
+                say(each.card.windows.season)
             for file, count in each.files.items():
                 say(f"{result.out / file}: {count} rows")
     if result.refused:

@@ -60,7 +60,7 @@ class Contender:
             calibration_error=self.evidence.values.get(CALIBRATION),
             latency_ms=self.latency_ms,
             failures=self.failures,
-            cautions=(card.windows.words,) if card.windows.words else (),
+            cautions=tuple(words for words in (card.windows.words, card.windows.season) if words),
         )
 
 

@@ -56,6 +56,8 @@ class Windows(BaseModel):
     """Every closed window: what the packaged model learned from after it had been judged."""
     words: str = ""
     """Said where history was too short for windows of the asked horizon."""
+    season: str = ""
+    """Said where no window had the season of the window to come."""
 
 
 class Card(BaseModel):

@@ -68,6 +68,10 @@ class Frame:
         """The same rows, to learn from for a moment to come."""
         return replace(self, asked_at=np.datetime64(moment.replace(tzinfo=None), "us"))
 
+    def at_newest(self) -> Frame:
+        """The rows of the newest cutoff."""
+        return self.take(np.flatnonzero(self.cutoff == self.cutoff.max()))
+
     def known(self) -> Frame:
         """The rows whose outcome is known and counts."""
         return self.take(np.flatnonzero(~np.isnan(self.y)))

@@ -68,6 +68,9 @@ class Plan(BaseModel):
     """Name of the model that each must beat."""
     simple: tuple[str, ...]
     """Names of the models simple enough to become the first champion."""
+    preferred: str = ""
+    """Name of the model that answers where nobody promotes, as in a backtest, unless the baseline is clearly better: one window tells a good
+    recipe from a bad one, but the best of several good ones by chance. Empty: the best of the window."""
     quick: dict[str, Spec] = {}
     """With ``--quick``: fields of some models that differ."""
     cutoffs: tuple[datetime, ...] = ()
@@ -77,7 +80,7 @@ class Plan(BaseModel):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Plan:
-        for name in (self.baseline, *self.simple, *self.quick):
+        for name in (self.baseline, *self.simple, *self.quick, *([self.preferred] if self.preferred else [])):
             if name not in self.models:
                 raise ValueError(f"{name!r} is not among the models {sorted(self.models)}")
         return self

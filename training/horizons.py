@@ -1,6 +1,7 @@
 """From the window that history allowed to the horizon that was asked: how predictions are lengthened, and on what assumption.
 
-Returns slow down as a window gets longer, because some customers have left. We let them grow as log(1 + days / b): a straight line
+Returns slow down as a window gets longer, because some customers have left. Chances follow a purchase process where the features hold
+what it needs. Else, and for money, we let them grow as log(1 + days / b): a straight line
 for a large ``b``, flat for a small one. For chances of no purchase this is the gamma-Poisson curve with the customer's own rate kept:
 P0(H) = P0(h) ** (g(H) / g(h)); for money, value(H) = value(h) * g(H) / g(h). ``b`` is read off how much of the window's returns, or
 of its money, had come by half of it. Seasons are not in it.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from retain import engine
+from retain.errors import RefusedError
 from retain.workspace import Workspace
 from training.contracts import Fitted, Floats, Frame, Lasting, score
 from training.frames import Asked
@@ -38,12 +40,30 @@ def lengthen(workspace: Workspace, task: Asked, kind: Kind, fitted: Fitted, fina
         return fitted
     if isinstance(fitted, Lasting):
         return fitted.over(split.asked_days)
+    if kind == "chance" and (power := process_power(final, split.asked_days)) is not None:
+        return FittedStretched(fitted, kind, power)
     half_days = split.horizon_days // 2
     with engine.of(workspace) as sql:
         half = task.outcome(task.after(sql, split.final, half_days, workspace.state(), workspace.now()))
     half = half[~np.isnan(half)]
     share = half_power(score(fitted, final), half) if kind == "chance" else half_share(final.y, half)
     return FittedStretched(fitted, kind, growth(share, half_days / split.horizon_days, split.asked_days / split.horizon_days))
+
+
+def process_power(final: Frame, asked_days: int) -> float | None:
+    """The power that leads the mean chance of no purchase in the frame's horizon to that in the asked one, by a purchase process.
+
+    The process (BG/NBD) knows that some customers have left and that the slow buy late. None where the frame lacks what it reads.
+    """
+    from training.models.purchase_process.models import BgNbd
+
+    try:
+        process = BgNbd().fit(final)
+    except RefusedError:
+        return None
+    rows = final.at_newest().select(process.columns).x
+    here, there = (float(process.over(days).predict(rows).mean()) for days in (final.horizon_days, asked_days))
+    return float(np.log(there) / np.log(here)) if 0 < there <= here < 1 else None
 
 
 def half_power(chance: Floats, half: Floats) -> float:

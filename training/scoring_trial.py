@@ -99,7 +99,18 @@ class ScoringTrial:
     @property
     def windows(self) -> Windows:
         """The cutoffs."""
-        return Windows(train=self.split.judged, valid=self.split.valid, test=self.split.test, final=self.split.final, words=self.split.words)
+        return Windows(
+            train=self.split.judged,
+            valid=self.split.valid,
+            test=self.split.test,
+            final=self.split.final,
+            words=self.split.words,
+            season=self._season(),
+        )
+
+    def _season(self) -> str:
+        unseen = is_unseen(self.frame.at(self.split.final).before(self.now))
+        return UNSEEN.format(days=self.horizon_days, now=self.now) if unseen else ""
 
     @property
     def horizon_days(self) -> int:
@@ -151,8 +162,6 @@ class ScoringTrial:
         notes = []
         if usable.dropped:
             notes.append(f"{len(usable.dropped)} features that never vary are left out: {', '.join(usable.dropped)}")
-        if is_unseen(usable.frame):
-            notes.append(UNSEEN.format(days=self.horizon_days, now=self.now))
         if self.frame.share < 1:
             notes.append(f"{self.frame.share:.0%} of the rows were learned from and judged on: those of customers chosen by a hash of their id")
         # Every window that is learned from has closed: what has no outcome there left for a cause that nobody chose.

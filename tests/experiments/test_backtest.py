@@ -88,13 +88,17 @@ def test_the_population_is_predicted_once_each_in_the_source_s_own_type(done: Pa
     lines = pd.read_parquet(done / "lines.parquet")
     cut = pd.Timestamp(START + timedelta(days=CUT))
     known = np.sort(lines.loc[lines["sold"] < cut, "customer"].unique())
-    for name, column in (("churn", "p_churn"), ("clv", "expected_value")):
+    for name, column, intervals in (("churn", "p_churn", []), ("clv", "expected_value", ["lo80", "hi80", "lo95", "hi95"])):
         found = pd.read_parquet(done / "out" / f"{name}.parquet")
-        assert list(found.columns) == ["customer_id", "as_of", column]
+        assert list(found.columns) == ["customer_id", "as_of", column, *intervals]
         assert found["customer_id"].dtype == np.int32
         np.testing.assert_array_equal(np.sort(found["customer_id"]), known)
         assert (found["as_of"] == cut).all(), "the naive clock of the source, although London had summer time"
         assert np.isfinite(found[column]).all()
+    value = pd.read_parquet(done / "out" / "clv.parquet")
+    assert (value["lo95"] <= value["lo80"]).all()
+    assert value["expected_value"].between(value["lo80"], value["hi80"]).all()
+    assert (value["hi80"] <= value["hi95"]).all()
     churn = pd.read_parquet(done / "out" / "churn.parquet")
     assert churn["p_churn"].between(0, 1).all()
     stopped = (churn["customer_id"] - 1000) % 3 == 0

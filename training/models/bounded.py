@@ -92,7 +92,7 @@ class Bounded(BaseModel):
     group_rows: int = Field(default=400, ge=20)
     """Held-out rows of a group of alike predictions, at least."""
     most_groups: int = Field(default=30, ge=1)
-    unseen_spread: float = Field(default=0.25, ge=0)
+    unseen_spread: float = Field(default=0.15, ge=0)
     """How far the level of a season that was never seen may lie from that of the windows: one standard deviation of its log. A judgement,
     because a history that lacks the season cannot say it."""
 

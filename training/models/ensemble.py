@@ -1,13 +1,14 @@
 """Several models asked together: a weighted mean of their logits for a chance, of their answers for an amount.
 
-The weights come from rows that the members did not learn from (stacking, Wolpert 1992), and so do the map of a chance and the total of an
-amount.
+The weights come from rows that the members did not learn from (stacking, Wolpert 1992): other customers at the same cutoffs and, as much
+again, the newest window by members of the windows before. The map of a chance and the total of an amount come from other customers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,17 +18,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from retain.config import build
 from retain.errors import IntegrityError
 from retain.files import write_json
-from training.contracts import Fitted, Floats, Frame
+from training.contracts import Fitted, Floats, Frame, Model
 from training.models import held_out, pooling, stored
 from training.models.calibrated import FittedCalibrated, calibration
 from training.models.explained import pooled, weighted
 from training.models.held_out import Learned
 from training.models.maps import Method
+from training.models.parallel import together
 from training.models.rows import canonical
 from training.models.seasons import anniversaries, move
 
 Kind = Literal["chance", "amount"]
 _MOST = 16
+_LEAST_EARLIER = 2
+"""Windows that must have closed before the newest one, for models of them alone to be asked about it."""
 _FILE = "ensemble.json"
 
 
@@ -107,29 +111,42 @@ class Ensemble(BaseModel):
         fitted = tuple(each.fitted for each in learned)
         if len(said) < count or len(np.unique(frame.y)) < 2:
             return Learned(FittedEnsemble(fitted, (1 / count,) * count, self.kind), None)
-        weights = self._weights(said, frame)
+        weights = self._weights(said, frame, _later(models, frame))
         used = np.flatnonzero(weights > 0)
-        together = FittedEnsemble(tuple(fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
-        answer = _pool([said[k] for k in used], together.weights, self.kind)
+        ensemble = FittedEnsemble(tuple(fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
+        answer = _pool([said[k] for k in used], ensemble.weights, self.kind)
         if self.kind == "amount":
             season = anniversaries(frame)
             factor = float(np.clip(np.exp(move(answer[season], frame.y[season])), 1 / self.widest, self.widest)) if len(season) else 1.0
             # What was said of the windows learned from stays as it was said: the season is that of the window to come.
-            return Learned(replace(together, weights=tuple(weight * factor for weight in together.weights)), answer)
+            return Learned(replace(ensemble, weights=tuple(weight * factor for weight in ensemble.weights)), answer)
         found = calibration(answer, frame, self.method, self.level)
-        return Learned(FittedCalibrated(together, found), found(answer))
+        return Learned(FittedCalibrated(ensemble, found), found(answer))
 
-    def _weights(self, said: Sequence[Floats], frame: Frame) -> Floats:
+    def _weights(self, said: Sequence[Floats], frame: Frame, later: Floats | None) -> Floats:
         customers = len(np.unique(frame.customer_id.astype(str)))
         factors = np.ones(len(said))
         if self.kind == "amount":
-            actual = float(frame.y.sum())
+            came = float(frame.y.sum())
             totals = [float(answer.sum()) for answer in said]
-            factors = np.array([np.clip(actual / total, 1 / self.widest, self.widest) if actual > 0 and total > 0 else 1.0 for total in totals])
-        answers = np.column_stack(said) * factors
-        shares = (pooling.of_amounts if self.kind == "amount" else pooling.of_chances)(answers, frame.y, customers)
+            factors = np.array([np.clip(came / total, 1 / self.widest, self.widest) if came > 0 and total > 0 else 1.0 for total in totals])
+        answers, actual = np.column_stack(said), frame.y
+        if later is not None:
+            # As much evidence from a later window as from other customers: each of its rows stands for several.
+            times = max(1, round(len(frame) / len(later)))
+            answers, actual = np.vstack([answers, *[later] * times]), np.concatenate([actual, *[frame.y[held_out.newest(frame)]] * times])
+        shares = (pooling.of_amounts if self.kind == "amount" else pooling.of_chances)(answers * factors, actual, customers)
         kept = np.where(shares >= min(self.least_weight, float(shares.max())), shares, 0.0)
         return np.asarray(kept / kept.sum() * factors, dtype=np.float64)
+
+
+def _later(models: Sequence[Model], frame: Frame) -> Floats | None:
+    """(rows of the newest cutoff, models) what each says that learned from earlier windows alone; None where there are too few of them."""
+    early = frame.take(held_out.closed_before_newest(frame))
+    if len(np.unique(early.cutoff)) < _LEAST_EARLIER or len(np.unique(early.y)) < 2:
+        return None
+    said = together([partial(held_out.forward, model, frame) for model in models])
+    return np.column_stack([each for each in said if each is not None])
 
 
 def _pool(answers: Sequence[Floats], weights: Sequence[float], kind: Kind) -> Floats:
