@@ -105,6 +105,7 @@ def backtest(
     data: Path | None = None,
     item: Literal["product", "category"] | None = None,
     tasks: Sequence[str] = TASKS,
+    quick: bool = False,
     say: Say = _silent,
 ) -> Backtest:
     """Ingest what was known before a date, train on it, and write predictions for the days after.
@@ -117,6 +118,7 @@ def backtest(
         data: Where the source's files lie.
         item: What recommendation ranks; the source's own where not given.
         tasks: Which of churn, clv and recommend.
+        quick: Smaller settings where the plans have them.
         say: Told what is being done.
     """
     from retain.ingest import ingest
@@ -139,7 +141,7 @@ def backtest(
         refused: dict[str, str] = {}
         for task, chosen in plans.items():
             try:
-                predicted[task] = _predict(chosen, workspace, out, say)
+                predicted[task] = _predict(chosen, workspace, out, quick, say)
             except RefusedError as error:
                 refused[task] = error.message
         result = Backtest(source, today, horizon_days, out, predicted, refused)
@@ -155,14 +157,14 @@ def _asked(chosen: Plan, horizon_days: int, item: str | None) -> Plan:
     return chosen.model_copy(update={"task": task})
 
 
-def _predict(chosen: Plan, workspace: Workspace, out: Path, say: Say) -> Predicted:
+def _predict(chosen: Plan, workspace: Workspace, out: Path, quick: bool, say: Say) -> Predicted:
     task = build(chosen.task, "task")
     if hasattr(task, "outcome"):
         say(f"features of {task.name}")
         _build(task, workspace)
     say(f"training {task.name}")
     opened = bench(chosen, workspace)
-    experiments = chosen.experiments()
+    experiments = chosen.experiments(quick=quick)
     evidence = {each.title: opened.judge(each.answer()).evidence for each in experiments}
     judged = {title: each.values for title, each in evidence.items()}
     answering = _answering(chosen, evidence, opened.trial.primary, opened.trial.directions[opened.trial.primary])

@@ -49,6 +49,7 @@ def backtest(argv: Sequence[str]) -> int:
     options.add_argument("--item", choices=("product", "category"), default=None, help="what is recommended (default: the source's own)")
     options.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go; DIR/workspace holds the state")
     options.add_argument("--tasks", nargs="+", default=None, metavar="TASK", help="some of churn, clv, recommend (default: all)")
+    options.add_argument("--quick", action="store_true", help="smaller settings")
     arguments = options.parse_args(argv)
     from experiments.backtest import TASKS, backtest
 
@@ -60,6 +61,7 @@ def backtest(argv: Sequence[str]) -> int:
         data=arguments.data,
         item=arguments.item,
         tasks=arguments.tasks or TASKS,
+        quick=arguments.quick,
         say=lambda text: note(f"{text} ..."),
     )
     if arguments.json:

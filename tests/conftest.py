@@ -48,12 +48,12 @@ def filled(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspa
 
 @pytest.fixture(scope="session")
 def trained(filled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The filled shop with models of every task judged and champions chosen."""
+    """The filled shop with models of every task, of smaller settings, judged and champions chosen."""
     from training.pipeline import train
 
     workspace = _copy(filled, tmp_path_factory.mktemp("trained"))
     for task in ("churn", "clv", "recommend"):
-        train(task, workspace)
+        train(task, workspace, quick=True)
     return workspace
 
 

@@ -70,6 +70,7 @@ def _run(folder: Path, lines: pd.DataFrame, as_of: str, horizon: int, *options: 
         str(horizon),
         "--out",
         str(folder / "out"),
+        "--quick",
         *options,
     ]
     return main(["backtest", *arguments])

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.commands import fill
 from retain import engine
 from retain.engine import Engine
+from retain.tables import TABLES
 from retain.workspace import State, Workspace
 from training.labels import contracts, left
 from training.pipeline import train
@@ -191,7 +193,11 @@ def test_contractual_churn_is_learned_over_windows(filled: Workspace, tmp_path: 
                 over_at as ended_at from held where over_at < $now
             """.replace("$now", f"timestamptz '{workspace.now().isoformat()}'")
         )
-    rows.to_parquet(workspace.table("subscriptions"))
+    missing = {column.name: pd.Series(dtype="object") for column in TABLES["subscriptions"].columns if column.name not in rows}
+    rows.assign(**missing).to_parquet(workspace.table("subscriptions"))
+    # Other tables: their features are made anew.
+    workspace.write_state(workspace.state().model_copy(update={"digest": "with contracts"}))
+    fill(workspace)
     found = train("attrition", workspace, models=("prevalence", "logistic"), quick=True)
     assert found.task == "churn"
     assert {each.card.title for each in found.trained} == {"prevalence", "logistic"}

@@ -2,7 +2,7 @@
 
 Split conformal prediction (Vovk, Gammerman and Shafer 2005), by groups of alike predictions and in ratios, so that a small customer's
 interval is not that of a large one. It promises its share of customers as long as windows stay alike; for a season that no window holds,
-the level itself may move, and the intervals are widened by a declared spread.
+the level itself may move, and the intervals are widened as if it moved twice as far as the levels of the windows did.
 """
 
 from __future__ import annotations
@@ -92,9 +92,10 @@ class Bounded(BaseModel):
     group_rows: int = Field(default=400, ge=20)
     """Held-out rows of a group of alike predictions, at least."""
     most_groups: int = Field(default=30, ge=1)
-    unseen_spread: float = Field(default=0.15, ge=0)
-    """How far the level of a season that was never seen may lie from that of the windows: one standard deviation of its log. A judgement,
-    because a history that lacks the season cannot say it."""
+    unseen: float = Field(default=2.0, ge=1)
+    """Where the season to come was never seen, the levels of windows are taken to spread so many times as far as those that were seen."""
+    least_spread: float = Field(default=0.05, ge=0)
+    """Nor less than this, as a standard deviation of the log: few windows may look alike by chance."""
 
     def fit(self, frame: Frame) -> FittedBounded:
         """Learn the model, and how far off models of other customers were."""
@@ -112,7 +113,7 @@ class Bounded(BaseModel):
         at, ratios = _ratios(np.maximum(said, least), frame.y, self.group_rows, self.most_groups)
         level = _level_spread(said, frame)
         if is_unseen(frame):
-            level = float(np.hypot(level, self.unseen_spread))
+            level = self.unseen * max(level, self.least_spread)
         for number, share in enumerate(PROMISED):
             wider = float(np.exp(_NORMAL[share] * level))
             ratios[:, 2 * number] = np.where(ratios[:, 2 * number] > 0, ratios[:, 2 * number] / wider, ratios[:, 2 * number] * wider)
@@ -121,19 +122,27 @@ class Bounded(BaseModel):
 
 
 def _ratios(size: Floats, y: Floats, rows: int, most: int) -> tuple[Floats, Floats]:
-    """Typical size and the four ratios of each group of alike predictions; quantiles with the conformal correction for few rows."""
+    """Typical size and the four ratios of each group of alike predictions.
+
+    Of the intervals that hold the promised share of a group the shortest is taken: many spend nothing, so equal tails would hold more.
+    """
     order = np.argsort(size, kind="stable")
     parts = [part for part in np.array_split(order, max(1, min(most, len(order) // rows))) if len(part)]
-    at, ratios = [], []
-    for part in parts:
-        ratio = y[part] / size[part]
-        tails = [(1 - share) / 2 for share in PROMISED]
-        n = len(part)
-        levels = [level for tail in tails for level in (max(tail * (n + 1) - 1, 0) / (n - 1 or 1), min(1, ((1 - tail) * (n + 1) - 1) / (n - 1 or 1)))]
-        at.append(float(np.exp(np.mean(np.log(size[part])))))
-        ratios.append(np.quantile(ratio, np.clip(levels, 0, 1)))
-    kept = [k for k in range(len(at)) if k == 0 or at[k] > at[k - 1]]
-    return np.array(at)[kept], np.array(ratios)[kept]
+    at = np.array([float(np.exp(np.mean(np.log(size[part])))) for part in parts])
+    ratios = np.array([[side for share in PROMISED for side in _shortest(np.sort(y[part] / size[part]), share)] for part in parts])
+    # A wider promise holds a narrower one.
+    ratios[:, 2] = np.minimum(ratios[:, 2], ratios[:, 0])
+    ratios[:, 3] = np.maximum(ratios[:, 3], ratios[:, 1])
+    kept = np.flatnonzero(np.concatenate([[True], np.diff(at) > 0]))
+    return at[kept], ratios[kept]
+
+
+def _shortest(ordered: Floats, share: float) -> tuple[float, float]:
+    """Ends of the shortest stretch of ordered values that holds a share of them, one more than that for the row to come."""
+    held = min(math.ceil(share * (len(ordered) + 1)), len(ordered))
+    starts = np.arange(len(ordered) - held + 1)
+    first = int(starts[np.argmin(ordered[starts + held - 1] - ordered[starts])])
+    return float(ordered[first]), float(ordered[first + held - 1])
 
 
 def _level_spread(said: Floats, frame: Frame) -> float:

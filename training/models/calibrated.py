@@ -18,7 +18,7 @@ from training.models.held_out import Learned
 from training.models.maps import NONE, Map, Method, choose, levelled
 from training.models.maps import learn as learn_map
 from training.models.rows import FOLDS, canonical, folds
-from training.models.seasons import anniversaries
+from training.models.seasons import anniversaries, is_unseen
 
 _FILE = "calibrated.json"
 
@@ -90,4 +90,5 @@ def calibration(said: Floats, frame: Frame, method: Method | Literal["auto"], le
         return found
     same_season = anniversaries(frame)
     late = same_season if len(same_season) else held_out.newest(frame)
-    return levelled(found, said[late], frame.y[late])
+    # Of a season that was never seen the newest window says half: how the population ages, but not what the season does.
+    return levelled(found, said[late], frame.y[late], trust=0.5 if is_unseen(frame) else 1.0)

@@ -129,7 +129,7 @@ def learn(method: Method, p: Floats, y: Floats) -> Map:
     return Map(method, np.array([*slopes, shift]), np.empty(0)) if (slopes > 0).all() else NONE
 
 
-def levelled(found: Map, p: Floats, y: Floats) -> Map:
+def levelled(found: Map, p: Floats, y: Floats, trust: float = 1.0) -> Map:
     """The map with its level moved so that these chances have the mean of what came, as far as the rows can tell.
 
     A population ages, and a season comes: of all closed windows the newest one says best what the level is now. The move is shrunk by its
@@ -139,6 +139,7 @@ def levelled(found: Map, p: Floats, y: Floats) -> Map:
         found: A map.
         p: (rows,) chances of rows of the newest window, which the model did not learn from, before the map.
         y: (rows,) what came.
+        trust: Share of the move that is made.
     """
     share = float(np.mean(y)) if len(y) else 0.0
     if not 0 < share < 1:
@@ -151,7 +152,7 @@ def levelled(found: Map, p: Floats, y: Floats) -> Map:
     move = (low + high) / 2
     spread = sigmoid(scores + move)
     error = 1 / max(float((spread * (1 - spread)).sum()), 1e-12)
-    return replace(found, level=found.level + move * move**2 / (move**2 + error)) if move else found
+    return replace(found, level=found.level + trust * move * move**2 / (move**2 + error)) if move else found
 
 
 def _line(terms: Floats, y: Floats) -> tuple[Floats, float]:
