@@ -56,7 +56,7 @@ def test_each_task_has_a_champion_whose_card_says_where_it_came_from(trained: Wo
 def test_the_same_run_twice_gives_the_same_models(trained: Workspace, filled: Workspace, tmp_path: Path) -> None:
     shutil.copytree(filled.root, tmp_path / "again")
     again = Workspace.at(tmp_path / "again")
-    outcome = train("churn", again)
+    outcome = train("churn", again, quick=True)
     assert {contender.id for contender in outcome.trained} == {folder.name for folder in folders(trained, "churn")}
     for contender in outcome.trained:
         assert read_json(contender.folder / MANIFEST) == read_json(trained.models / "churn" / contender.id / MANIFEST)
