@@ -107,7 +107,7 @@ class Bounded(BaseModel):
         """See ``HoldsOut``."""
         inner = held_out.learn(build(self.inner, "bounded"), frame)
         if inner.held_out is None or not (inner.held_out > 0).any():
-            return Learned(FittedBounded(inner.fitted, np.ones(1), np.tile([0.0, np.e], len(PROMISED))[None, :], 1.0), inner.held_out)
+            return Learned(FittedBounded(inner.fitted, np.ones(1), np.tile([0.0, math.e], len(PROMISED))[None, :], 1.0), inner.held_out)
         said = inner.held_out
         least = float(np.quantile(said[said > 0], 0.01))
         at, ratios = _ratios(np.maximum(said, least), frame.y, self.group_rows, self.most_groups)
