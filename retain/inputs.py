@@ -21,6 +21,12 @@ _CHUNK = 1 << 20
 _LONGEST_LINE = 16 << 20
 """A CSV line, embedded newlines included, that is longer than this many bytes is refused."""
 _MOST_COLUMNS = 10_000
+_MOST_SWELLING = 200
+"""A Parquet file that becomes more than so many times larger when it is unpacked, and larger than ``_SWOLLEN``, is refused."""
+_SWOLLEN = 1 << 30
+_MOST_ROWS_PER_BYTE = 64
+"""A Parquet file with more rows than this for each of its bytes, and more than ``_MANY_ROWS``, is refused: no row of a real table is so small."""
+_MANY_ROWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,7 @@ def opened(engine: Engine, files: Mapping[File, list[Path]], stage: Path) -> Ope
             elif entry.kind == "jsonl":
                 result.relations[entry] = _jsonl(engine, _as_utf8(paths, entry.encoding, stage), target)
             else:
+                _refuse_bombs(engine, paths)
                 result.relations[entry] = f"read_parquet({_listed(paths)}, union_by_name = true)"
             described = engine.rows(f"describe select * from {result.relations[entry]}")
         except duckdb.Error as error:
@@ -107,6 +114,18 @@ def opened(engine: Engine, files: Mapping[File, list[Path]], stage: Path) -> Ope
         if rejected.is_file():
             result.malformed[entry] = rejected
     return Opened(result.relations, result.columns, result.malformed)
+
+
+def _refuse_bombs(engine: Engine, paths: list[Path]) -> None:
+    """Read the footers before any page: a file that would fill the disk or the memory is known by what it says of itself."""
+    for path in paths:
+        size = path.stat().st_size
+        unpacked = engine.rows(f"select coalesce(sum(total_uncompressed_size), 0) from parquet_metadata({quoted(path)})")[0][0]
+        rows = engine.rows(f"select num_rows from parquet_file_metadata({quoted(path)})")[0][0]
+        if unpacked > max(_SWOLLEN, _MOST_SWELLING * size):
+            raise DataError(f"{path.name}: {size:,} bytes would unpack to {unpacked:,}; more than {_MOST_SWELLING} times the file is refused")
+        if rows > max(_MANY_ROWS, _MOST_ROWS_PER_BYTE * size):
+            raise DataError(f"{path.name}: claims {rows:,} rows in {size:,} bytes; more than {_MOST_ROWS_PER_BYTE} rows a byte are refused")
 
 
 def _line(error: duckdb.Error) -> str:

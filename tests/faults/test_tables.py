@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from retain import inputs
 from retain.errors import ConfigError, DataError, RetainError
 from retain.ingest import ingest
 from retain.quarantine import Report
@@ -464,6 +465,17 @@ def test_a33_a_parquet_file_of_too_many_columns_is_refused(fill: Fill, tmp_path:
     pq.write_table(pa.table({f"c{number}": [1] for number in range(10_001)}), wide)
     with pytest.raises(DataError, match="10001 columns; more than 10000 are refused"):
         fill(GOOD, files={"sales.parquet": wide.read_bytes()}, sales={"files": {"sales": "sales.parquet"}})
+
+
+def test_a33_a_parquet_bomb_is_refused_before_it_is_unpacked(fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "_SWOLLEN", 1 << 24)
+    swollen, endless = tmp_path / "swollen.parquet", tmp_path / "endless.parquet"
+    pq.write_table(pa.table({"order_id": ["a" * (1 << 20)] * 32}), swollen, compression="zstd", use_dictionary=False)
+    # Run-length encoding: thirty million equal rows in some hundred bytes, of which nothing is compressed.
+    pq.write_table(pa.table({"order_id": pa.repeat(1, 30_000_000)}), endless, row_group_size=30_000_000)
+    for path, said in ((swollen, "would unpack to"), (endless, "claims 30,000,000 rows")):
+        with pytest.raises(DataError, match=rf"sales.parquet: .*{said}"):
+            fill(GOOD, files={"sales.parquet": path.read_bytes()}, sales={"files": {"sales": "sales.parquet"}})
 
 
 def test_a33_a_header_without_end_is_refused(fill: Fill) -> None:
