@@ -1,0 +1,146 @@
+"""Whom to contact with what, within a budget of money and seats: solved over everybody by prices, with a proof of how good it is. Pure.
+
+At a price for money and for each kind of seat everybody can be decided on their own: the action with the most gain after what it uses. Any
+prices give an upper bound on what any list can gain (Lagrangian duality; the bound equals the optimum of the linear program); the prices with
+the lowest bound are looked for, first on a sample, then on everybody. Prices then serve a call that comes in later, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from serving.decisions.descent import descend
+from serving.decisions.figures import Floats
+from serving.decisions.means import NOTHING, Choices, Means
+from serving.decisions.repair import fill, fit
+
+SAMPLE = 20_000
+"""Customers of the first, coarse search."""
+WITHIN = 2e-4
+"""Share of the bound at which the search for prices stops."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What money and seats are worth at the margin: the same for a list and for a call."""
+
+    money: float
+    """Gain that one more unit of the budget would bring; 0 where the budget is not used up."""
+    seats: Mapping[str, float]
+    """By channel: gain that one more seat would bring."""
+    campaign: str = ""
+    made_at: datetime | None = None
+    valid_until: datetime | None = None
+    rows: str = ""
+    """Version of the serving rows they were made on."""
+    models: Mapping[str, str | None] = field(default_factory=dict)
+
+    def of(self, channel: str, cost: float) -> float:
+        """What a contact on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already."""
+        return self.money * cost + self.seats.get(channel, 0.0)
+
+    def hold_at(self, at: datetime) -> bool:
+        """Whether they are valid at a moment."""
+        return (self.made_at is None or self.made_at <= at) and (self.valid_until is None or at < self.valid_until)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """Everybody's action, within the limits."""
+
+    choice: Choices
+    """(customers,) place of the action; -1 is none."""
+    value: float
+    """What the choices gain."""
+    bound: float
+    """What no choice within the limits can exceed."""
+    prices: Floats
+    """(1 + kinds,) of money and of each kind of seat."""
+    used: Floats
+    """(1 + kinds,)"""
+    evaluations: int
+
+    @property
+    def gap(self) -> float:
+        """Share of the bound that is not reached, at most."""
+        return max(0.0, 1.0 - self.value / self.bound) if self.bound > 0 else 0.0
+
+
+def solve(means: Means) -> Solved:
+    """The best choice that the limits allow. Equal gains fall to the earlier action and the earlier customer; equal input gives an equal answer."""
+    limits = means.limits
+    live = _live(means)
+    case = means.take(live)
+    bound_by = np.flatnonzero(np.isfinite(limits))
+    prices, evaluations = np.zeros(len(limits)), 1
+    choice, bound, used = case.choose(prices)
+    if np.any(used > limits):
+        prices, count = _search(case, bound_by, used)
+        evaluations += count
+        choice, total, used = case.choose(prices)
+        bound = total + float(prices[bound_by] @ limits[bound_by])
+        choice = fill(case, fit(case, choice, prices), prices)
+    everybody = np.full(len(means), NOTHING, dtype=np.int16)
+    everybody[live] = choice
+    rows = np.flatnonzero(choice >= 0)
+    value = float(case.gain[rows, choice[rows]].sum(dtype=np.float64))
+    return Solved(everybody, value, max(bound, value), prices, case.used(rows, choice), evaluations)
+
+
+def at_prices(means: Means, prices: Floats) -> Choices:
+    """Everybody in turn, by prices alone, until a limit is reached: how calls are decided that come one after the other."""
+    choice = means.choose(prices)[0]
+    rows = np.flatnonzero(choice >= 0)
+    left = means.limits.copy()
+    paid, kinds = means.paid(rows, choice[rows]).tolist(), means.kind[choice[rows]].tolist()
+    for row, cost, kind in zip(rows.tolist(), paid, kinds, strict=True):
+        if cost > left[0] or (kind >= 0 and left[kind + 1] < 1):
+            choice[row] = NOTHING
+            continue
+        left[0] -= cost
+        if kind >= 0:
+            left[kind + 1] -= 1
+    return choice
+
+
+def _live(means: Means) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+    """Customers with something to gain."""
+    if not means.gain.shape[1]:
+        return np.zeros(0, dtype=np.intp)
+    return np.concatenate([np.flatnonzero(means.gain[block].max(axis=1) > 0) + block.start for block in means.blocks()] or [np.zeros(0, np.intp)])
+
+
+def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], used: Floats) -> tuple[Floats, int]:
+    """The prices with the lowest bound: on a sample of every so-many-th customer, then, from there, on everybody."""
+    most = _highest(case)[bound_by]
+    mean = case.choose(np.zeros(len(case.limits)))[1] / np.maximum(used[bound_by], 1e-12)
+    unit = np.minimum(np.where(used[bound_by] > 0, mean, most), most) + 1e-300
+    point, evaluations = np.zeros(len(bound_by)), 1
+    step = -(-len(case) // SAMPLE)
+    for every, within in ((step, 10 * WITHIN), (1, WITHIN)) if step > 1 else ((1, WITHIN),):
+        part = case if every == 1 else case.take(np.arange(0, len(case), every), case.limits * (-(-len(case) // every) / len(case)))
+
+        def oracle(at: Floats, part: Means = part) -> tuple[float, Floats]:
+            prices = np.zeros(len(part.limits))
+            prices[bound_by] = at
+            _, total, takes = part.choose(prices)
+            return total + float(at @ part.limits[bound_by]), part.limits[bound_by] - takes[bound_by]
+
+        found = descend(oracle, point, unit, most, within=within)
+        point, evaluations = found.point, evaluations + found.evaluations * (every == 1)
+        unit = np.maximum(point / 20, unit / 1000)
+    prices = np.zeros(len(case.limits))
+    prices[bound_by] = point
+    return prices, evaluations
+
+
+def _highest(case: Means) -> Floats:
+    """Prices above which nobody takes anything of a resource."""
+    gain = max(float(case.gain[block].max()) for block in case.blocks())
+    positive = case.cost[case.cost > 0]
+    least = float(positive.min()) if positive.size else 1.0
+    return np.concatenate([[gain / least], np.full(len(case.limits) - 1, gain)])
