@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retain.errors import IntegrityError
 from training.contracts import Floats, Integers
+from training.models.parallel import together
 from training.models.trees import check, trimmed
 
 _PLACES = 10
@@ -135,20 +137,28 @@ def proof(windows: Sequence[Lessons], ordering: Ordering, columns: tuple[str, ..
             f"the blend answers: {able[0]} customers found something among the candidates, {ordering.least_customers} are needed to learn from",
         )
     part = parts_of(newest.names)
+    asked = [np.flatnonzero(part == number) for number in range(_PARTS)]
+
+    def learned(without: int | None) -> Trees | None:
+        # Made by the job that needs it: two of these lie in memory at a time, not five.
+        chosen = [window if without is None else window.of(np.flatnonzero(parts_of(window.names) != without)) for window in windows]
+        lessons = Lessons.together([window.useful() for window in chosen])
+        return ordering.fit(lessons, columns) if lessons.hit.any() else None
+
+    # The trees of everybody are learned beside those that prove them: mostly they are wanted, and else a core would wait.
+    *provers, trees = together([partial(learned, without) for without in (*range(_PARTS), None)])
     gain = np.zeros(len(newest.size))
-    for number in range(_PARTS):
-        lessons = Lessons.together([window.of(np.flatnonzero(parts_of(window.names) != number)).useful() for window in windows])
-        asked = np.flatnonzero(part == number)
-        if not len(asked) or not lessons.hit.any():
+    for customers, prover in zip(asked, provers, strict=True):
+        if prover is None or not len(customers):
             return None, "the blend answers: the customers are too few to be parted into those that teach and those that judge"
-        held = newest.of(asked)
-        gain[asked] = held.ndcg(ordering.fit(lessons, columns).predict(held.x)) - held.ndcg(held.x[:, 0].astype(np.float64))
+        held = newest.of(customers)
+        gain[customers] = held.ndcg(prover.predict(held.x)) - held.ndcg(held.x[:, 0].astype(np.float64))
     mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
     low, high = mean - 1.96 * error, mean + 1.96 * error
     figures = f"{mean:+.4f} [{low:+.4f}, {high:+.4f}] NDCG@{_PLACES} against the blend on {len(gain)} customers"
     if mean - ordering.sureness * error <= 0:
         return None, f"the blend answers: ordered by trees that had not learned from them, {figures}"
-    return ordering.fit(Lessons.together([window.useful() for window in windows]), columns), f"trees order: {figures} they had not learned from"
+    return trees, f"trees order: {figures} they had not learned from"
 
 
 def opened(path: Path, columns: tuple[str, ...]) -> Trees:
