@@ -40,6 +40,8 @@ class OnlineRows:
     """(rows,) age in seconds of the oldest view of the row; NaN if unknown."""
     stale: NDArray[np.bool_]
     """(rows,) whether a view of a known row is missing or older than its time to live; its old values are given all the same."""
+    at: dict[str, NDArray[np.int64]]
+    """By view: (rows,) microseconds since 1970 of the snapshot that answers; -1 where there is none."""
 
 
 def definitions(workspace: Workspace, views: Sequence[View] | None = None) -> list[Any]:
@@ -137,17 +139,20 @@ def online(workspace: Workspace, refs: Sequence[str], ids: Sequence[str], now: d
     backend = layout.backend(store)
     columns: dict[str, NDArray[Any]] = {}
     ages = np.full((len(chosen), len(ids)), np.nan)
+    since: dict[str, NDArray[np.int64]] = {}
     for row, (view, names) in enumerate(chosen):
         answers = _answers(backend, store, view, names, key, ids)
         moments = np.array([np.nan if at is None else at.timestamp() for at, _ in answers], dtype=np.float64)
         ages[row] = now.timestamp() - moments
+        # Snapshots are taken at whole seconds.
+        since[str(view.name)] = np.where(np.isnan(moments), -1, np.nan_to_num(moments).astype(np.int64) * 1_000_000)
         columns.update({f"{view.name}__{name}": _column([values and values[name] for _, values in answers], _is_text(view, name)) for name in names})
     if (ages < 0).any():
         raise IntegrityError(f"online store: it holds features from after {now.isoformat()}; {BUILD} at this moment")
     known = ~np.isnan(ages).all(axis=0)
     lives = np.array([view.ttl.total_seconds() for view, _ in chosen]).reshape(-1, 1)
     oldest = np.where(known, np.nanmax(np.where(np.isnan(ages), -1.0, ages), axis=0, initial=-1.0), np.nan)
-    return OnlineRows(_frame(refs, columns), known, oldest, known & ~(ages <= lives).all(axis=0))
+    return OnlineRows(_frame(refs, columns), known, oldest, known & ~(ages <= lives).all(axis=0), since)
 
 
 def _by_view(refs: Sequence[str]) -> dict[str, list[str]]:

@@ -92,7 +92,8 @@ class Answers:
         return Basis(
             at=at,
             customer=customer if customer is None or is_personal else impersonal(customer),
-            features=row.features() if row is not None and is_personal else {},
+            features=row.raw.tobytes() if row is not None and is_personal else b"",
+            features_at=row.features_at if row is not None and is_personal else b"",
             source=source,
             degraded=codes if wrong is None else (*self.degraded, wrong),
             refused=wrong,

@@ -21,6 +21,8 @@ from serving.openapi import ExactJson
 from serving.strict import parse
 
 POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes")
+REPEATED = "retain-repeated"
+"""Header of a decision: whether this request_id was answered before. After a power loss a retry that says false was not on record."""
 PathId = Annotated[str, Parameter(min_length=1, max_length=256, pattern=schemas.NAME, description="A decision's id.")]
 Top = Annotated[int, Parameter(ge=1, le=10_000, description="At most so many customers.")]
 
@@ -54,7 +56,8 @@ def _desk(request: Request[Any, Any, Any]) -> Desk:
 )
 async def decisions(data: JSONBody[schemas.DecisionRequest], request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
     """Eligible offers and products by expected margin as far as the evidence goes, with reasons, and what was withheld and why."""
-    return _raw(await _desk(request).decide(data))
+    body, is_repeated = _desk(request).answered(data)
+    return _raw(body, {REPEATED: "true" if is_repeated else "false"})
 
 
 @post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
@@ -115,5 +118,5 @@ def guarded(app: Litestar, body_cap: int) -> Guard:
     return Guard(cast(App, app), POSTS, body_cap)
 
 
-def _raw(body: bytes) -> Response[Any]:
-    return Response(body, media_type=MediaType.JSON)
+def _raw(body: bytes, headers: dict[str, str]) -> Response[Any]:
+    return Response(body, media_type=MediaType.JSON, headers=headers)

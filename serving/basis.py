@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +19,19 @@ from serving.schemas import DecisionAnswer, DecisionRequest, Freshness, Models
 from serving.wire import decision_answer
 
 
+class Candidate(NamedTuple):
+    """One proposal that could have been made."""
+
+    offer_id: str
+    lens: str
+    p: float
+    """Probability of acceptance."""
+    priority: float
+    gain: float | None
+    probability: float
+    """Probability with which it was shown; 1 or 0 where nothing was left to chance."""
+
+
 @dataclass(frozen=True)
 class Basis:
     """Everything that was read for one decision and may be different tomorrow."""
@@ -27,8 +40,10 @@ class Basis:
     """The moment that was asked about."""
     customer: Customer | None
     """What the rules knew, scores and lists included; None of somebody unknown."""
-    features: dict[str, float | str]
-    """What the models read, as ``view__column``; what was null is left out."""
+    features: bytes
+    """What the models read: the customer's raw row as float64, its columns and words as the grounds name them; empty where nothing was read."""
+    features_at: bytes
+    """Event time of each view's features in microseconds since 1970 (int64), views as the grounds name them; -1 where it had none."""
     source: Source
     degraded: tuple[str, ...]
     refused: str | None
@@ -37,6 +52,10 @@ class Basis:
     models: Models
     is_over: bool = False
     """Whether the caller's time was up before scoring."""
+    candidates: tuple[Candidate, ...] = ()
+    """What was weighed in the end; empty until it is decided."""
+    withheld: tuple[Withheld, ...] = ()
+    """What was not proposed, also where the caller did not ask why."""
 
 
 def decided(
@@ -68,7 +87,7 @@ def decided(
         )
     ends = receipts.windows(made, shop, basis.at)
     answer = decision_answer(request, decision_id, made, basis.at, ends, shop, policy, basis.freshness, basis.models)
-    return answer, ends, replace(basis, is_over=OVER_BUDGET in made.degraded)
+    return answer, ends, replace(basis, is_over=OVER_BUDGET in made.degraded, candidates=_weighed(made, answer), withheld=made.withheld)
 
 
 def impersonal(customer: Customer) -> Customer:
@@ -77,10 +96,24 @@ def impersonal(customer: Customer) -> Customer:
 
 
 def packed(basis: Basis) -> bytes:
-    """For the ledger: JSON with sets in order, compressed."""
-    return zlib.compress(msgspec.json.encode(basis, order="deterministic"), 1)
+    """For the ledger."""
+    return _encode(basis)
 
 
 def unpacked(kept: bytes) -> Basis | None:
     """From the ledger; None where an older release kept none."""
-    return msgspec.json.decode(zlib.decompress(kept), type=Basis) if kept else None
+    return _decode(kept) if kept else None
+
+
+def _weighed(made: Decision, answer: DecisionAnswer) -> tuple[Candidate, ...]:
+    shown = {offer.offer_id: (offer.goal, offer.p_shown) for offer in answer.offers}
+    found = []
+    for one in made.candidates:
+        offer_id, lens = one.passed.offer.offer_id, one.passed.lens
+        goal, p_shown = shown.get(offer_id, (None, 0.0))
+        found.append(Candidate(offer_id, lens, one.p.value, one.priority, one.gain, p_shown if goal == lens else 0.0))
+    return tuple(found)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Basis).decode

@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from retain.errors import RetainError
 from retain.workspace import Workspace
-from serving import schemas
+from serving import grounds, schemas
 from serving.answers import Answers
 from serving.basis import packed, unpacked
 from serving.decisions import receipts
-from serving.fresh import Fresh
-from serving.ledger import Entry, Ledger, Outcome, is_late, stamp
+from serving.fresh import since
+from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
 
 Counter = Callable[[str, str], None]
 """Counts one answer: what was asked, and how it was answered."""
@@ -44,13 +46,16 @@ class Desk:
         self.answers = answers
         self.ledger = ledger
         self.count = count
+        self.grounds = grounds.keep(ledger.folder, answers.rows, answers.policy)
+        self._grounds = grounds.opener(ledger.folder)
 
     @classmethod
     def open(cls, workspace: Workspace, count: Counter = _uncounted) -> Desk:
         """Open what a service needs; raises what is missing."""
         ledger = Ledger(workspace.ledger)
         try:
-            return cls(Answers.open(workspace, Fresh(ledger.everything())), ledger, count)
+            answers = Answers.open(workspace)
+            return cls(replace(answers, fresh=since(ledger, answers.rows.card.fed)), ledger, count)
         except BaseException:
             ledger.close()
             raise
@@ -67,36 +72,48 @@ class Desk:
         return f"there is no model of {missing[0]}; run `retain train {missing[0]}` and `retain publish`" if missing else None
 
     async def decide(self, request: schemas.DecisionRequest) -> bytes:
-        """The answer as bytes: the same bytes for the same request_id, for good.
+        """The answer as bytes: the same bytes for the same request_id for a day.
 
         Raises:
             ConflictError: the request_id was used for another request.
             LedgerError: the decision cannot be written down.
         """
+        return self.answered(request)[0]
+
+    def answered(self, request: schemas.DecisionRequest) -> tuple[bytes, bool]:
+        """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it."""
         start = time.monotonic()
         is_over = _over(start, request.budget_ms)
+        self._hear()
         if request.dry_run:
             answer, _, _ = self.answers.decision(request, None, is_over)
             self.count("decision", answer.source)
-            return msgspec.json.encode(answer)
+            return msgspec.json.encode(answer), False
+        now = self.answers.clock()
         canonical = msgspec.json.encode(request)
         mark = receipts.fingerprint(canonical)
-        identity = receipts.decision_id(request.request_id or uuid.uuid4().hex)
-        kept = self.ledger.decision(identity) if request.request_id is not None else None
-        if kept is None:
-            answer, windows, basis = self.answers.decision(request, identity, is_over)
-            ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
-            encoded = msgspec.json.encode(answer)
-            entry = Entry(identity, mark, request.customer_id, stamp(answer.as_of), canonical, encoded, ends, packed(basis))
-            kept = await self.ledger.record(entry)
-            self.answers.fresh.join(identity, kept.customer_id)
-            self.count("decision", answer.source)
+        key = receipts.decision_id(request.request_id or uuid.uuid4().hex)
+        before = self.ledger.latest(key) if request.request_id is not None else None
+        identity = key
+        if before is not None and before[1] <= now - REPEAT:
+            identity, before = receipts.decision_id(f"{request.request_id}\n{stamp(now)}"), None
+        if before is None:
+            entry = self._entry(request, identity, key, mark, canonical, is_over)
+            try:
+                kept = self.ledger.record(entry, now, is_new=request.request_id is None)
+            except LedgerError:
+                if self.answers.policy.when_unlogged == "refuse":
+                    raise
+                return self._unlogged(request, is_over), False
+            is_repeated = kept is not entry
         else:
+            kept, is_repeated = before[0], True
+        if is_repeated:
             self.count("decision", "repeated")
         if kept.body_hash != mark:
-            await self.ledger.conflict("decision", identity, canonical, stamp(self.answers.clock()))
+            self.ledger.conflict("decision", kept.decision_id, canonical, stamp(now))
             raise ConflictError("this request_id was used for a different request; use a new one", field="request_id")
-        return kept.answer
+        return kept.answer, is_repeated
 
     async def outcome(self, request: schemas.OutcomeRequest) -> schemas.OutcomeAnswer:
         """Keep an outcome on disk before answering.
@@ -106,28 +123,28 @@ class Desk:
             LedgerError: it cannot be written down.
         """
         body = msgspec.json.encode(request)
-        occurred_at = stamp(request.occurred_at)
-        decision = self.ledger.decision(request.decision_id)
         outcome = Outcome(
             outcome_id=request.outcome_id,
             body_hash=receipts.fingerprint(body),
             decision_id=request.decision_id,
-            customer_id=request.customer_id or (None if decision is None else decision.customer_id),
+            customer_id=request.customer_id,
             kind=request.type,
-            occurred_at=occurred_at,
+            occurred_at=stamp(request.occurred_at),
             offer_id=request.offer_id,
             channel=request.channel,
             amount=request.amount,
             currency=request.currency,
             received_at=stamp(self.answers.clock()),
-            is_pending=decision is None,
-            is_late=decision is not None and is_late(decision.windows, request.offer_id, occurred_at),
+            is_pending=True,
         )
-        kept = await self.ledger.add(outcome, body)
+        kept = self.ledger.add(outcome, body)
+        # Also what was there before may not be on disk yet.
+        await self.ledger.synced()
+        self._hear()
         if kept.is_conflict:
             raise ConflictError("this outcome_id was used for a different outcome; the first one stands", field="outcome_id")
         if not kept.is_duplicate:
-            self.answers.fresh.add(outcome)
+            self.answers.fresh.add(kept.entry)
         self.count("outcome", "duplicate" if kept.is_duplicate else request.type)
         return schemas.OutcomeAnswer(request.outcome_id, kept.is_duplicate, kept.entry.is_pending, kept.entry.is_late)
 
@@ -145,15 +162,52 @@ class Desk:
             schemas.OutcomeSeen(each.outcome_id, each.kind, each.occurred_at, each.offer_id, each.amount, each.is_late)
             for each in self.ledger.outcomes(decision_id)
         ]
-        basis = unpacked(entry.basis)
         return schemas.DecisionTrace(
             decision_id=decision_id,
             recorded_at=answer.as_of,
             request=msgspec.json.decode(entry.request, type=schemas.DecisionRequest),
             answer=answer,
             outcomes=seen,
-            basis=None if basis is None else msgspec.to_builtins(basis, order="deterministic"),
+            basis=self._rested(entry),
         )
+
+    def _entry(self, request: schemas.DecisionRequest, identity: str, key: str, mark: str, canonical: bytes, is_over: Callable[[], bool]) -> Entry:
+        """Decide, and what is kept of it."""
+        answer, windows, basis = self.answers.decision(request, identity, is_over)
+        ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
+        self.answers.fresh.join(identity, request.customer_id)
+        self.count("decision", answer.source)
+        at, encoded = stamp(answer.as_of), msgspec.json.encode(answer)
+        return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), self.grounds)
+
+    def _unlogged(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> bytes:
+        """An answer that stands nowhere: without an id nothing is left to chance."""
+        answer, _, _ = self.answers.decision(request, None, is_over)
+        self.count("decision", "not_logged")
+        return msgspec.json.encode(msgspec.structs.replace(answer, degraded=[*answer.degraded, "not_logged"]))
+
+    def _rested(self, entry: Entry) -> dict[str, Any] | None:
+        """What a decision rested on, in words and figures."""
+        basis = unpacked(entry.basis)
+        if basis is None:
+            return None
+        opened = self._grounds(entry.grounds)
+        plain: dict[str, Any] = msgspec.to_builtins(basis, order="deterministic")
+        plain["candidates"] = [each._asdict() for each in basis.candidates]
+        plain["features"], plain["features_at"] = opened.features(basis.features), opened.times(basis.features_at)
+        plain["grounds"] = {
+            "id": entry.grounds,
+            **{name: getattr(opened.grounds, name) for name in ("release", "rows", "data_digest", "views", "models")},
+        }
+        return plain
+
+    def _hear(self) -> None:
+        """Take in what other processes wrote."""
+        for each in self.ledger.heard():
+            if isinstance(each, Outcome):
+                self.answers.fresh.add(each)
+            else:
+                self.answers.fresh.join(each.decision_id, each.customer_id)
 
 
 def _over(start: float, budget_ms: int | None) -> Callable[[], bool]:

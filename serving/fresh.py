@@ -6,9 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+import msgspec
+
 from retain.workspace import Workspace
 from serving.decisions.facts import Contact, Customer
-from serving.ledger import Outcome, outcomes_of
+from serving.ledger import Ledger, Outcome, reading, stamp
+from serving.rows import Fed, open_rows
+from serving.segments import Place
 
 
 @dataclass
@@ -48,7 +52,7 @@ class Fresh:
     def join(self, decision_id: str, customer_id: str) -> None:
         """A decision became known: outcomes that waited for it are its customer's."""
         for outcome in self._waiting.pop(decision_id, ()):
-            self.add(replace(outcome, customer_id=customer_id))
+            self.add(msgspec.structs.replace(outcome, customer_id=customer_id))
 
     def on(self, customer: Customer) -> Customer:
         """The customer with what came in since."""
@@ -66,5 +70,21 @@ class Fresh:
 
 
 def read(workspace: Workspace) -> Fresh:
-    """Outcomes of a workspace's ledger so far, also while a service writes it; nothing where there is none."""
-    return Fresh(outcomes_of(workspace.ledger))
+    """Outcomes of a workspace's ledger that its rows do not know, also while a service writes it; nothing where there is no ledger."""
+    if not workspace.ledger.is_dir():
+        return Fresh()
+    card = open_rows(workspace).card
+    return reading(workspace.ledger, lambda ledger: since(ledger, card.fed))
+
+
+def since(ledger: Ledger, fed: Fed | None) -> Fresh:
+    """Outcomes that did not flow back into the tables behind the rows."""
+    if fed is None:
+        return Fresh(outcome for _, outcome in ledger.placed())
+    until, at = Place(*fed.until), stamp(fed.at)
+    return Fresh(outcome for place, outcome in ledger.placed(Place(*fed.since)) if not (place < until and flowed(outcome, at)))
+
+
+def flowed(outcome: Outcome, at: str) -> bool:
+    """Whether an outcome goes into the tables that are made at a moment: it happened and was known before, and its customer is known."""
+    return outcome.customer_id is not None and outcome.occurred_at < at and outcome.received_at < at

@@ -1,55 +1,38 @@
-"""What was decided and what came of it, durable: one SQLite file, one writer, one commit for all that wait.
+"""What was decided and what came of it, durable, over the log of a workspace (``serving.journal``).
 
-A decision is answered after it was written (it survives the end of the process) and synced within 50 ms; an outcome is answered after
-the sync. A write that fails puts the ledger into a failed state for good: the process must start again and look at what is there.
+A decision is answered after it was written (it survives the end of the process) and on disk within 50 ms; an outcome is answered once it
+is on disk. Any number of processes may write: what is asked twice is kept once. A write that fails puts the ledger into a failed state for
+good: the process must start again and look at what is there.
 """
 
 from __future__ import annotations
 
-import asyncio
-import fcntl
 import json
-import os
-import queue
-import sqlite3
-import threading
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TypeVar
 
-from retain.errors import LockedError, RetainError
+import msgspec
 
-SYNC_S = 0.05
-BATCH = 512
-_SCHEMA = """
-create table if not exists decisions (
-    decision_id text primary key, body_hash text not null, customer_id text not null, at text not null,
-    request blob not null, answer blob not null, windows text not null, basis blob not null default x''
-) without rowid;
-create table if not exists outcomes (
-    outcome_id text primary key, body_hash text not null, decision_id text not null, customer_id text, kind text not null, occurred_at text not null,
-    offer_id text, channel text, amount real, currency text, received_at text not null, is_pending integer not null, is_late integer not null
-) without rowid;
-create table if not exists conflicts (kind text not null, id text not null, body blob not null, received_at text not null);
-create index if not exists outcomes_by_decision on outcomes (decision_id);
-"""
+from serving.journal import SYNC_S, Journal, JournalError
+from serving.segments import START, Place, Record
+
+T = TypeVar("T")
+LedgerError = JournalError
+REPEAT = timedelta(hours=24)
+"""For so long the same request_id is the same request."""
+DECISION, OUTCOME, CONFLICT = 1, 2, 3
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LedgerError(RetainError):
-    """Nothing can be written down any more; nothing that was acknowledged is lost."""
-
-    code = "ledger_failed"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A decision as it is kept."""
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """A decision as it is kept: its receipt."""
 
     decision_id: str
+    key: str
+    """What its request_id stands for; the decision_id itself, but where the same request_id was used more than a day before."""
     body_hash: str
     customer_id: str
     at: str
@@ -59,10 +42,11 @@ class Entry:
     """JSON: offer id -> end of its outcome window; ``*`` is any other offer's."""
     basis: bytes = b""
     """What the decision rested on (``serving.basis``); empty where an older release decided."""
+    grounds: str = ""
+    """Hash of what it shared with others: shop, rules, columns (``serving.grounds``)."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """What came of a decision, as it is kept. Times are ISO 8601 in UTC."""
 
     outcome_id: str
@@ -80,8 +64,7 @@ class Outcome:
     is_late: bool = False
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """What the ledger holds after a write."""
 
     entry: Outcome
@@ -89,125 +72,160 @@ class Kept:
     is_conflict: bool
 
 
-class Ledger:
-    """The ledger of one workspace. One process writes; any may read."""
+class Conflict(msgspec.Struct, frozen=True, array_like=True):
+    """A request that contradicts one that was kept."""
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o640)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise LockedError(f"the ledger {folder} has a writer already; stop the service that is running, or choose another --workspace") from error
-        self._path = folder / "ledger.db"
-        self._reader = _connect(self._path)
-        self._reader.executescript(_SCHEMA)
-        _migrate(self._reader)
-        self._wal = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CREAT, 0o640)
-        self._queue: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any], bool] | None] = queue.SimpleQueue()
-        self._failed: str | None = None
-        self._thread = threading.Thread(target=self._write, name="ledger", daemon=True)
-        self._thread.start()
+    kind: str
+    identity: str
+    body: bytes
+    received_at: str
+
+
+_ENTRY = msgspec.msgpack.Decoder(Entry)
+_OUTCOME = msgspec.msgpack.Decoder(Outcome)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Ledger:
+    """The ledger of one workspace. ``read_only`` looks at what another process may be writing and changes nothing."""
+
+    def __init__(self, folder: Path, *, read_only: bool = False, sync_s: float = SYNC_S) -> None:
+        self.folder = folder
+        self.journal = Journal(folder / "log", read_only=read_only, sync_s=sync_s)
+        self._heard: list[Entry | Outcome] = []
+        self.journal.heard = self._hear
+        if not read_only and (folder / "ledger.db").is_file():
+            from serving.older import take_over
+
+            take_over(self)
 
     @property
     def failed(self) -> str | None:
         """Why nothing can be written any more; None while all is well."""
-        return self._failed
+        return self.journal.failed
 
     def close(self) -> None:
-        """Write what waits, sync, and let go."""
-        if not self._thread.is_alive():
-            return
-        self._queue.put(None)
-        self._thread.join()
-        self._reader.close()
-        os.close(self._wal)
-        os.close(self._lock)
+        """Sync what is written and let go."""
+        self.journal.close()
 
-    async def record(self, entry: Entry) -> Entry:
-        """Keep a decision; return the one that stands under its id, which is an earlier one after a retry."""
-        return await asyncio.wrap_future(self._submit(lambda connection: _record(connection, entry), durable=False))
+    def record(self, entry: Entry, now: datetime, *, is_new: bool = False) -> Entry:
+        """Keep a decision; return the one that stands for its request, which is an earlier one after a retry within a day.
 
-    async def add(self, outcome: Outcome, body: bytes) -> Kept:
-        """Keep an outcome on disk; the first under an id wins, a later one that differs is logged as a conflict."""
-        return await asyncio.wrap_future(self._submit(lambda connection: _add(connection, outcome, body), durable=True))
+        Args:
+            entry: the decision.
+            now: the clock of the workspace.
+            is_new: nobody else can have the same key, so nothing is looked up.
+        """
+        with self.journal.alone():
+            if not is_new:
+                self.journal.catch_up()
+                kept = self.latest(entry.key)
+                if kept is not None and (kept[1] > now - REPEAT or kept[0].decision_id == entry.decision_id):
+                    return kept[0]
+            keys = [_key("decision", name) for name in dict.fromkeys((entry.decision_id, entry.key))]
+            self.journal.append(DECISION, micros(now), keys, _encode(entry))
+        return entry
 
-    async def conflict(self, kind: str, identity: str, body: bytes, received_at: str) -> None:
+    def add(self, outcome: Outcome, body: bytes) -> Kept:
+        """Write an outcome down, not yet synced; the first under an id wins, a later one that differs is logged as a conflict."""
+        with self.journal.alone():
+            self.journal.catch_up()
+            kept = self._outcome(outcome.outcome_id)
+            if kept is not None:
+                is_conflict = kept.body_hash != outcome.body_hash
+                if is_conflict:
+                    self.conflict("outcome", outcome.outcome_id, body, outcome.received_at)
+                return Kept(kept, is_duplicate=True, is_conflict=is_conflict)
+            decision = self.decision(outcome.decision_id)
+            judged = outcome if decision is None else joined(outcome, decision)
+            keys = (_key("outcome", outcome.outcome_id), _key("of", outcome.decision_id))
+            self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), keys, _encode(judged))
+        return Kept(judged, is_duplicate=False, is_conflict=False)
+
+    def conflict(self, kind: str, identity: str, body: bytes, received_at: str) -> None:
         """Log a request that contradicts one that was kept."""
-        await asyncio.wrap_future(self._submit(lambda connection: _conflict(connection, kind, identity, body, received_at), durable=False))
+        at = micros(datetime.fromisoformat(received_at))
+        self.journal.append(CONFLICT, at, (_key("conflict", identity),), _encode(Conflict(kind, identity, body, received_at)))
+
+    async def synced(self) -> None:
+        """Wait until everything that was written before is on disk.
+
+        Raises:
+            LedgerError: the disk refused.
+        """
+        await self.journal.synced()
+
+    def heard(self) -> list[Entry | Outcome]:
+        """What other processes wrote since this was asked last."""
+        if self.journal.is_behind():
+            with self.journal.alone():
+                self.journal.catch_up()
+        if not self._heard:
+            return []
+        found, self._heard = self._heard, []
+        return found
 
     def decision(self, decision_id: str) -> Entry | None:
         """A kept decision."""
-        row = self._reader.execute("select * from decisions where decision_id = ?", (decision_id,)).fetchone()
-        return None if row is None else Entry(*row)
+        for record in self.journal.find(_key("decision", decision_id), DECISION):
+            entry = _ENTRY.decode(record.body)
+            if entry.decision_id == decision_id:
+                return entry
+        return None
+
+    def latest(self, key: str) -> tuple[Entry, datetime] | None:
+        """The last decision for a request_id, by its key, and when it was recorded."""
+        for record in self.journal.find(_key("decision", key), DECISION):
+            entry = _ENTRY.decode(record.body)
+            if entry.key == key:
+                return entry, EPOCH + timedelta(microseconds=record.at)
+        return None
+
+    def decisions(self, since: Place = START) -> Iterator[Entry]:
+        """All decisions in the order in which they were recorded."""
+        return (_ENTRY.decode(record.body) for record in self.journal.records(DECISION, since))
 
     def outcomes(self, decision_id: str) -> list[Outcome]:
         """What came of a decision so far, by time."""
-        return _outcomes(self._reader, "where decision_id = ? order by occurred_at, outcome_id", (decision_id,))
+        found = [_OUTCOME.decode(record.body) for record in self.journal.find(_key("of", decision_id), OUTCOME)]
+        return sorted((self._joined(each) for each in found if each.decision_id == decision_id), key=_by_time)
 
     def everything(self) -> list[Outcome]:
         """All outcomes, by time."""
-        return _outcomes(self._reader, "order by occurred_at, outcome_id", ())
+        return sorted((outcome for _, outcome in self.placed()), key=_by_time)
 
-    def _submit(self, work: Callable[[sqlite3.Connection], Any], *, durable: bool) -> Future[Any]:
-        future: Future[Any] = Future()
-        if self._failed is not None:
-            future.set_exception(LedgerError(self._failed))
-        else:
-            self._queue.put((work, future, durable))
-        return future
+    def placed(self, since: Place = START) -> Iterator[tuple[Place, Outcome]]:
+        """Outcomes recorded from a place on, each with its place, in the order in which they were recorded."""
+        for record in self.journal.records(OUTCOME, since):
+            yield record.place, self._joined(_OUTCOME.decode(record.body))
 
-    def _write(self) -> None:
-        connection = _connect(self._path)
-        is_dirty = False
-        while True:
-            try:
-                first = self._queue.get(timeout=SYNC_S if is_dirty else None)
-            except queue.Empty:
-                is_dirty = not self._sync()
-                continue
-            batch = [first]
-            while len(batch) < BATCH and not self._queue.empty():
-                batch.append(self._queue.get())
-            jobs = [job for job in batch if job is not None]
-            if jobs:
-                is_dirty = self._commit(connection, jobs) or is_dirty
-            if None in batch:
-                if is_dirty:
-                    self._sync()
-                connection.close()
-                return
+    def conflicts(self) -> list[Conflict]:
+        """Requests that contradicted kept ones, in order."""
+        return [msgspec.msgpack.decode(record.body, type=Conflict) for record in self.journal.records(CONFLICT)]
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Callable[[sqlite3.Connection], Any], Future[Any], bool]]) -> bool:
-        """Do all jobs in one transaction; return whether something is written and not yet synced."""
-        is_durable = any(durable for _, _, durable in jobs)
-        try:
-            if self._failed is not None:
-                raise LedgerError(self._failed)
-            connection.execute(f"pragma synchronous = {'full' if is_durable else 'normal'}")
-            connection.execute("begin immediate")
-            answers = [work(connection) for work, _, _ in jobs]
-            connection.execute("commit")
-        except (sqlite3.Error, OSError, LedgerError) as error:
-            self._fail(error)
-            for _, future, _ in jobs:
-                future.set_exception(LedgerError(self._failed or "the ledger failed"))
-            return False
-        for (_, future, _), answer in zip(jobs, answers, strict=True):
-            future.set_result(answer)
-        return not is_durable
+    def _outcome(self, outcome_id: str) -> Outcome | None:
+        for record in self.journal.find(_key("outcome", outcome_id), OUTCOME):
+            outcome = _OUTCOME.decode(record.body)
+            if outcome.outcome_id == outcome_id:
+                return self._joined(outcome)
+        return None
 
-    def _sync(self) -> bool:
-        try:
-            os.fsync(self._wal)
-        except OSError as error:
-            self._fail(error)
-        return True
+    def _joined(self, outcome: Outcome) -> Outcome:
+        """An outcome that came before its decision is joined to it once it is there."""
+        decision = self.decision(outcome.decision_id) if outcome.is_pending else None
+        return outcome if decision is None else joined(outcome, decision)
 
-    def _fail(self, error: Exception) -> None:
-        if self._failed is None:
-            self._failed = f"the ledger {self._path.name} cannot be written ({error}); free or repair the disk and start the service again"
+    def _hear(self, record: Record) -> None:
+        if record.kind == DECISION:
+            self._heard.append(_ENTRY.decode(record.body))
+        elif record.kind == OUTCOME:
+            self._heard.append(_OUTCOME.decode(record.body))
+
+
+def joined(outcome: Outcome, decision: Entry) -> Outcome:
+    """An outcome whose decision is known: its customer, unless the caller named one, and whether it came too late."""
+    late = is_late(decision.windows, outcome.offer_id, outcome.occurred_at)
+    return msgspec.structs.replace(outcome, customer_id=outcome.customer_id or decision.customer_id, is_pending=False, is_late=late)
 
 
 def stamp(moment: datetime) -> str:
@@ -219,70 +237,34 @@ def stamp(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
 def is_late(windows: str, offer_id: str | None, occurred_at: str) -> bool:
     """Whether something happened after the window of its offer."""
     ends: dict[str, str] = json.loads(windows)
     return occurred_at > ends.get(offer_id or "*", ends["*"])
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    connection.execute("pragma journal_mode = wal")
-    connection.execute("pragma busy_timeout = 5000")
-    return connection
-
-
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Give a ledger of an older release the columns that it lacks."""
-    if "basis" not in {row[1] for row in connection.execute("pragma table_info(decisions)")}:
-        connection.execute("alter table decisions add column basis blob not null default x''")
-
-
-def _record(connection: sqlite3.Connection, entry: Entry) -> Entry:
-    row = connection.execute("select * from decisions where decision_id = ?", (entry.decision_id,)).fetchone()
-    if row is not None:
-        return Entry(*row)
-    values = (entry.decision_id, entry.body_hash, entry.customer_id, entry.at, entry.request, entry.answer, entry.windows, entry.basis)
-    connection.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?, ?)", values)
-    # Outcomes that came before their decision are joined to it now; a customer that the caller named is not overwritten.
-    for waiting in _outcomes(connection, "where decision_id = ? and is_pending", (entry.decision_id,)):
-        connection.execute(
-            "update outcomes set is_pending = 0, customer_id = coalesce(customer_id, ?), is_late = ? where outcome_id = ?",
-            (entry.customer_id, is_late(entry.windows, waiting.offer_id, waiting.occurred_at), waiting.outcome_id),
-        )
-    return entry
-
-
-def _add(connection: sqlite3.Connection, outcome: Outcome, body: bytes) -> Kept:
-    kept = _outcomes(connection, "where outcome_id = ?", (outcome.outcome_id,))
-    if kept:
-        is_conflict = kept[0].body_hash != outcome.body_hash
-        if is_conflict:
-            _conflict(connection, "outcome", outcome.outcome_id, body, outcome.received_at)
-        return Kept(kept[0], is_duplicate=True, is_conflict=is_conflict)
-    connection.execute(f"insert into outcomes values ({', '.join('?' * 13)})", tuple(getattr(outcome, name) for name in Outcome.__dataclass_fields__))
-    return Kept(outcome, is_duplicate=False, is_conflict=False)
-
-
-def _conflict(connection: sqlite3.Connection, kind: str, identity: str, body: bytes, received_at: str) -> None:
-    connection.execute("insert into conflicts values (?, ?, ?, ?)", (kind, identity, body, received_at))
-
-
-def _outcomes(connection: sqlite3.Connection, where: str, values: tuple[str, ...]) -> list[Outcome]:
-    rows = connection.execute(f"select * from outcomes {where}", values).fetchall()
-    return [
-        Outcome(**{**dict(zip(Outcome.__dataclass_fields__, row, strict=True)), "is_pending": bool(row[11]), "is_late": bool(row[12])})
-        for row in rows
-    ]
-
-
 def outcomes_of(folder: Path) -> list[Outcome]:
     """All outcomes of a ledger that another process may be writing; none where there is no ledger."""
-    path = folder / "ledger.db"
-    if not path.is_file():
-        return []
-    connection = sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)
+    return reading(folder, lambda ledger: ledger.everything()) if (folder / "log").is_dir() else []
+
+
+def reading(folder: Path, work: Callable[[Ledger], T]) -> T:
+    """Look at a ledger that another process may be writing."""
+    ledger = Ledger(folder, read_only=True)
     try:
-        return _outcomes(connection, "order by occurred_at, outcome_id", ())
+        return work(ledger)
     finally:
-        connection.close()
+        ledger.close()
+
+
+def _by_time(outcome: Outcome) -> tuple[str, str]:
+    return outcome.occurred_at, outcome.outcome_id
+
+
+def _key(kind: str, identity: str) -> int:
+    return int.from_bytes(blake2b(f"{kind}\n{identity}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")

@@ -93,7 +93,7 @@ def content(workspace: Workspace) -> Content:
         found = circumstances(engine, ids, now, state.stored_zone)
         parts = value_parts()
         counts = gather.events(engine, ids, shift_days(now, -parts.window_days, state.stored_zone), [k for name in KINDS for k in parts.kinds(name)])
-        columns = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
+        columns, views = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
         shop = _shop(engine, now, state)
         names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
@@ -122,6 +122,7 @@ def content(workspace: Workspace) -> Content:
         typical,
         reasons,
         priced(parts, counts, arrays["is_active"].astype(np.float64)),
+        views,
     )
     return Content(card, shop, arrays)
 
@@ -156,8 +157,11 @@ def _features(
     now: datetime,
     words: _Words,
     arrays: dict[str, NDArray[Any]],
-) -> tuple[str, ...]:
-    """Raw features of the champions into ``arrays``, in blocks; return their columns. Words become positions in a vocabulary."""
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Raw features of the champions into ``arrays``, in blocks; return their columns and the views behind them, each with its version.
+
+    Words become positions in a vocabulary.
+    """
     refs = list(dict.fromkeys(ref for package in models.values() if package is not None for ref in package.refs))
     if refs:
         # What reasons are made of, whatever the champion looks at.
@@ -165,6 +169,8 @@ def _features(
     text = {name for package in models.values() if package is not None and package.encoder is not None for name in package.encoder.categories}
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
     raw = np.full((len(ids), len(columns)), np.nan)
+    names = tuple(dict.fromkeys(ref.partition(":")[0] for ref in refs))
+    since = np.full((len(ids), len(names)), -1, dtype=np.int64)
     is_known, is_stale, age = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool), np.full(len(ids), np.nan)
     if refs:
         from features import store
@@ -174,6 +180,7 @@ def _features(
             block = slice(start, start + BLOCK)
             online = store.online(workspace, refs, [str(each) for each in ids[block]], now)
             is_known[block], is_stale[block], age[block] = online.known, online.stale, online.age_s
+            since[block] = np.stack([online.at[name] for name in names], axis=1)
             for place, name in enumerate(columns):
                 values = online.values[name]
                 if name in text:
@@ -181,8 +188,8 @@ def _features(
                     raw[block, place] = np.where(codes < 0, np.nan, codes)
                 else:
                     raw[block, place] = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    arrays |= {"raw": raw, "is_known": is_known, "is_stale": is_stale, "age_s": age}
-    return columns
+    arrays |= {"raw": raw, "is_known": is_known, "is_stale": is_stale, "age_s": age, "features_at": since}
+    return columns, {name: str(read_json(workspace.snapshots / f"{name}.json")["view"]) for name in names}
 
 
 def _raw(arrays: Mapping[str, NDArray[Any]], columns: tuple[str, ...], name: str) -> Floats:

@@ -39,6 +39,18 @@ RECENT = 50
 
 
 @dataclass(frozen=True)
+class Fed:
+    """How far the ledger had flowed back into the tables (``retain feedback``)."""
+
+    since: tuple[int, int]
+    """Place in the log before which everything flowed back."""
+    until: tuple[int, int]
+    """Place in the log behind which nothing did."""
+    at: datetime
+    """Between the two, what had happened and was known before this moment, and whose customer was known, did."""
+
+
+@dataclass(frozen=True)
 class RowsCard:
     """What stands on the card of published rows."""
 
@@ -67,6 +79,10 @@ class RowsCard:
     """What ranks the signs of a customer: the churn model's own contributions, or rules where it has none."""
     parts: dict[str, Priced] = field(default_factory=dict)
     """The parts of value besides purchases: prices and coverage."""
+    views: dict[str, str] = field(default_factory=dict)
+    """Feature views behind the columns, and the version that computed them."""
+    fed: Fed | None = None
+    """What of the ledger the tables behind the rows know; None where they know nothing of it."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,11 @@ class Row:
         words = self.rows.card.vocabulary
         values = zip(self.rows.card.columns, self.raw[0].tolist(), strict=True)
         return {name: words[name][int(value)] if name in words else value for name, value in values if value == value}
+
+    @property
+    def features_at(self) -> bytes:
+        """Event time of each view's features, as ``RowsCard.views`` lists them, in microseconds since 1970 (int64); -1 where there was none."""
+        return b"" if not self.rows.card.views else self.rows.array("features_at")[self.position].tobytes()
 
     @property
     def has_features(self) -> bool:

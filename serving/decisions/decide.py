@@ -36,6 +36,8 @@ class Decision:
     source: Source
     degraded: tuple[str, ...]
     is_personal: bool
+    candidates: tuple[Worth, ...] = ()
+    """Everything that was priced, chosen or not."""
 
 
 def decide(
@@ -80,7 +82,7 @@ def decide(
     scores = None if person is None else person.scores
     why = [] if person is None else reasons.of_risk(person, shop.moment, shop.currency, ask.language)
     offered = tuple(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language))) for one in chosen)
-    return Decision(offered, _unique([*withheld, *more], offered), source if offered else "none", tuple(codes), is_personal)
+    return Decision(offered, _unique([*withheld, *more], offered), source if offered else "none", tuple(codes), is_personal, tuple(priced))
 
 
 @lru_cache(maxsize=65_536)

@@ -110,6 +110,8 @@ class Policy(_Rule):
     """Rows at most so old are called fresh."""
     max_age_days: float = Field(default=8.0, gt=0)
     """Rows older than this are called stale."""
+    when_unlogged: Literal["deterministic", "refuse"] = "deterministic"
+    """What is done with decisions while the ledger cannot be written: given without chance and marked ``not_logged``, or refused."""
     batch_cap: int = Field(default=10_000, ge=1)
     """Most customers in one call."""
     body_cap: int = Field(default=4 * 2**20, ge=1024)

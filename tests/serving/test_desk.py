@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from retain.errors import LockedError
 from serving.answers import Answers
 from serving.basis import decided, unpacked
+from serving.decisions.policy import Policy
 from serving.desk import ConflictError, Desk, NotFoundError
-from serving.ledger import Ledger, LedgerError, Outcome
+from serving.ledger import Ledger, LedgerError
 from serving.schemas import DecisionRequest, OutcomeRequest
 
 Wait = Callable[[Any], Any]
@@ -119,8 +122,11 @@ def test_a_decision_follows_from_what_its_trace_keeps(desk: Desk, wait: Wait) ->
         basis = unpacked(entry.basis)
         assert basis is not None
         kept = msgspec.json.decode(entry.request, type=DecisionRequest)
-        again, _, _ = decided(kept, identity, basis, desk.answers.rows.shop, desk.answers.policy)
+        again, _, rested = decided(kept, identity, basis, desk.answers.rows.shop, desk.answers.policy)
         assert msgspec.json.encode(again) == answer
+        assert rested == basis
+        assert {each.offer_id for each in basis.candidates if each.probability > 0} == {each.offer_id for each in again.offers}
+        assert [(each.offer_id, each.rule) for each in basis.withheld] == [(each.offer_id, each.rule) for each in again.withheld]
         offered += len(again.offers)
     assert offered > 10
     trace = desk.trace(json.loads(wait(desk.decide(ask())))["decision_id"]).basis
@@ -144,19 +150,39 @@ def test_where_nothing_personal_may_choose_nothing_personal_is_kept(desk: Desk, 
     assert basis["customer"]["scores"]["churn"] is None
 
 
-def test_a_ledger_of_an_older_release_is_given_what_it_lacks(desk: Desk, make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
+_OLDER = """
+create table decisions (decision_id text primary key, body_hash text, customer_id text, at text, request blob, answer blob, windows text, basis blob);
+create table outcomes (
+    outcome_id text primary key, body_hash text, decision_id text, customer_id text, kind text, occurred_at text,
+    offer_id text, channel text, amount real, currency text, received_at text, is_pending integer, is_late integer
+);
+"""
+
+
+def test_a_ledger_of_the_first_release_is_taken_over(desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
     first = wait(desk.decide(ask()))
-    desk.close()
-    with sqlite3.connect(tmp_path / "ledger" / "ledger.db") as old:
-        old.execute("alter table decisions drop column basis")
+    identity = json.loads(first)["decision_id"]
+    wait(desk.outcome(outcome(now, decision_id=identity)))
+    entry = desk.ledger.decision(identity)
+    assert entry is not None
+    folder = tmp_path / "older"
+    folder.mkdir()
+    with sqlite3.connect(folder / "ledger.db") as old:
+        old.executescript(_OLDER)
+        decision = (identity, entry.body_hash, "ann", entry.at, entry.request, entry.answer, entry.windows, b"")
+        old.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?, ?)", decision)
+        (kept,) = desk.ledger.everything()
+        old.execute(f"insert into outcomes values ({', '.join('?' * 13)})", msgspec.structs.astuple(kept))
     old.close()
-    again = Desk(make(), Ledger(tmp_path / "ledger"))
-    try:
-        assert wait(again.decide(ask())) == first
-        assert again.trace(json.loads(first)["decision_id"]).basis is None
-        assert again.trace(json.loads(wait(again.decide(ask(request_id="r2"))))["decision_id"]).basis is not None
-    finally:
-        again.close()
+    for _ in range(2):
+        again = Desk(make(), Ledger(folder))
+        try:
+            assert wait(again.decide(ask())) == first
+            assert again.trace(identity).basis is None
+            assert again.ledger.everything() == desk.ledger.everything()
+        finally:
+            again.close()
+    assert sorted(path.name for path in folder.glob("ledger.db*")) == ["ledger.db.taken"]
 
 
 def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: Wait, now: datetime) -> None:
@@ -192,18 +218,87 @@ def test_what_was_acknowledged_is_there_after_the_process_was_killed(
         ledger.close()
 
 
-def test_only_one_process_writes(desk: Desk, tmp_path: Path) -> None:
-    with pytest.raises(LockedError, match="has a writer already"):
-        Ledger(tmp_path / "ledger")
+def test_two_desks_on_one_ledger_answer_a_request_once(desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+    other = Desk(make(), Ledger(tmp_path / "ledger"))
+    try:
+        first = wait(desk.decide(ask()))
+        assert wait(other.decide(ask())) == first
+        identity = json.loads(first)["decision_id"]
+        assert not wait(desk.outcome(outcome(now, decision_id=identity))).duplicate
+        assert wait(other.outcome(outcome(now, decision_id=identity))).duplicate
+        # What one was told counts for the next decision of the other.
+        email = ask(customer_id="bob", channel="email", request_id=None)
+        assert json.loads(wait(other.decide(email)))["offers"]
+        wait(desk.outcome(outcome(now, outcome_id="o2", customer_id="bob", type="unsubscribed")))
+        assert json.loads(wait(other.decide(email)))["offers"] == []
+        assert other.ledger.everything() == desk.ledger.everything()
+    finally:
+        other.close()
 
 
-def test_a_ledger_that_cannot_be_written_says_so_and_never_again_acknowledges(desk: Desk, wait: Wait, now: datetime) -> None:
-    desk.ledger._reader.execute("drop table outcomes")
-    with pytest.raises(LedgerError):
+def test_after_a_day_the_same_request_id_is_a_new_request(make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+    times = [now]
+    answers = replace(make(), clock=lambda: times[0])
+    desk = Desk(answers, Ledger(tmp_path / "ledger"))
+    try:
+        first = wait(desk.decide(ask()))
+        times[0] = now + timedelta(hours=23, minutes=59)
+        assert desk.answered(ask()) == (first, True)
+        times[0] = now + timedelta(hours=24)
+        second, is_repeated = desk.answered(ask(max_offers=1))
+        assert not is_repeated
+        assert json.loads(second)["decision_id"] != json.loads(first)["decision_id"]
+        assert desk.answered(ask(max_offers=1)) == (second, True)
+        assert msgspec.json.encode(desk.trace(json.loads(first)["decision_id"]).answer) == first
+    finally:
+        desk.close()
+
+
+@contextmanager
+def full_disk(desk: Desk) -> Iterator[None]:
+    """No file of this process may grow beyond what the log has now, and a little: the kernel writes a part and refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (desk.ledger.journal.end.offset + 40, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_nothing_is_acknowledged_again(
+    desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path
+) -> None:
+    first = wait(desk.decide(ask()))
+    with full_disk(desk), pytest.raises(LedgerError):
         wait(desk.outcome(outcome(now)))
     assert desk.unready() is not None
     with pytest.raises(LedgerError):
-        wait(desk.decide(ask()))
+        wait(desk.outcome(outcome(now)))
+    # By default a decision is given all the same, without chance, and says that it stands nowhere.
+    answer = json.loads(wait(desk.decide(ask(request_id="r2"))))
+    assert (answer["decision_id"], answer["exploration"], "not_logged" in answer["degraded"]) == (None, False, True)
+    assert answer["offers"]
+    assert wait(desk.decide(ask())) == first
+    desk.close()
+    again = Desk(make(), Ledger(tmp_path / "ledger"))
+    try:
+        assert again.ledger.journal.torn == []
+        assert again.ledger.everything() == []
+        assert wait(again.decide(ask())) == first
+        assert not wait(again.outcome(outcome(now))).duplicate
+    finally:
+        again.close()
+
+
+def test_the_house_may_refuse_what_cannot_be_written_down(make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
+    desk = Desk(make(policy=Policy(when_unlogged="refuse")), Ledger(tmp_path / "ledger"))
+    try:
+        with full_disk(desk), pytest.raises(LedgerError):
+            wait(desk.decide(ask()))
+        with pytest.raises(LedgerError):
+            wait(desk.decide(ask(request_id="r2")))
+    finally:
+        desk.close()
 
 
 def test_the_trace_holds_what_was_asked_and_what_came_of_it(desk: Desk, wait: Wait, now: datetime) -> None:
@@ -219,4 +314,3 @@ def test_the_trace_holds_what_was_asked_and_what_came_of_it(desk: Desk, wait: Wa
 def test_ready_needs_models_and_a_ledger(desk: Desk) -> None:
     assert desk.unready() is None
     assert isinstance(desk.ledger.everything(), list)
-    assert Outcome.__dataclass_fields__

@@ -1,0 +1,314 @@
+"""An append-only log: whole records or none, any number of processes writing, one sync for all that wait.
+
+``log/<number>.log`` is a segment: records one after the other, each with its length and checksum. Whoever writes holds the gate (a lock
+that the kernel opens when its holder dies), first reads what others wrote, cuts a tail that a death left torn, and then adds. A record is
+written before ``append`` returns, so it survives the end of the process; it is on disk within ``sync_s``, and ``synced`` waits for that.
+A full segment is sealed: its index lies beside it, sorted, and is looked up on disk, so that memory and start-up do not grow with the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retain.errors import IntegrityError, RetainError
+from retain.files import sync_folder
+from serving.segments import SEAL, START, Place, Record, Sealed, latest, parse, prefixed, read_at, segment_path
+
+SYNC_S = 0.04
+"""A sync begins at most so long after a write; with the sync itself a record is on disk within 50 ms on a disk that keeps up."""
+SEGMENT_BYTES = 256 * 2**20
+SEGMENT_RECORDS = 200_000
+"""A segment is full at so many bytes or records: what is held of it in memory is bounded, and so is the time to open the log."""
+
+
+class JournalError(RetainError):
+    """Nothing can be written down any more; nothing that was acknowledged is lost."""
+
+    code = "ledger_failed"
+
+
+class Torn(NamedTuple):
+    """A tail that a death or a power loss left behind; it was cut, and lies beside its segment."""
+
+    place: Place
+    bytes: int
+
+
+class Journal:
+    """The log of one folder. Safe to share between threads and, each with its own, between processes."""
+
+    def __init__(self, folder: Path, *, sync_s: float = SYNC_S, segment_bytes: int = SEGMENT_BYTES, read_only: bool = False) -> None:
+        self.folder, self.torn = folder, list[Torn]()
+        self.heard: Callable[[Record], None] = _unheard
+        """Called with each record that another process wrote, before anything is written behind it."""
+        self._sync_s, self._segment_bytes, self._read_only = sync_s, segment_bytes, read_only
+        self._failed: str | None = None
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._swap = threading.Lock()
+        """Held while the open segment changes: a sync must not meet a closed file."""
+        self._wake = threading.Condition()
+        self._dirty = self._closing = False
+        self._waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
+        self._sealed: list[Sealed] = []
+        self._file, self._gate = -1, -1
+        self._number, self._end = 0, 0
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._gate = os.open(folder / ".gate", os.O_RDWR | os.O_CREAT, 0o640)
+        with self.alone():
+            numbers = sorted(int(path.stem) for path in folder.glob("[0-9]*.log"))
+            for number in numbers[:-1]:
+                self._sealed.append(Sealed.open(folder, number))
+            self._begin(numbers[-1] if numbers else 1)
+            self.catch_up()
+        self._thread = threading.Thread(target=self._flush, name="journal", daemon=True)
+        if not read_only:
+            self._thread.start()
+
+    @property
+    def failed(self) -> str | None:
+        """Why nothing can be written any more; None while all is well."""
+        return self._failed
+
+    @property
+    def end(self) -> Place:
+        """Where the next record will stand."""
+        return Place(self._number, self._end)
+
+    def close(self) -> None:
+        """Sync what is written and let go."""
+        if self._thread.is_alive():
+            with self._wake:
+                self._closing = True
+                self._wake.notify()
+            self._thread.join()
+        for handle in (self._file, self._gate):
+            if handle >= 0:
+                os.close(handle)
+        self._file = self._gate = -1
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else writes within; what others wrote before has to be read with ``catch_up`` first. May be nested."""
+        with self._mutex:
+            if self._gate >= 0 and self._depth == 0:
+                fcntl.flock(self._gate, fcntl.LOCK_EX)
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if self._gate >= 0 and self._depth == 0:
+                    fcntl.flock(self._gate, fcntl.LOCK_UN)
+
+    def is_behind(self) -> bool:
+        """Whether another process wrote something that was not read yet."""
+        return self._file >= 0 and os.fstat(self._file).st_size != self._end
+
+    def catch_up(self) -> None:
+        """Read what others wrote; cut what a death left torn. Only within ``alone``, or read-only."""
+        while self.is_behind():
+            size = os.fstat(self._file).st_size
+            if size < self._end:
+                raise IntegrityError(f"{self._number:08d}.log of the ledger is shorter than it was; restore it from a backup")
+            data = os.pread(self._file, size - self._end, self._end)
+            place = self._end
+            for record, end in parse(data, self._number, place):
+                self._end = end
+                if record.kind == SEAL:
+                    self._turn()
+                    break
+                self._note(record.kind, record.keys, record.place.offset)
+                self.heard(record)
+            else:
+                if self._end < size and self._read_only:
+                    break
+                if self._end < size:
+                    self._cut(data[self._end - place :])
+
+    def append(self, kind: int, at: int, keys: Sequence[int], body: bytes) -> Place:
+        """Write one record, behind whatever others wrote; it survives this process when this returns.
+
+        Raises:
+            JournalError: it could not be written, or an earlier write failed.
+        """
+        if self._failed is not None:
+            raise JournalError(self._failed)
+        with self.alone():
+            self.catch_up()
+            place = Place(self._number, self._end)
+            try:
+                self._write(prefixed(kind, at, keys, body), body)
+                self._note(kind, keys, place.offset)
+                if self._end >= self._segment_bytes or len(self._rows) >= SEGMENT_RECORDS:
+                    self._seal()
+            except OSError as error:
+                self._fail(error)
+                # What was written of it is no record; where even this fails, the next to write cuts it.
+                with suppress(OSError):
+                    os.ftruncate(self._file, self._end)
+                raise JournalError(self._failed or "") from error
+        with self._wake:
+            if not self._dirty:
+                self._dirty = True
+                self._wake.notify()
+        return place
+
+    async def synced(self) -> None:
+        """Wait until everything that was written before this call is on disk.
+
+        Raises:
+            JournalError: the disk refused.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._wait(loop, future)
+        await future
+
+    def sync(self) -> None:
+        """The same for threads."""
+        future: Future[None] = Future()
+        self._wait(None, future)
+        future.result()
+
+    def find(self, key: int, kind: int) -> Iterator[Record]:
+        """Records of a kind under a key, the latest first; different things may share a key, so the caller compares."""
+        for offset in latest(self._index, key):
+            record = read_at(self._file, Place(self._number, offset))
+            if record.kind == kind:
+                yield record
+        for sealed in reversed(self._sealed):
+            yield from sealed.find(key, kind)
+
+    def records(self, kind: int, since: Place = START) -> Iterator[Record]:
+        """All records of a kind from a place on, in the order in which they were written."""
+        for sealed in list(self._sealed):
+            if sealed.number >= since.segment:
+                yield from (record for record in sealed.records(kind) if record.place >= since)
+        for offset in [offset for noted, offset in self._rows if noted == kind]:
+            if (place := Place(self._number, offset)) >= since:
+                yield read_at(self._file, place)
+
+    def _begin(self, number: int) -> None:
+        path = segment_path(self.folder, number)
+        self._number, self._end = number, 0
+        self._index: dict[int, int | tuple[int, ...]] = {}
+        self._rows: list[tuple[int, int]] = []
+        before, is_new = self._file, not path.is_file()
+        with self._swap:
+            if self._read_only:
+                self._file = -1 if is_new else os.open(path, os.O_RDONLY)
+            else:
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+            if before >= 0:
+                os.close(before)
+        if is_new and not self._read_only:
+            sync_folder(self.folder)
+
+    def _note(self, kind: int, keys: Sequence[int], offset: int) -> None:
+        for key in keys:
+            before = self._index.get(key)
+            self._index[key] = offset if before is None else ((*before, offset) if isinstance(before, tuple) else (before, offset))
+        self._rows.append((kind, offset))
+
+    def _write(self, head: bytes, body: bytes) -> None:
+        written = os.pwritev(self._file, [head, body], self._end)
+        if written != len(head) + len(body):
+            raise OSError(f"{written} of {len(head) + len(body)} bytes were written; the disk is full")
+        self._end += written
+
+    def _seal(self) -> None:
+        """End the segment and begin the next; the thread that syncs lays the index beside it."""
+        self._write(prefixed(SEAL, 0, (), b""), b"")
+        os.fdatasync(self._file)
+        self._turn()
+
+    def _turn(self) -> None:
+        self._sealed.append(Sealed(self.folder, self._number, self._index, self._rows))
+        self._begin(self._number + 1)
+
+    def _cut(self, tail: bytes) -> None:
+        aside = self.folder / f"{self._number:08d}-{self._end}.torn"
+        aside.write_bytes(tail)
+        os.ftruncate(self._file, self._end)
+        os.fsync(self._file)
+        self.torn.append(Torn(Place(self._number, self._end), len(tail)))
+
+    def _wait(self, loop: asyncio.AbstractEventLoop | None, future: Any) -> None:
+        if self._failed is not None:
+            future.set_exception(JournalError(self._failed))
+            return
+        with self._wake:
+            self._waiting.append((loop, future))
+            self._dirty = True
+            self._wake.notify()
+
+    def _flush(self) -> None:
+        """Sync whenever somebody waits, and at most ``sync_s`` after a write."""
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._dirty or self._closing)
+                if not self._waiting and not self._closing:
+                    self._wake.wait_for(lambda: bool(self._waiting) or self._closing, self._sync_s)
+                if not self._dirty:
+                    return
+                waiting, self._waiting = self._waiting, []
+                self._dirty = False
+            with self._swap:
+                file = os.dup(self._file)
+            error: JournalError | None = None
+            try:
+                os.fdatasync(file)
+            except OSError as failure:
+                self._fail(failure)
+            finally:
+                os.close(file)
+            if self._failed is not None:
+                error = JournalError(self._failed)
+            _release(waiting, error)
+            self._lay_indices()
+
+    def _lay_indices(self) -> None:
+        try:
+            for sealed in list(self._sealed):
+                if sealed.index is not None:
+                    sealed.load()
+        except OSError as failure:
+            self._fail(failure)
+
+    def _fail(self, error: Exception) -> None:
+        if self._failed is None:
+            self._failed = f"the ledger cannot be written ({error}); free or repair the disk and start the service again"
+
+
+def _unheard(_: Record) -> None:
+    """Nobody listens."""
+
+
+def _release(waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]], error: JournalError | None) -> None:
+    """Tell those who waited, each event loop once."""
+    loops: dict[asyncio.AbstractEventLoop, list[Any]] = {}
+    for loop, future in waiting:
+        if loop is None:
+            _settle([future], error)
+        else:
+            loops.setdefault(loop, []).append(future)
+    for loop, futures in loops.items():
+        # A loop that was closed has nobody left who waits.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_settle, futures, error)
+
+
+def _settle(futures: list[Any], error: JournalError | None) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None) if error is None else future.set_exception(error)

@@ -1,0 +1,230 @@
+"""One segment of the log: how a record lies in it, and the index that lies beside a segment that is full.
+
+A record is its length, a checksum of all that follows, when it was recorded, its kind, its keys, and its body. ``<number>.index``
+holds the keys of a full segment in order with the places of their records; it is made from the segment and can be made again.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retain.errors import IntegrityError
+from retain.files import atomic_path
+
+SEAL = 255
+"""Kind of the last record of a full segment."""
+_FRAME = struct.Struct("<II")
+_META = struct.Struct("<qBB")
+
+
+class Place(NamedTuple):
+    """Where a record stands."""
+
+    segment: int
+    offset: int
+
+
+START = Place(0, 0)
+"""Before every record."""
+
+
+class Record(NamedTuple):
+    """One record."""
+
+    kind: int
+    at: int
+    """Microseconds since 1970 on the clock of the workspace."""
+    keys: tuple[int, ...]
+    body: bytes
+    place: Place
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where a segment lies."""
+    return folder / f"{number:08d}.log"
+
+
+def prefixed(kind: int, at: int, keys: Sequence[int], body: bytes) -> bytes:
+    """What stands before a body."""
+    meta = _META.pack(at, kind, len(keys)) + struct.pack(f"<{len(keys)}Q", *keys)
+    return _FRAME.pack(len(meta) + len(body), zlib.crc32(body, zlib.crc32(meta))) + meta
+
+
+def parse(data: bytes | mmap.mmap, number: int, base: int) -> Iterator[tuple[Record, int]]:
+    """Whole records of a piece that begins at ``base`` of its segment, each with its end; stops before the first that is not whole."""
+    at, length = 0, len(data)
+    while at + _FRAME.size <= length:
+        size, check = _FRAME.unpack_from(data, at)
+        start, end = at + _FRAME.size, at + _FRAME.size + size
+        if size < _META.size or end > length:
+            return
+        payload = data[start:end]
+        if zlib.crc32(payload) != check:
+            return
+        yield _record(payload, Place(number, base + at)), base + end
+        at = end
+
+
+def read_at(file: int, place: Place) -> Record:
+    """The record at a place.
+
+    Raises:
+        IntegrityError: what stands there is not what was written.
+    """
+    size, check = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
+    payload = os.pread(file, size, place.offset + _FRAME.size)
+    if len(payload) != size or zlib.crc32(payload) != check:
+        raise _changed(place)
+    return _record(payload, place)
+
+
+@dataclass
+class Sealed:
+    """A full segment. Its index is in memory until ``build`` has laid it beside the segment."""
+
+    folder: Path
+    number: int
+    index: Mapping[int, int | tuple[int, ...]] | None
+    rows: Sequence[tuple[int, int]]
+    """(kind, offset) in order, while the index is in memory."""
+    columns: Mapping[str, NDArray[np.unsignedinteger]] | None = None
+
+    @classmethod
+    def open(cls, folder: Path, number: int) -> Sealed:
+        """Open a full segment; its index is made again where it is missing or does not fit.
+
+        Raises:
+            IntegrityError: the segment itself is not whole.
+        """
+        sealed = cls(folder, number, None, ())
+        sealed.load()
+        return sealed
+
+    def load(self) -> None:
+        """Take the index that lies beside the segment, made now where there is none; nothing of it stays in memory."""
+        path = self.folder / f"{self.number:08d}.index"
+        found = _mapped(path, segment_path(self.folder, self.number).stat().st_size)
+        if found is None:
+            build(self.folder, self.number)
+            found = _mapped(path, segment_path(self.folder, self.number).stat().st_size)
+        self.columns = found
+        self.index, self.rows = None, ()
+
+    def find(self, key: int, kind: int) -> Iterator[Record]:
+        """Records of a kind under a key, the latest first."""
+        offsets = self._offsets(key)
+        if not offsets:
+            return
+        file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
+        try:
+            for offset in offsets:
+                record = read_at(file, Place(self.number, offset))
+                if record.kind == kind:
+                    yield record
+        finally:
+            os.close(file)
+
+    def records(self, kind: int) -> Iterator[Record]:
+        """All records of a kind, in order."""
+        rows = self.rows
+        if self.columns is None:
+            offsets = [offset for noted, offset in rows if noted == kind]
+        else:
+            offsets = self.columns["rows"][self.columns["row_kinds"] == kind].tolist()
+        if not offsets:
+            return
+        file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
+        try:
+            for offset in offsets:
+                yield read_at(file, Place(self.number, offset))
+        finally:
+            os.close(file)
+
+    def _offsets(self, key: int) -> list[int]:
+        index = self.index
+        if index is not None:
+            return latest(index, key)
+        assert self.columns is not None  # noqa: S101 - either is there
+        keys = self.columns["keys"]
+        low = int(np.searchsorted(keys, np.uint64(key)))
+        if low == len(keys) or keys[low] != key:
+            return []
+        high = int(np.searchsorted(keys, np.uint64(key), side="right"))
+        return sorted(self.columns["offsets"][low:high].tolist(), reverse=True)
+
+
+def latest(index: Mapping[int, int | tuple[int, ...]], key: int) -> list[int]:
+    """Offsets under a key of an index in memory, the latest first."""
+    found = index.get(key, ())
+    return [found] if isinstance(found, int) else list(reversed(found))
+
+
+def build(folder: Path, number: int) -> None:
+    """Make the index of a full segment from the segment itself.
+
+    Raises:
+        IntegrityError: a record of it was changed, or it has no end.
+    """
+    path = segment_path(folder, number)
+    pairs: list[tuple[int, int]] = []
+    rows: list[tuple[int, int]] = []
+    size, end, is_ended = path.stat().st_size, 0, False
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for record, after in parse(data, number, 0):
+            end = after
+            if record.kind == SEAL:
+                is_ended = True
+                break
+            pairs.extend((key, record.place.offset) for key in record.keys)
+            rows.append((record.kind, record.place.offset))
+    if not is_ended or end != size:
+        raise _changed(Place(number, end))
+    keys = np.array([key for key, _ in pairs], dtype=np.uint64)
+    order = np.argsort(keys, kind="stable")
+    columns: dict[str, NDArray[np.unsignedinteger]] = {
+        "keys": keys[order],
+        "offsets": np.array([offset for _, offset in pairs], dtype=np.uint64)[order],
+        "rows": np.array([offset for _, offset in rows], dtype=np.uint64),
+        "row_kinds": np.array([kind for kind, _ in rows], dtype=np.uint8),
+    }
+    header = np.array([size, len(columns["keys"]), len(columns["rows"])], dtype=np.uint64)
+    with atomic_path(folder / f"{number:08d}.index") as partial, partial.open("wb") as out:
+        for array in (header, *columns.values()):
+            out.write(array.tobytes())
+
+
+def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | None:
+    """The arrays of an index, on disk; None where there is none for a segment of that size."""
+    if not path.is_file() or path.stat().st_size < 24:
+        return None
+    raw = np.memmap(path, dtype=np.uint8, mode="r")
+    for_size, keys, rows = (int(each) for each in raw[:24].view(np.uint64))
+    if for_size != size or len(raw) != 24 + 16 * keys + 9 * rows:
+        return None
+    at = 24 + 16 * keys
+    return {
+        "keys": np.asarray(raw[24 : 24 + 8 * keys].view(np.uint64)),
+        "offsets": np.asarray(raw[24 + 8 * keys : at].view(np.uint64)),
+        "rows": np.asarray(raw[at : at + 8 * rows].view(np.uint64)),
+        "row_kinds": np.asarray(raw[at + 8 * rows :]),
+    }
+
+
+def _record(payload: bytes, place: Place) -> Record:
+    at, kind, count = _META.unpack_from(payload)
+    start = _META.size + 8 * count
+    return Record(kind, at, struct.unpack_from(f"<{count}Q", payload, _META.size), payload[start:], place)
+
+
+def _changed(place: Place) -> IntegrityError:
+    return IntegrityError(f"{place.segment:08d}.log of the ledger is not what was written, from byte {place.offset} on; restore it from a backup")
