@@ -59,6 +59,7 @@ def simulate(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--lines-per-customer", type=float, default=30.0, metavar="L", help="transaction lines of a customer on average (default: 30)"
     )
+    parser.add_argument("--per-category", type=int, default=None, metavar="P", help="products of each of the 24 categories (default: 25)")
     options = parser.parse_args(argv)
     if options.lines_per_customer <= 0:
         raise ConfigError(f"--lines-per-customer {options.lines_per_customer}: a number above 0 is expected", field="lines_per_customer")
@@ -69,7 +70,7 @@ def simulate(argv: Sequence[str]) -> int:
     from retain.simulate import simulate as fill
 
     workspace = terminal.workspace(options)
-    further = {} if options.days is None else {"days": options.days}
+    further = {name: value for name, value in (("days", options.days), ("per_category", options.per_category)) if value is not None}
     fill(workspace, customers=options.customers, seed=options.seed, lines_per_customer=options.lines_per_customer, **further)
     return _show(workspace, as_json=options.json)
 

@@ -20,7 +20,7 @@ from retain.facts import PURCHASE
 from retain.files import atomic_folder, remove_partials, sha256
 from retain.simulate import baskets, behaviour, campaigns, oracle, records, sales, traces, truth
 from retain.simulate.columns import SOURCE, Clock, Files, customer_ids, merge
-from retain.simulate.market import Market, market, seasons, waves
+from retain.simulate.market import EVERGREEN, PER_CATEGORY, Market, market, seasons, waves
 from retain.simulate.people import People, people
 from retain.tables import TABLES
 from retain.terminal import progress as shown
@@ -46,6 +46,7 @@ def simulate(
     days: int = 730,
     as_of: datetime = AS_OF,
     lines_per_customer: float = 30.0,
+    per_category: int = PER_CATEGORY,
     progress: bool = True,
 ) -> State:
     """Fill a workspace with a synthetic shop; what stood there is replaced only when all is written.
@@ -57,13 +58,14 @@ def simulate(
         days: Days of history before the clock.
         as_of: The clock, a midnight in UTC.
         lines_per_customer: Transaction lines per customer over the whole history, on average.
+        per_category: Products of each of the 24 categories.
         progress: Whether to show how far it is, where there is a terminal.
 
     Raises:
         ConfigError: a number that cannot be.
         LockedError: somebody else is at work in the workspace.
     """
-    _check(customers, days, as_of, lines_per_customer)
+    _check(customers, days, as_of, lines_per_customer, per_category)
     clock = Clock(as_of.astimezone(UTC))
     with workspace.lock("retain simulate"):
         remove_partials(workspace.root)
@@ -71,9 +73,9 @@ def simulate(
         firsts = range(0, customers, BLOCK)
         with atomic_folder(workspace.root / TRUTH) as known, atomic_folder(workspace.tables) as tables:
             with Files(tables) as facts, Files(known) as hidden, empty(workspace) as engine:
-                shop = market(seed)
+                shop = market(seed, per_category)
                 facts.append_contract("products", _with_category(engine, records.products(seed, shop, clock)))
-                facts.append_contract("offers", records.offers(clock, -days))
+                facts.append_contract("offers", records.offers(shop, clock, -days))
                 for first in shown(firsts, len(firsts), "blocks of customers") if progress else firsts:
                     _block(engine, facts, hidden, people(seed, first, min(BLOCK, customers - first), days, rate), shop, clock, days)
             digest = _digest(tables)
@@ -100,13 +102,15 @@ def simulate(
     return state
 
 
-def _check(customers: int, days: int, as_of: datetime, lines_per_customer: float) -> None:
+def _check(customers: int, days: int, as_of: datetime, lines_per_customer: float, per_category: int) -> None:
     if not 1 <= customers <= MOST:
         raise ConfigError(f"customers: {customers} is not between 1 and {MOST:,}", field="customers")
     if not 60 <= days <= 3650:
         raise ConfigError(f"days: {days} is not between 60 and 3650; with less there is nothing to learn from", field="days")
     if not 1 <= lines_per_customer <= 500:
         raise ConfigError(f"lines_per_customer: {lines_per_customer:g} is not between 1 and 500", field="lines_per_customer")
+    if not EVERGREEN <= per_category <= 4000:
+        raise ConfigError(f"per_category: {per_category} is not between {EVERGREEN} and 4000", field="per_category")
     if as_of.tzinfo is None or as_of.astimezone(UTC).time() != time(0):
         raise ConfigError(f"as_of: {as_of.isoformat()} is not a midnight in UTC", field="as_of")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from retain.simulate.behaviour import FADING, Life
 from retain.simulate.draws import Draws, Flags, Floats, Integers
-from retain.simulate.market import CATEGORIES, CATEGORY_NAMES, DELIVERY_FEE, OFFER_KIND, OFFERS, POPULARITY, Market
+from retain.simulate.market import CATEGORIES, CATEGORY_NAMES, DELIVERY_FEE, OFFER_KIND, OFFERS, Market
 from retain.simulate.people import People
 
 SLOTS = 0.75 ** np.arange(10)
@@ -44,7 +44,7 @@ class Choice:
     def _product(self, season: Integers, who: Integers, day: Integers, draws: Draws) -> Integers:
         u = draws.named("category").uniform().astype(np.float32)
         category = np.minimum((self._cumulative[season, who] < u[:, None]).sum(axis=1), len(CATEGORIES) - 1)
-        return self.shop.pick(category, draws.named("rank").choice(POPULARITY), day)
+        return self.shop.pick(category, draws.named("rank").choice(self.shop.popularity), day)
 
     def discover(self, who: Integers, day: Integers, quarter: Integers, draws: Draws) -> Integers:
         """A product to the taste of a customer on a day."""
@@ -118,7 +118,7 @@ def fill(life: Life, choice: Choice, wave_offer: Integers, quarter_of: Integers,
     # Whoever takes up an offer for a category has something of it in the basket.
     focus = np.array([CATEGORY_NAMES.index(offer.category) if offer.category else -1 for offer in OFFERS])
     led = np.flatnonzero((number == 0) & (offer[of] >= 0) & (focus[offer[of]] >= 0))
-    product[led] = shop.pick(focus[offer[of[led]]], line.named("led").take(led).choice(POPULARITY), on[led])
+    product[led] = shop.pick(focus[offer[of[led]]], line.named("led").take(led).choice(shop.popularity), on[led])
 
     many = line.named("quantity").uniform()
     quantity = 1 + (many < _MORE).astype(np.int64) + (many < _MANY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 
@@ -12,10 +13,11 @@ from retain.simulate.draws import Draws, Floats, Integers
 TASTES = 4
 """Dimensions of taste: a category pleases a customer as far as their vectors point the same way."""
 PER_CATEGORY = 25
+"""Products of a category, where it is not said otherwise."""
 EVERGREEN = 5
 """The most popular products of a category are sold on every day; the others come, and some go."""
-POPULARITY = 1 / np.arange(1, PER_CATEGORY + 1) ** 0.9
 DELIVERY = "DELIVERY"
+GOODWILL = "GOODWILL"
 DELIVERY_FEE = 3.90
 DEPARTMENTS: dict[str, tuple[tuple[str, float, float], ...]] = {
     "Food": (("Bakery", 3.2, 0.45), ("Dairy", 2.4, 0.22), ("Fruit", 3.0, 0.30), ("Meat", 8.5, 0.24), ("Snacks", 2.8, 0.38), ("Frozen", 4.6, 0.27)),
@@ -35,7 +37,7 @@ _WINTER = {"Toys": 1.1, "Bedding": 0.4, "Lighting": 0.6, "Coffee": 0.3, "Books":
 
 @dataclass(frozen=True)
 class Market:
-    """Products by position; those of category ``c`` stand from ``c * PER_CATEGORY``, the most popular first."""
+    """Products by position; those of category ``c`` stand from ``c * per_category``, the most popular first."""
 
     price: Floats
     margin_rate: Floats
@@ -51,33 +53,48 @@ class Market:
     """(categories,) share of lines that come back, before the customer's own habit."""
 
     @property
+    def per_category(self) -> int:
+        """Products of each category."""
+        return len(self.price) // len(CATEGORIES)
+
+    @property
     def category(self) -> Integers:
         """Category of each product."""
-        return np.arange(len(self.price), dtype=np.int64) // PER_CATEGORY
+        return np.arange(len(self.price), dtype=np.int64) // self.per_category
+
+    @cached_property
+    def popularity(self) -> Floats:
+        """(per_category,) weight of each rank of popularity within a category."""
+        return 1 / np.arange(1, self.per_category + 1) ** 0.9
+
+    @cached_property
+    def product_ids(self) -> tuple[str, ...]:
+        """Ids by position; what is not for sale stands last."""
+        return (*(f"P{number:05d}" for number in range(len(self.price))), DELIVERY, GOODWILL)
 
     def pick(self, category: Integers, rank: Integers, day: Integers) -> Integers:
         """The product at a rank of popularity, or an evergreen one where that product is not sold on the day."""
-        product = category * PER_CATEGORY + rank
+        product = category * self.per_category + rank
         is_sold = (self.launch_day[product] <= day) & (day < self.retire_day[product])
-        return np.where(is_sold, product, category * PER_CATEGORY + rank % EVERGREEN)
+        return np.where(is_sold, product, category * self.per_category + rank % EVERGREEN)
 
     def mean_prices(self, day: int) -> tuple[Floats, Floats]:
         """Expected price and margin at list price of a line by category, on a day."""
-        share = POPULARITY / POPULARITY.sum()
-        category = np.repeat(np.arange(len(CATEGORIES)), PER_CATEGORY)
-        rank = np.tile(np.arange(PER_CATEGORY), len(CATEGORIES))
-        product = self.pick(category, rank, np.full(len(category), day)).reshape(len(CATEGORIES), PER_CATEGORY)
+        share = self.popularity / self.popularity.sum()
+        category = self.category
+        rank = np.tile(np.arange(self.per_category), len(CATEGORIES))
+        product = self.pick(category, rank, np.full(len(category), day)).reshape(len(CATEGORIES), self.per_category)
         return self.price[product] @ share, (self.price - self.unit_cost)[product] @ share
 
 
-def market(seed: int) -> Market:
+def market(seed: int, per_category: int = PER_CATEGORY) -> Market:
     """The shop's range under a seed; it does not depend on the customers."""
     count = len(CATEGORIES)
-    products = Draws.seeded(seed, np.arange(count * PER_CATEGORY)).named("product")
-    rank = np.tile(np.arange(PER_CATEGORY), count)
-    base = np.repeat(np.array([price for _, _, price, _ in CATEGORIES]), PER_CATEGORY)
+    products = Draws.seeded(seed, np.arange(count * per_category)).named("product")
+    rank = np.tile(np.arange(per_category), count)
+    base = np.repeat(np.array([price for _, _, price, _ in CATEGORIES]), per_category)
     price = np.maximum(np.round(base * np.exp(0.45 * products.named("price").normal() - 0.1), 1) - 0.01, 0.49)
-    usual = np.repeat(np.array([margin for _, _, _, margin in CATEGORIES]), PER_CATEGORY)
+    usual = np.repeat(np.array([margin for _, _, _, margin in CATEGORIES]), per_category)
     margin_rate = np.clip(np.round(usual + 0.06 * products.named("margin").normal(), 3), 0.05, 0.7)
     launched_late = (rank >= EVERGREEN) & products.named("is_new").chance(0.35)
     launch = np.where(launched_late, -1 - products.named("launch").below(600), -1200 - products.named("age").below(1500))

@@ -8,9 +8,8 @@ import pyarrow as pa
 from retain.simulate.behaviour import Life
 from retain.simulate.columns import Clock, Rows, joined, numbered, where, words
 from retain.simulate.draws import Draws, Integers
-from retain.simulate.market import CATEGORIES, CHANNELS, DELIVERY_FEE, DEPARTMENTS, OFFERS, PER_CATEGORY, Market
+from retain.simulate.market import CATEGORIES, CHANNELS, DELIVERY_FEE, DEPARTMENTS, OFFERS, Market
 from retain.simulate.people import AGE_BANDS, CONSENTS, INCOME_BANDS, LIFESTYLES, REGIONS, SOURCES, TIERS, People, acquisition_cost
-from retain.simulate.sales import PRODUCT_IDS
 from retain.tables import CAUSES
 
 _JOIN_S = 4 * 3600
@@ -139,15 +138,15 @@ def subscriptions(who: People, life: Life, ids: pa.Array, clock: Clock) -> list[
 
 def products(seed: int, shop: Market, clock: Clock) -> pa.Table:
     """The range, in the order of the ids; the last two are a fee and a credit, which nobody may propose."""
-    extra = len(PRODUCT_IDS) - len(shop.price)
-    count = len(PRODUCT_IDS)
+    count = len(shop.product_ids)
+    extra = count - len(shop.price)
     draws = Draws.seeded(seed, np.arange(count)).named("article")
     paths = [f"{department} > {name}" for department, name, _, _ in CATEGORIES]
     category = np.r_[shop.category, np.full(extra, -1)]
     sells = category >= 0
     launch = np.r_[shop.launch_day, np.full(extra, -3000)]
     retire = np.r_[np.where(shop.retire_day < 0, shop.retire_day, 0), np.zeros(extra, dtype=np.int64)]
-    rank = np.arange(count) % PER_CATEGORY + 1
+    rank = np.arange(count) % shop.per_category + 1
     wine = category == [name for _, name, _, _ in CATEGORIES].index("Wine")
     label = [
         f"{CATEGORIES[kind][1]} {number}" if kind >= 0 else ("Delivery" if number == 1 else "Goodwill")
@@ -155,7 +154,7 @@ def products(seed: int, shop: Market, clock: Clock) -> pa.Table:
     ]
     maker = draws.named("brand").below(30)
     columns = {
-        "product_id": pa.array(PRODUCT_IDS),
+        "product_id": pa.array(shop.product_ids),
         "occurred_at": clock.times(launch),
         "known_at": clock.times(launch),
         "name": pa.array(label),
@@ -171,11 +170,11 @@ def products(seed: int, shop: Market, clock: Clock) -> pa.Table:
         "launched_at": clock.times(launch),
         "retired_at": clock.times(retire, where=retire < 0),
     }
-    order = np.argsort(np.array(PRODUCT_IDS))
+    order = np.argsort(np.array(shop.product_ids))
     return pa.table(columns).take(pa.array(order))
 
 
-def offers(clock: Clock, first: int) -> pa.Table:
+def offers(shop: Market, clock: Clock, first: int) -> pa.Table:
     """What may be proposed, as it was announced before it became valid; one offer has a second version that raised its cost."""
     announced = [max(min(offer.from_day, -1) - 14, first - 60) for offer in OFFERS]
     rows = [(offer, day, offer.cost) for offer, day in zip(OFFERS, announced, strict=True)]
@@ -200,12 +199,12 @@ def offers(clock: Clock, first: int) -> pa.Table:
         "valid_from": clock.times(np.array([max(offer.from_day, first - 30) for offer in these])),
         "valid_to": clock.times(np.array([offer.to_day for offer in these])),
         "minimum_age": pa.array([offer.minimum_age for offer in these], type=pa.int64()),
-        "product_ids": pa.array([_covered(offer.category) for offer in these], type=pa.list_(pa.string())),
+        "product_ids": pa.array([_covered(shop, offer.category) for offer in these], type=pa.list_(pa.string())),
         "is_individual_price": pa.array([False] * len(these)),
         "outcome_days": pa.array([14] * len(these)),
     })  # fmt: skip
 
 
-def _covered(category: str | None) -> list[str] | None:
+def _covered(shop: Market, category: str | None) -> list[str] | None:
     names = [name for members in DEPARTMENTS.values() for name, _, _ in members]
-    return None if category is None else list(PRODUCT_IDS[names.index(category) * PER_CATEGORY :][:PER_CATEGORY])
+    return None if category is None else list(shop.product_ids[names.index(category) * shop.per_category :][: shop.per_category])

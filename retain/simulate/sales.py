@@ -12,14 +12,10 @@ from retain.simulate.behaviour import Life
 from retain.simulate.campaigns import Campaigns
 from retain.simulate.columns import Clock, Rows, joined, late, words
 from retain.simulate.draws import Floats, Integers
-from retain.simulate.market import CATEGORIES, DELIVERY, DELIVERY_FEE, OFFER_IDS, PER_CATEGORY, Market
+from retain.simulate.market import DELIVERY, DELIVERY_FEE, GOODWILL, OFFER_IDS, Market
 from retain.simulate.people import REGIONS, People
 
-GOODWILL = "GOODWILL"
 GOODWILL_AMOUNT = 5.0
-PRODUCT_IDS = (*(f"P{number:05d}" for number in range(len(CATEGORIES) * PER_CATEGORY)), DELIVERY, GOODWILL)
-"""Ids by position; what is not for sale stands last."""
-_FEE_PRODUCT, _GOODWILL_PRODUCT = len(PRODUCT_IDS) - 2, len(PRODUCT_IDS) - 1
 _FEE_LINE = 99
 _PAYMENTS = ("card", "cash", "invoice")
 _LATE_ORDERS, _LATE_LINES, _LATE_RETURNS = 0.02, 0.002, 0.03
@@ -63,7 +59,7 @@ def lines(who: People, shop: Market, life: Life, baskets: Baskets, ids: pa.Array
         columns |= {
             "order_id": joined(ids_of, suffix) if suffix else ids_of,
             "line_id": pa.array(number + 1).cast(pa.string()),
-            "product_id": words(product, PRODUCT_IDS),
+            "product_id": words(product, shop.product_ids),
             "kind": words(np.broadcast_to(np.asarray(kind), len(order)), LINE_KINDS),
             "currency": pa.array(["EUR"]).take(pa.array(np.zeros(len(order), dtype=np.int32))),
             **{name: pa.array(value) for name, value in values.items()},
@@ -80,17 +76,17 @@ def lines(who: People, shop: Market, life: Life, baskets: Baskets, ids: pa.Array
     paid = np.flatnonzero(b.has_fee)
     one, none = np.ones(len(paid)), np.zeros(len(paid))
     money = {"quantity": one, "amount": one * DELIVERY_FEE, "discount": none, "margin": none}
-    fees = rows(paid, sold[paid], known[paid], FEE, np.full(len(paid), _FEE_PRODUCT), np.full(len(paid), _FEE_LINE), money)
+    fees = rows(paid, sold[paid], known[paid], FEE, np.full(len(paid), shop.product_ids.index(DELIVERY)), np.full(len(paid), _FEE_LINE), money)
 
     back = np.flatnonzero(b.return_day < NEVER)
     returned = clock.us(b.return_day[back], 9 * 3600 + line.named("return hour").take(back).below(9 * 3600))
     seen = late(returned, line.named("return known").take(back), _LATE_RETURNS, _LATE_S)
     money = {"quantity": -units[back], "amount": -b.line_amount[back], "discount": np.zeros(len(back)), "margin": -margin[back]}
     returns = rows(of[back], returned, seen, RETURN, b.product[back], b.line_number[back], money, "-R")
-    return [sales, fees, returns, _goodwill(life, ids, clock)]
+    return [sales, fees, returns, _goodwill(shop, life, ids, clock)]
 
 
-def _goodwill(life: Life, ids: pa.Array, clock: Clock) -> Rows:
+def _goodwill(shop: Market, life: Life, ids: pa.Array, clock: Clock) -> Rows:
     """Money given when a complaint was put right, on the day after it."""
     mended = life.complaints.detail == 1
     who, day = life.complaints.who[mended], life.complaints.day[mended] + 1
@@ -99,7 +95,7 @@ def _goodwill(life: Life, ids: pa.Array, clock: Clock) -> Rows:
     return Rows(who, at, at, {
         "order_id": joined(ids.take(pa.array(who)), "-", pa.array(day + 20_000).cast(pa.string()), "-G"),
         "line_id": words(np.zeros(len(who), dtype=np.int64), ("1",)),
-        "product_id": words(np.full(len(who), _GOODWILL_PRODUCT), PRODUCT_IDS),
+        "product_id": words(np.full(len(who), shop.product_ids.index(GOODWILL)), shop.product_ids),
         "kind": words(np.full(len(who), ADJUSTMENT), LINE_KINDS),
         "quantity": np.ones(len(who)),
         "amount": amount,

@@ -9,7 +9,8 @@ from retain.simulate.baskets import ONLINE, Baskets, Choice
 from retain.simulate.behaviour import FADING, Life, Log
 from retain.simulate.columns import DAY_S, Clock, Rows, joined, late, times, where, words
 from retain.simulate.draws import Draws, Floats, Integers
-from retain.simulate.sales import GOODWILL_AMOUNT, PRODUCT_IDS
+from retain.simulate.market import Market
+from retain.simulate.sales import GOODWILL_AMOUNT
 from retain.tables import CAUSES
 
 CHANNELS = ("web", "in_app", "store", "call_center", "email")
@@ -27,7 +28,7 @@ def events(choice: Choice, life: Life, baskets: Baskets, quarter_of: Integers, f
     """Every event of a block, whenever it is known."""
     return [
         *_browsing(choice, life, quarter_of, first, ids, clock),
-        *_research(baskets, ids, clock),
+        *_research(choice.shop, baskets, ids, clock),
         *_afterwards(choice, baskets, clock),
         *_complaints(choice, life, clock),
         *_talk(choice, life, clock),
@@ -74,12 +75,15 @@ def _browsing(choice: Choice, life: Life, quarter_of: Integers, first: int, ids:
     for kind, share, after in (("search", 0.2, 20), ("view", 1.0, 45), ("cart", 0.2, 120), ("wishlist", 0.05, 140)):
         some = np.flatnonzero(draws.take(looks).named(kind).chance(share))
         row = looks[some]
-        columns = {"session_id": session.take(pa.array(row)), "product_id": words(np.where(kind == "search", -1, seen[some]), PRODUCT_IDS)}
+        columns = {
+            "session_id": session.take(pa.array(row)),
+            "product_id": words(np.where(kind == "search", -1, seen[some]), choice.shop.product_ids),
+        }
         parts.append(_rows(kind, draws.take(row).named(kind), log.who[row], at[row] + after * 1_000_000, online[row], **columns))
     return parts
 
 
-def _research(baskets: Baskets, ids: pa.Array, clock: Clock) -> list[Rows]:
+def _research(shop: Market, baskets: Baskets, ids: pa.Array, clock: Clock) -> list[Rows]:
     """Before an online order: the visit, the view and the cart that led to it, up to two days earlier."""
     b = baskets
     row = np.flatnonzero(np.isin(b.channel, ONLINE) & b.draws.named("research").chance(0.7))
@@ -88,7 +92,7 @@ def _research(baskets: Baskets, ids: pa.Array, clock: Clock) -> list[Rows]:
     channel = np.where(b.channel[row] == ONLINE[0], WEB, APP)
     session = joined(ids.take(pa.array(b.who[row])), "-S", pa.array(b.day[row] + 20_000).cast(pa.string()))
     device = words(draws.named("device").choice([55, 35, 10]), DEVICES)
-    product = words(b.first_product[row], PRODUCT_IDS)
+    product = words(b.first_product[row], shop.product_ids)
     visit = _rows(
         "visit",
         draws,
@@ -113,6 +117,7 @@ def _afterwards(choice: Choice, baskets: Baskets, clock: Clock) -> list[Rows]:
     rated = np.flatnonzero(b.draws.named("rates").chance(0.13))
     draws = b.draws.take(rated).named("rating")
     mood = 4.2 + 0.6 * who.pleasure[b.who[rated]] - 1.5 * (b.state[rated] == FADING) + 0.8 * draws.named("stars").normal()
+    product = words(b.first_product[rated], choice.shop.product_ids)
     later = at[rated] + (DAY_S + draws.named("later").exponential(3.0 * DAY_S).astype(np.int64)) * 1_000_000
     return [
         _rows("points_earned", b.draws.take(earned).named("earned"), b.who[earned], at[earned] + 1_000_000, STORE, value=np.floor(b.amount[earned])),
@@ -124,7 +129,15 @@ def _afterwards(choice: Choice, baskets: Baskets, clock: Clock) -> list[Rows]:
             STORE,
             value=100.0 * (1 + b.draws.take(spent).named("points").below(5)),
         ),
-        _rows("rating", draws, b.who[rated], later, WEB, value=np.clip(np.round(mood), 1, 5), product_id=words(b.first_product[rated], PRODUCT_IDS)),
+        _rows(
+            "rating",
+            draws,
+            b.who[rated],
+            later,
+            WEB,
+            value=np.clip(np.round(mood), 1, 5),
+            product_id=words(b.first_product[rated], choice.shop.product_ids),
+        ),
     ]
 
 

@@ -28,9 +28,9 @@ KINDS_OF_EVENTS = {
 }  # fmt: skip
 
 
-def _shop(folder: Path, customers: int, seed: int = 7, **more: float) -> Workspace:
+def _shop(folder: Path, customers: int, seed: int = 7, per_category: int = 25, **more: float) -> Workspace:
     workspace = Workspace.at(folder)
-    simulate(workspace, customers=customers, seed=seed, days=int(more.pop("days", 200)), progress=False, **more)
+    simulate(workspace, customers=customers, seed=seed, days=int(more.pop("days", 200)), per_category=per_category, progress=False, **more)
     return workspace
 
 
@@ -48,6 +48,17 @@ def engine(large: Workspace) -> Iterator[Engine]:
             | {f"true_{name}": large.root / "truth" / f"{name}.parquet" for name in ("customers", "responses", "tastes")}
         )
         yield result
+
+
+def test_a_wider_range_is_sold_and_nobody_buys_what_is_not_in_it(tmp_path: Path) -> None:
+    wide = _shop(tmp_path, 60, per_category=400)
+    products = set(pq.read_table(wide.table("products"), columns=["product_id"])["product_id"].to_pylist())
+    bought = set(pq.read_table(wide.table("transactions"), columns=["product_id"])["product_id"].to_pylist())
+    assert len(products) == 24 * 400 + 2
+    assert bought <= products
+    assert max(bought - {"DELIVERY", "GOODWILL"}) > "P00600"
+    with pytest.raises(ConfigError, match="per_category: 4 is not between 5 and 4000"):
+        _shop(tmp_path, 60, per_category=4)
 
 
 def test_equal_seeds_give_equal_bytes_and_another_seed_another_shop(tmp_path: Path) -> None:
