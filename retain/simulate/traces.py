@@ -136,7 +136,7 @@ def _afterwards(choice: Choice, baskets: Baskets, clock: Clock) -> list[Rows]:
             later,
             WEB,
             value=np.clip(np.round(mood), 1, 5),
-            product_id=words(b.first_product[rated], choice.shop.product_ids),
+            product_id=product,
         ),
     ]
 
