@@ -31,7 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serving.commands:serve", "run the service"),
     "list": ("serving.commands:lists", "lists for marketers: churn"),
     "rules": ("serving.commands:rules", "what is bought together, for marketers"),
-    "decisions": ("serving.commands:decisions", "explain what would be offered to a customer"),
+    "decisions": ("serving.commands:decisions", "explain what would be offered to a customer; receipts: show, replay, audit"),
+    "feedback": ("serving.receipt_commands:feedback", "receipts and outcomes of the service back into the tables"),
 }
 
 

@@ -194,7 +194,11 @@ def lists(argv: Sequence[str]) -> int:
 
 
 def decisions(argv: Sequence[str]) -> int:
-    """Explain what would be offered to a customer; nothing is written down."""
+    """Explain what would be offered to a customer, or look at receipts."""
+    from serving.receipt_commands import COMMANDS
+
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
     options = parser(
         "decisions",
         "What would be offered to a customer now, and why; what is withheld, and by which rule. Nothing is written down.\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from retain.errors import RetainError
+from retain.errors import NotReadyError, RetainError
 from retain.workspace import Workspace
 from serving import grounds, schemas
 from serving.answers import Answers
@@ -36,6 +36,7 @@ class ConflictError(RetainError):
 class NotFoundError(RetainError):
     """Nothing stands under that id."""
 
+    exit_code = NotReadyError.exit_code
     code = "not_found"
 
 
@@ -154,22 +155,7 @@ class Desk:
         Raises:
             NotFoundError: none has this id.
         """
-        entry = self.ledger.decision(decision_id)
-        if entry is None:
-            raise NotFoundError("no decision has this id", field="decision_id")
-        answer = msgspec.json.decode(entry.answer, type=schemas.DecisionAnswer)
-        seen = [
-            schemas.OutcomeSeen(each.outcome_id, each.kind, each.occurred_at, each.offer_id, each.amount, each.is_late)
-            for each in self.ledger.outcomes(decision_id)
-        ]
-        return schemas.DecisionTrace(
-            decision_id=decision_id,
-            recorded_at=answer.as_of,
-            request=msgspec.json.decode(entry.request, type=schemas.DecisionRequest),
-            answer=answer,
-            outcomes=seen,
-            basis=self._rested(entry),
-        )
+        return trace(self.ledger, decision_id, self._grounds)
 
     def _entry(self, request: schemas.DecisionRequest, identity: str, key: str, mark: str, canonical: bytes, is_over: Callable[[], bool]) -> Entry:
         """Decide, and what is kept of it."""
@@ -186,21 +172,6 @@ class Desk:
         self.count("decision", "not_logged")
         return msgspec.json.encode(msgspec.structs.replace(answer, degraded=[*answer.degraded, "not_logged"]))
 
-    def _rested(self, entry: Entry) -> dict[str, Any] | None:
-        """What a decision rested on, in words and figures."""
-        basis = unpacked(entry.basis)
-        if basis is None:
-            return None
-        opened = self._grounds(entry.grounds)
-        plain: dict[str, Any] = msgspec.to_builtins(basis, order="deterministic")
-        plain["candidates"] = [each._asdict() for each in basis.candidates]
-        plain["features"], plain["features_at"] = opened.features(basis.features), opened.times(basis.features_at)
-        plain["grounds"] = {
-            "id": entry.grounds,
-            **{name: getattr(opened.grounds, name) for name in ("release", "rows", "data_digest", "views", "models")},
-        }
-        return plain
-
     def _hear(self) -> None:
         """Take in what other processes wrote."""
         for each in self.ledger.heard():
@@ -208,6 +179,44 @@ class Desk:
                 self.answers.fresh.add(each)
             else:
                 self.answers.fresh.join(each.decision_id, each.customer_id)
+
+
+def trace(ledger: Ledger, decision_id: str, opened: Callable[[str], grounds.Opened] | None = None) -> schemas.DecisionTrace:
+    """A decision of a ledger with what it rested on and what came of it.
+
+    Raises:
+        NotFoundError: none has this id.
+    """
+    entry = ledger.decision(decision_id)
+    if entry is None:
+        raise NotFoundError("no decision has this id", field="decision_id")
+    answer = msgspec.json.decode(entry.answer, type=schemas.DecisionAnswer)
+    seen = [
+        schemas.OutcomeSeen(each.outcome_id, each.kind, each.occurred_at, each.offer_id, each.amount, each.is_late)
+        for each in ledger.outcomes(decision_id)
+    ]
+    return schemas.DecisionTrace(
+        decision_id=decision_id,
+        recorded_at=answer.as_of,
+        request=msgspec.json.decode(entry.request, type=schemas.DecisionRequest),
+        answer=answer,
+        outcomes=seen,
+        basis=_rested(entry, grounds.opener(ledger.folder) if opened is None else opened),
+    )
+
+
+def _rested(entry: Entry, opened: Callable[[str], grounds.Opened]) -> dict[str, Any] | None:
+    """What a decision rested on, in words and figures."""
+    basis = unpacked(entry.basis)
+    if basis is None:
+        return None
+    shared = opened(entry.grounds)
+    plain: dict[str, Any] = msgspec.to_builtins(basis, order="deterministic")
+    plain["candidates"] = [each._asdict() for each in basis.candidates]
+    plain["features"], plain["features_at"] = shared.features(basis.features), shared.times(basis.features_at)
+    named = ("release", "policy_version", "rows", "data_digest", "views", "models")
+    plain["grounds"] = {"id": entry.grounds, **{name: getattr(shared.grounds, name) for name in named}}
+    return plain
 
 
 def _over(start: float, budget_ms: int | None) -> Callable[[], bool]:

@@ -25,6 +25,7 @@ from serving.decisions.causes import causes
 from serving.decisions.facts import HABITS, Estimate, Shop
 from serving.decisions.signals import NEEDS, SIGNALS
 from serving.decisions.value_parts import KINDS, amounts, priced, value_parts
+from serving.feedback import fed
 from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
 from training import segments
 from training.contracts import PURPOSES, Floats
@@ -123,6 +124,7 @@ def content(workspace: Workspace) -> Content:
         reasons,
         priced(parts, counts, arrays["is_active"].astype(np.float64)),
         views,
+        fed(workspace, state.digest),
     )
     return Content(card, shop, arrays)
 

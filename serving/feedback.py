@@ -1,0 +1,251 @@
+"""Receipts and outcomes back into the tables ``contacts`` and ``outcomes``, whole or not at all; twice changes nothing.
+
+A proposal counts as a contact once something says that it was shown: an outcome ``shown`` or an answer to it. A decision of the control
+group is a contact that was not made. Rows of the ledger carry ``source = ledger``; those of other sources are not touched.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from retain.digest import digest
+from retain.engine import Engine, identifier, of, quoted
+from retain.files import atomic_folder, read_json, remove_partials, write_json
+from retain.tables import ARROW, TABLES
+from retain.workspace import STATE, State, Workspace
+from serving.decisions.facts import Shop
+from serving.decisions.policy import Policy
+from serving.fresh import flowed
+from serving.grounds import Opened, opener
+from serving.ledger import Entry, Ledger, Outcome, reading, stamp
+from serving.rows import Fed
+from serving.schemas import DecisionRequest
+
+SOURCE = "ledger"
+MARK = "fed.json"
+BESIDE = "state.json"
+"""The state that belongs to the tables, kept among them: whoever is killed between the two finds it there."""
+FED = ("contacts", "outcomes")
+EVERY_OFFER = frozenset({"shown", "opened", "unsubscribed", "complained"})
+"""What, named without an offer, is about everything that was proposed."""
+
+
+@dataclass(frozen=True)
+class Flowed:
+    """What flowed back."""
+
+    contacts: int
+    outcomes: int
+    waiting: int
+    """Outcomes whose decision or customer nobody knows yet, or that lie in the future: a later run takes them."""
+    is_changed: bool
+    digest: str
+
+
+class _Shown(msgspec.Struct):
+    offer_id: str
+    rank: int
+    p_shown: float
+
+
+class _Answered(msgspec.Struct):
+    """As much of an answer as a contact needs."""
+
+    offers: list[_Shown]
+    arm: str
+    as_of: datetime
+    currency: str
+
+
+def feedback(workspace: Workspace) -> Flowed:
+    """Take what the ledger holds into the tables, as far as it happened and was known before now; remember how far that was.
+
+    Raises:
+        NotReadyError: nothing was ingested.
+        LockedError: somebody else is at work in the workspace.
+    """
+    with workspace.lock("retain feedback"):
+        remove_partials(workspace.root)
+        _heal(workspace)
+        state, now = workspace.state(), workspace.now()
+        made, waiting, fed = reading(workspace.ledger, lambda ledger: _rows(ledger, now)) if workspace.ledger.is_dir() else ({}, 0, None)
+        with of(workspace) as engine:
+            changed = [name for name in FED if name in made and _differ(engine, name, made[name])]
+            if changed:
+                state = _written(engine, workspace, state, {name: made[name] for name in changed})
+        if fed is not None:
+            write_json(workspace.ledger / MARK, {"digest": state.digest, **msgspec.to_builtins(fed)})
+        contacts, outcomes = (len(made.get(name, ())) for name in FED)
+        return Flowed(contacts, outcomes, waiting, bool(changed), state.digest)
+
+
+def fed(workspace: Workspace, tables: str) -> Fed | None:
+    """What of the ledger the tables of a digest know; None where they know nothing of it."""
+    mark = workspace.ledger / MARK
+    if not mark.is_file():
+        return None
+    found = read_json(mark)
+    return msgspec.convert(found, Fed) if found.get("digest") == tables else None
+
+
+def _rows(ledger: Ledger, now: datetime) -> tuple[dict[str, pa.Table], int, Fed]:
+    """Contacts and outcomes of the ledger as tables, what waits, and how far this went."""
+    until, at, since = ledger.journal.end, stamp(now), None
+    by_decision: dict[str, list[Outcome]] = defaultdict(list)
+    outcomes: list[Outcome] = []
+    waiting = 0
+    for place, outcome in ledger.placed():
+        if flowed(outcome, at):
+            outcomes.append(outcome)
+            by_decision[outcome.decision_id].append(outcome)
+        else:
+            waiting += 1
+            since = place if since is None else since
+    contacts, shown = _contacts(ledger, by_decision, at)
+    tables = {
+        "contacts": _table("contacts", contacts),
+        "outcomes": _table("outcomes", [_outcome(outcome, shown) for outcome in outcomes]),
+    }
+    return tables, waiting, Fed(until if since is None else since, until, now)
+
+
+def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: str) -> tuple[list[dict[str, Any]], set[str]]:
+    """Rows of contacts, and their ids."""
+    opened = opener(ledger.folder)
+    rows: list[dict[str, Any]] = []
+    for entry in ledger.decisions():
+        answer = msgspec.json.decode(entry.answer, type=_Answered)
+        if answer.arm == "control" and not answer.offers and entry.at < at:
+            rows.append({**_contact(entry, answer, opened), "contact_id": entry.decision_id, "is_control": True, "cost": 0.0})
+        seen = by_decision.get(entry.decision_id)
+        if not seen:
+            continue
+        for offer in answer.offers:
+            about = [one for one in seen if one.offer_id == offer.offer_id or (one.offer_id is None and _is_about_all(one, answer))]
+            if about:
+                first = min(about, key=lambda one: (one.occurred_at, one.outcome_id))
+                channel = next((one.channel for one in (first, *about) if one.channel is not None), None)
+                times = {"occurred_at": _time(first.occurred_at), "known_at": _time(max(first.occurred_at, min(one.received_at for one in about)))}
+                named = {"contact_id": contact_id(entry.decision_id, offer.offer_id), "offer_id": offer.offer_id, "is_control": False}
+                row = _contact(entry, answer, opened, channel)
+                rows.append({**row, **times, **named, "probability": offer.p_shown, "position": offer.rank})
+    return rows, {str(row["contact_id"]) for row in rows}
+
+
+def contact_id(decision_id: str, offer_id: str) -> str:
+    """The contact that a proposal of a decision became."""
+    return f"{decision_id}:{offer_id}"
+
+
+def _is_about_all(outcome: Outcome, answer: _Answered) -> bool:
+    return outcome.kind in EVERY_OFFER or len(answer.offers) == 1
+
+
+def _contact(entry: Entry, answer: _Answered, opened: Callable[[str], Opened], channel: str | None = None) -> dict[str, Any]:
+    request = msgspec.json.decode(entry.request, type=DecisionRequest)
+    chosen = channel or request.channel
+    rested = opened(entry.grounds) if entry.grounds else None
+    return {
+        "customer_id": entry.customer_id,
+        "occurred_at": answer.as_of.astimezone(UTC),
+        "known_at": answer.as_of.astimezone(UTC),
+        "channel": chosen,
+        "arm": answer.arm,
+        "cost": None if rested is None else _cost(request, chosen, rested.shop, rested.policy),
+        "currency": answer.currency or None,
+        "placement": request.placement,
+        "decision_id": entry.decision_id,
+        "source": SOURCE,
+    }
+
+
+def _cost(request: DecisionRequest, channel: str | None, shop: Shop, policy: Policy) -> float | None:
+    """Cost of the contact by its channel; nothing where the customer turned to us, unknown where nobody says."""
+    if request.placement in policy.inbound_placements:
+        return 0.0
+    return shop.contact_cost.get(channel or "*", shop.contact_cost.get("*"))
+
+
+def _outcome(outcome: Outcome, shown: set[str]) -> dict[str, Any]:
+    contact = None if outcome.offer_id is None else contact_id(outcome.decision_id, outcome.offer_id)
+    return {
+        "outcome_id": outcome.outcome_id,
+        "customer_id": outcome.customer_id,
+        "occurred_at": _time(outcome.occurred_at),
+        "known_at": _time(max(outcome.occurred_at, outcome.received_at)),
+        "kind": outcome.kind,
+        "contact_id": contact if contact in shown else None,
+        "decision_id": outcome.decision_id,
+        "offer_id": outcome.offer_id,
+        "channel": outcome.channel,
+        "amount": outcome.amount,
+        "currency": outcome.currency,
+        "is_late": outcome.is_late,
+        "source": SOURCE,
+    }
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    types = {"string": pa.string(), "double": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(), "list<string>": pa.list_(pa.string())}
+    columns = TABLES[name].columns
+    arrays = [pa.array([row.get(c.name) for row in rows], types.get(ARROW[c.kind], pa.timestamp("us", "UTC"))) for c in columns]
+    return pa.table(arrays, names=[column.name for column in columns])
+
+
+def _union(name: str) -> str:
+    columns = ", ".join(identifier(column) for column in TABLES[name].names)
+    order = [*TABLES[name].sort, *(column for column in TABLES[name].names if column not in TABLES[name].sort)]
+    both = f"select {columns} from {name} where source is distinct from {quoted(SOURCE)} union all select {columns} from fed"
+    return f"select {columns} from ({both}) order by {', '.join(map(identifier, order))}"
+
+
+def _differ(engine: Engine, name: str, made: pa.Table) -> bool:
+    """Whether the table holds other rows of the ledger than these."""
+    columns = ", ".join(identifier(column) for column in TABLES[name].names)
+    held = f"select {columns} from {name} where source = {quoted(SOURCE)}"
+    given = f"select {columns} from fed"
+    count = f"select (select count(*) from ({held} except all {given})) + (select count(*) from ({given} except all {held})) as odd"
+    return bool(engine.query(count, fed=made)["odd"][0])
+
+
+def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[str, pa.Table]) -> State:
+    """Replace the tables that change, all at once, and then say so in the state."""
+    with atomic_folder(workspace.tables) as folder:
+        for name in TABLES:
+            if name not in made:
+                os.link(workspace.table(name), folder / f"{name}.parquet")
+                continue
+            engine.attach({"fed": made[name]})
+            engine.write(_union(name), folder / f"{name}.parquet")
+        counts = {**state.tables, **{name: _count(folder / f"{name}.parquet") for name in made}}
+        state = state.model_copy(update={"tables": counts, "digest": digest(folder)})
+        write_json(folder / BESIDE, state.model_dump(mode="json"))
+        # Between new tables and their state there is no state at all, as in ingest; ``_heal`` takes the one that lies among them.
+        (workspace.root / STATE).unlink(missing_ok=True)
+    workspace.write_state(state)
+    return state
+
+
+def _heal(workspace: Workspace) -> None:
+    beside = workspace.tables / BESIDE
+    if not workspace.is_filled and beside.is_file():
+        workspace.write_state(State.model_validate(read_json(beside)))
+
+
+def _count(path: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.ParquetFile(path).metadata.num_rows)

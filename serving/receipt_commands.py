@@ -1,0 +1,118 @@
+"""The commands over receipts: ``retain decisions show | replay | audit`` and ``retain feedback``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from retain.errors import NotReadyError, RefusedError
+from retain.terminal import note, parser, say, say_json, workspace
+from retain.workspace import Workspace
+
+DIFFERENT = 8
+"""Exit code: a difference was found."""
+
+
+def show(argv: Sequence[str]) -> int:
+    """A receipt: what was asked, answered, weighed and read, and what came of it."""
+    options = parser("decisions show", "A logged decision: its receipt, and what came of it.\nexit codes: 0 done, 4 no decision has this id")
+    options.add_argument("decision", metavar="ID")
+    arguments = options.parse_args(argv)
+    import msgspec
+
+    from serving.desk import trace
+    from serving.ledger import reading
+
+    place = _with_ledger(workspace(arguments))
+    found = reading(place.ledger, lambda ledger: trace(ledger, arguments.decision))
+    plain = msgspec.to_builtins(found)
+    if arguments.json:
+        say_json(plain)
+        return 0
+    answer, rested = found.answer, found.basis or {}
+    say(f"{found.decision_id}: {answer.customer_id}, goal {answer.goal}, as of {answer.as_of:%Y-%m-%d %H:%M} UTC, policy {answer.policy}")
+    say(f"  arm {answer.arm}, source {answer.source}, rows {answer.models.rows}")
+    for offer in answer.offers:
+        say(f"  {offer.rank}. {offer.name} ({offer.offer_id}, {offer.goal}): shown with probability {offer.p_shown:.4f}")
+    counts = {name: len(rested.get(name, ())) for name in ("candidates", "withheld", "features")}
+    say(f"  {counts['candidates']} candidates, {counts['withheld']} withheld, {counts['features']} features read")
+    for view, times in rested.get("features_at", {}).items():
+        say(f"  features of {view}: true at {times['event_at']}, known at {times['known_at']}")
+    for outcome in found.outcomes:
+        say(f"  {outcome.occurred_at} {outcome.type} {outcome.offer_id or ''}{' (late)' if outcome.late else ''}")
+    return 0
+
+
+def replay(argv: Sequence[str]) -> int:
+    """Make logged decisions again and compare them byte for byte."""
+    options = parser(
+        "decisions replay",
+        "Make a logged decision again from its receipt, and compare it byte for byte. The answer goes to standard output.\n"
+        "exit codes: 0 the same bytes, 4 no decision has this id, 7 what it rested on was changed, 8 other bytes",
+    )
+    options.add_argument("decision", metavar="ID", nargs="?", default=None)
+    options.add_argument("--last", type=int, default=None, metavar="N", help="the last N decisions instead of one; only counts are shown")
+    arguments = options.parse_args(argv)
+    if (arguments.decision is None) == (arguments.last is None):
+        raise RefusedError("give the ID of a decision or --last N, one of the two", field="decision")
+    from serving.grounds import opener
+    from serving.ledger import Ledger
+    from serving.replay import replay as again
+
+    place = _with_ledger(workspace(arguments))
+    ledger = Ledger(place.ledger, read_only=True)
+    try:
+        opened = opener(place.ledger)
+        if arguments.decision is None:
+            found = [again(entry, opened) for entry in deque(ledger.decisions(), maxlen=max(arguments.last, 0))]
+        else:
+            entry = ledger.decision(arguments.decision)
+            if entry is None:
+                raise NotReadyError(f"no decision has the id {arguments.decision}", field="decision")
+            found = [again(entry, opened)]
+    finally:
+        ledger.close()
+    equal = sum(one.is_equal for one in found)
+    if arguments.json:
+        differ = [{"decision_id": one.decision_id, "why": one.why} for one in found if not one.is_equal]
+        say_json({"decisions": len(found), "equal": equal, "different": differ})
+    elif arguments.decision is not None and found[0].answer:
+        say(found[0].answer.decode())
+    note(f"{equal} of {len(found)} decisions: the same bytes")
+    for one in [one for one in found if not one.is_equal][:20]:
+        note(f"  {one.decision_id}: {one.why}")
+    return 0 if equal == len(found) else DIFFERENT
+
+
+def feedback(argv: Sequence[str]) -> int:
+    """Receipts and outcomes back into the tables."""
+    options = parser(
+        "feedback",
+        "Take receipts and outcomes of the service into the tables contacts and outcomes; twice changes nothing. What happened or became known\n"
+        "from now on waits for the next time. `retain features build`, `retain train` and `retain publish` then use them.\n"
+        "exit codes: 0 done, 4 nothing was ingested, 6 workspace locked",
+    )
+    arguments = options.parse_args(argv)
+    from serving.feedback import feedback as flow
+
+    done = flow(workspace(arguments))
+    if arguments.json:
+        say_json(vars(done))
+        return 0
+    say(f"{done.contacts} contacts and {done.outcomes} outcomes of the ledger are in the tables")
+    if done.waiting:
+        say(f"{done.waiting} outcomes wait: their decision is not known, or they lie at or after the clock of this workspace")
+    if done.is_changed:
+        say("next: `retain features build`, then `retain train` or `retain publish`")
+    else:
+        say("nothing new came, nothing was changed")
+    return 0
+
+
+def _with_ledger(place: Workspace) -> Workspace:
+    if not (place.ledger / "log").is_dir():
+        raise NotReadyError(f"the workspace {place.root} has no ledger; decisions are logged by `retain serve`")
+    return place
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "replay": replay}

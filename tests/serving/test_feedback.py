@@ -1,0 +1,187 @@
+"""Receipts and outcomes flow back into the tables, once, and what is computed next knows them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from features import catalog
+from features.snapshot import snapshot
+from retain.cli import main
+from retain.engine import of
+from retain.errors import RetainError
+from retain.files import sha256, verify_folder
+from retain.simulate import simulate
+from retain.workspace import STATE, Workspace
+from serving.answers import Answers
+from serving.desk import Desk
+from serving.feedback import fed, feedback
+from serving.fresh import since
+from serving.ledger import Ledger
+from serving.schemas import DecisionRequest, OutcomeRequest
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.at(tmp_path_factory.mktemp("tiny"))
+    simulate(workspace, customers=20, seed=7, days=120, progress=False)
+    return workspace
+
+
+@pytest.fixture
+def place(tiny: Workspace, tmp_path: Path, now: datetime) -> Workspace:
+    """A workspace of its own whose clock stands a day after the decisions."""
+    import shutil
+
+    shutil.copytree(tiny.root, tmp_path / "own")
+    workspace = Workspace.at(tmp_path / "own")
+    workspace.write_state(workspace.state().model_copy(update={"as_of": now + timedelta(days=1)}))
+    return workspace
+
+
+@pytest.fixture
+def own(place: Workspace, make: Callable[..., Answers]) -> Iterator[Desk]:
+    desk = Desk(make(), Ledger(place.ledger))
+    yield desk
+    desk.close()
+
+
+def decided(desk: Desk, **changes: Any) -> dict[str, Any]:
+    asked = {"customer_id": "bob", "placement": "letter", "channel": "email", **changes}
+    answer: dict[str, Any] = json.loads(asyncio.run(desk.decide(DecisionRequest(**asked))))
+    return answer
+
+
+def came(desk: Desk, outcome_id: str, decision_id: str, kind: str, at: datetime, **changes: Any) -> None:
+    asyncio.run(desk.outcome(OutcomeRequest(**{"outcome_id": outcome_id, "decision_id": decision_id, "type": kind, "occurred_at": at, **changes})))
+
+
+def rows(workspace: Workspace, name: str) -> list[dict[str, Any]]:
+    kept: list[dict[str, Any]] = pq.read_table(workspace.table(name)).to_pylist()
+    return [row for row in kept if row["source"] == "ledger"]
+
+
+def test_what_was_shown_becomes_a_contact_and_twice_changes_nothing(place: Workspace, own: Desk, now: datetime) -> None:
+    first, second = decided(own), decided(own, customer_id="ann")
+    best = first["offers"][0]
+    came(own, "o1", first["decision_id"], "shown", now + timedelta(minutes=1), offer_id=best["offer_id"], channel="email")
+    came(own, "o2", first["decision_id"], "accepted", now + timedelta(hours=2), offer_id=best["offer_id"], amount=4.5, currency="EUR")
+    came(own, "o3", second["decision_id"], "opened", now + timedelta(days=3))
+    came(own, "o4", "d_unknown", "shown", now)
+    before = {name: pq.read_table(place.table(name)).num_rows for name in ("contacts", "outcomes")}
+    done = feedback(place)
+    assert (done.contacts, done.outcomes, done.waiting, done.is_changed) == (1, 2, 2, True)
+    (contact,) = rows(place, "contacts")
+    assert contact["contact_id"] == f"{first['decision_id']}:{best['offer_id']}"
+    assert (contact["customer_id"], contact["channel"], contact["offer_id"], contact["position"]) == ("bob", "email", best["offer_id"], 1)
+    assert (contact["probability"], contact["arm"], contact["is_control"], contact["cost"]) == (best["p_shown"], first["arm"], False, 0.01)
+    assert (contact["occurred_at"], contact["known_at"], contact["decision_id"]) == (now + timedelta(minutes=1),) * 2 + (first["decision_id"],)
+    shown, accepted = rows(place, "outcomes")
+    assert (shown["contact_id"], accepted["contact_id"], accepted["amount"]) == (contact["contact_id"], contact["contact_id"], 4.5)
+    assert place.state().tables["contacts"] == before["contacts"] + 1
+    assert place.state().digest == done.digest
+    verify_folder(place.tables)
+    files = {name: sha256(place.table(name)) for name in before}
+    again = feedback(place)
+    assert not again.is_changed
+    assert (again.digest, {name: sha256(place.table(name)) for name in before}) == (done.digest, files)
+    # The clock goes on: what waited is taken then.
+    place.write_state(place.state().model_copy(update={"as_of": now + timedelta(days=4)}))
+    later = feedback(place)
+    assert (later.outcomes, later.waiting) == (3, 1)
+
+
+def test_the_next_features_know_what_came_back(place: Workspace, own: Desk, now: datetime) -> None:
+    spine = pd.DataFrame({"customer_id": ["bob"], "event_timestamp": pd.Series([now + timedelta(days=1)]).astype("datetime64[us, UTC]")})
+
+    def counted() -> tuple[int, int, int]:
+        with of(place) as engine:
+            row = snapshot(catalog.view("contacts"), spine, engine).to_pylist()[0]
+        return row["contacts_7d"], row["email_contacts_90d"], row["accepted_30d"]
+
+    answer = decided(own)
+    offer = answer["offers"][0]["offer_id"]
+    came(own, "o1", answer["decision_id"], "accepted", now + timedelta(hours=2), offer_id=offer, channel="email")
+    before = counted()
+    feedback(place)
+    assert [after - earlier for after, earlier in zip(counted(), before, strict=True)] == [1, 1, 1]
+
+
+def test_what_flowed_back_is_not_counted_twice(place: Workspace, own: Desk, make: Callable[..., Answers], now: datetime) -> None:
+    answer = decided(own)
+    came(own, "o1", answer["decision_id"], "shown", now, offer_id=answer["offers"][0]["offer_id"])
+    came(own, "o2", "d_unknown", "unsubscribed", now, customer_id="cid")
+    came(own, "o3", answer["decision_id"], "opened", now + timedelta(days=2))
+    done = feedback(place)
+    known = fed(place, done.digest)
+    assert known is not None
+    fresh = since(own.ledger, known)
+    bob, cid = (make().rows.get(name) for name in ("bob", "cid"))
+    assert bob is not None
+    assert cid is not None
+    customers = [row.customer(now, row.stored) for row in (bob, cid)]
+    assert [fresh.on(each) for each in customers] == customers, "both are in the tables"
+    assert since(own.ledger, None).on(customers[0]).contacts != customers[0].contacts
+    assert fed(place, "other tables") is None
+
+
+def test_killed_between_tables_and_state_the_next_run_heals(place: Workspace, own: Desk, now: datetime) -> None:
+    answer = decided(own)
+    came(own, "o1", answer["decision_id"], "shown", now, offer_id=answer["offers"][0]["offer_id"])
+    done = feedback(place)
+    (place.root / STATE).unlink()
+    again = feedback(place)
+    assert (again.is_changed, again.digest) == (False, done.digest)
+    assert place.state().digest == done.digest
+
+
+def test_a_full_disk_leaves_the_tables_as_they_were(place: Workspace, own: Desk, now: datetime) -> None:
+    answer = decided(own)
+    came(own, "o1", answer["decision_id"], "shown", now, offer_id=answer["offers"][0]["offer_id"])
+    files = {path.name: sha256(path) for path in place.tables.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limit[1]))
+    try:
+        with pytest.raises((OSError, RetainError)):
+            feedback(place)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {path.name: sha256(path) for path in place.tables.iterdir()} == files
+    assert place.is_filled
+    assert feedback(place).contacts == 1
+
+
+def test_the_commands_show_replay_and_feed_back(place: Workspace, own: Desk, now: datetime, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [decided(own, request_id=f"r{number}", goal=goal) for number, goal in enumerate(("best", "retention", "cross_sell"))]
+    came(own, "o1", answers[0]["decision_id"], "shown", now)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = main([*arguments, "--workspace", str(place.root)])
+        return code, capsys.readouterr().out
+
+    code, out = run("decisions", "replay", answers[0]["decision_id"])
+    assert (code, json.loads(out)) == (0, answers[0])
+    code, out = run("decisions", "replay", "--last", "2", "--json")
+    assert (code, json.loads(out)) == (0, {"decisions": 2, "equal": 2, "different": []})
+    assert run("decisions", "replay", "d_unknown")[0] == 4
+    code, out = run("decisions", "show", answers[0]["decision_id"])
+    assert code == 0
+    assert "shown with probability" in out
+    code, out = run("decisions", "show", answers[0]["decision_id"], "--json")
+    assert json.loads(out)["basis"]["candidates"]
+    code, out = run("feedback", "--json")
+    assert (code, json.loads(out)["outcomes"]) == (0, 1)
+    # Months later shop and rules are others, and what a decision rested on is still there; where it is not, that is told.
+    kept = next((place.ledger / "grounds").iterdir())
+    kept.write_bytes(kept.read_bytes() + b" ")
+    assert run("decisions", "replay", "--last", "1")[0] == 7
