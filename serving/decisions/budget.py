@@ -92,19 +92,31 @@ def solve(means: Means) -> Solved:
 
 
 def at_prices(means: Means, prices: Floats) -> Choices:
-    """Everybody in turn, by prices alone, until a limit is reached: how calls are decided that come one after the other."""
+    """Everybody in turn, by prices alone and what is left just then: how calls are decided that come one after the other."""
     choice = means.choose(prices)[0]
-    rows = np.flatnonzero(choice >= 0)
     left = means.limits.copy()
-    paid, kinds = means.paid(rows, choice[rows]).tolist(), means.kind[choice[rows]].tolist()
-    for row, cost, kind in zip(rows.tolist(), paid, kinds, strict=True):
-        if cost > left[0] or (kind >= 0 and left[kind + 1] < 1):
-            choice[row] = NOTHING
-            continue
-        left[0] -= cost
+    for row in np.flatnonzero(choice >= 0).tolist():
+        place = np.array([row])
+        action = int(choice[row])
+        if not _fits(left, float(means.paid(place, np.array([action]))[0]), int(means.kind[action])):
+            # What is used up is closed; the best of the rest stands in.
+            cost = means.cost if means.cost.ndim == 1 else means.cost[row]
+            is_open = (cost <= left[0]) & np.concatenate([left[1:] >= 1, [True]])[means.kind]
+            net = np.where(is_open, means.net(prices, place)[0], -np.inf)
+            action = int(net.argmax())
+            if not net[action] > 0:
+                choice[row] = NOTHING
+                continue
+            choice[row] = action
+        left[0] -= float(means.paid(place, np.array([action]))[0])
+        kind = int(means.kind[action])
         if kind >= 0:
             left[kind + 1] -= 1
     return choice
+
+
+def _fits(left: Floats, cost: float, kind: int) -> bool:
+    return cost <= left[0] and (kind < 0 or bool(left[kind + 1] >= 1))
 
 
 def _live(means: Means) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
