@@ -171,9 +171,12 @@ class Answers:
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
+        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self._models())
+
+    def pull(self, language: Language = "en") -> Pull:
+        """What a list of this moment is made of."""
         churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
-        pull = Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language)
-        return pull.churners(top, CHANNELS if channel is None else (channel,), self._models())
+        return Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language)
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""

@@ -31,13 +31,14 @@ class Scorer:
 
     def predict(self, raw: Floats) -> Floats:
         """(rows, raw columns) -> (rows,)."""
-        return self.fitted.predict(self._encoded(raw))
+        return self.fitted.predict(self.encoded(raw))
 
     def contributions(self, raw: Floats) -> Floats | None:
         """(rows, raw columns) -> (rows, columns of the model + 1), what each feature adds to the score; None where the model cannot say."""
-        return contributions(self.fitted, self._encoded(raw))
+        return contributions(self.fitted, self.encoded(raw))
 
-    def _encoded(self, raw: Floats) -> Floats:
+    def encoded(self, raw: Floats) -> Floats:
+        """(rows, raw columns) -> (rows, columns of the model), words as the model's codes."""
         x = raw[:, self.columns]
         for place, codes in self.codes.items():
             words = x[:, place]

@@ -124,7 +124,7 @@ def lists(argv: Sequence[str]) -> int:
     options = parser(
         "list",
         "retain list churn: customers by what their leaving would cost (risk x predicted value), with reasons. Who has no consent, asked not to be\n"
-        "contacted, refuses profiling or is a minor is left out and counted.\n"
+        "contacted, refuses profiling or is a minor is left out and counted. Also: `retain list retention --help`, `retain list diff --help`.\n"
         "exit codes: 0 done, 2 wrong option, 4 run `retain publish` first",
     )
     options.add_argument("what", choices=("churn",))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Iterable, Sequence
+from datetime import datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +25,13 @@ COLUMNS = (
     "rank", "customer_id", "risk", "value", "expected_loss", "band", "stage", "channels", "reason_1", "reason_2", "reason_3",
     "cause", "cause_by", "cause_basis", "remedy", "coupon", *VALUES, "expected_orders", "next_purchase",
 )  # fmt: skip
-Kind = Literal["csv", "parquet"]
+NUMBERS = frozenset({"risk", "value", "expected_loss", *VALUES, "expected_orders"})
+WHOLE = frozenset({"rank"})
+Kind = Literal["csv", "parquet", "xlsx"]
+SHEET_ROWS = 1_048_575
+"""Most rows of a sheet below its header."""
+_BLOCK = 20_000
+"""Rows of a Parquet row group."""
 
 
 def safe(text: str) -> str:
@@ -39,13 +48,15 @@ def kind_of(path: Path) -> Kind:
     """The format that a file name says.
 
     Raises:
-        ConfigError: neither CSV nor Parquet, or the name is no plain file name.
+        ConfigError: neither CSV, Parquet nor XLSX, or the name is no plain file name.
     """
-    if path.suffix.lower() not in (".csv", ".parquet"):
-        raise ConfigError(f"--out {path.name}: a list is written as .csv or .parquet; name the file so", field="out")
+    kinds: dict[str, Kind] = {".csv": "csv", ".parquet": "parquet", ".xlsx": "xlsx"}
+    kind = kinds.get(path.suffix.lower())
+    if kind is None:
+        raise ConfigError(f"--out {path.name}: a list is written as .csv, .parquet or .xlsx; name the file so", field="out")
     if any(ord(each) < 32 or ord(each) == 127 for each in str(path)) or path.is_symlink() or path.is_dir():
         raise ConfigError(f"--out {path.name!r}: not a plain file name; choose another", field="out")
-    return "csv" if path.suffix.lower() == ".csv" else "parquet"
+    return kind
 
 
 def write(result: ChurnList, path: Path) -> Path:
@@ -54,14 +65,9 @@ def write(result: ChurnList, path: Path) -> Path:
     Who is likely to leave for reasons outside what is sold lies in a file of its own beside it, so that no campaign takes them along.
     CSV is UTF-8 with a mark for spreadsheets and neutralised cells; Parquet holds the values as they are.
     """
-    kind = kind_of(path)
     apart = beside(path)
     for place, rows in ((path, result.rows), (apart, result.involuntary)):
-        with atomic_path(place) as partial:
-            if kind == "csv":
-                _csv(rows, partial)
-            else:
-                _parquet(rows, partial)
+        write_table(place, COLUMNS, map(_values, rows), result.as_of)
     summary = path.with_name(f"{path.name}.json")
     files = {"file": path.name, "sha256": sha256(path), "involuntary_file": apart.name, "involuntary_sha256": sha256(apart)}
     write_json(summary, {**files, **describe(result)})
@@ -119,20 +125,69 @@ def _values(row: ChurnRow) -> list[Any]:
     return [*figures, row.band, row.stage, " ".join(row.channels), *reasons, *cause, *values, *ahead]
 
 
-def _csv(rows: Sequence[ChurnRow], path: Path) -> None:
+def write_table(
+    path: Path,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    made_at: datetime,
+    numbers: Container[str] = NUMBERS,
+    whole: Container[str] = WHOLE,
+) -> None:
+    """Write rows as they come, in the format that the name says, whole or not at all.
+
+    Args:
+        path: the file.
+        columns: its header.
+        rows: cells in that order.
+        made_at: stands in a workbook as its date, so that equal lists are equal files.
+        numbers: columns of numbers; the others hold text.
+        whole: columns of whole numbers.
+    """
+    kind = kind_of(path)
+    with atomic_path(path) as partial:
+        if kind == "csv":
+            _csv(columns, rows, partial)
+        elif kind == "xlsx":
+            _xlsx(columns, rows, partial, made_at)
+        else:
+            _parquet(columns, rows, partial, numbers, whole)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path) -> None:
     with path.open("w", encoding="utf-8-sig", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\r\n")
-        writer.writerow(COLUMNS)
-        for row in rows:
-            writer.writerow([safe(value) if isinstance(value, str) else value for value in _values(row)])
+        writer.writerow(columns)
+        writer.writerows([safe(value) if isinstance(value, str) else value for value in row] for row in rows)
 
 
-def _parquet(rows: Sequence[ChurnRow], path: Path) -> None:
+def _parquet(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path, numbers: Container[str], whole: Container[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = list(zip(*map(_values, rows), strict=True)) or [()] * len(COLUMNS)
-    numbers = {"risk", "value", "expected_loss", *VALUES, "expected_orders"}
-    types = [pa.int64() if name == "rank" else pa.float64() if name in numbers else pa.string() for name in COLUMNS]
-    table = pa.table([pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], names=list(COLUMNS))
-    pq.write_table(table, path, compression="zstd")
+    schema = pa.schema([(name, pa.int64() if name in whole else pa.float64() if name in numbers else pa.string()) for name in columns])
+    waiting = iter(rows)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        while block := list(islice(waiting, _BLOCK)):
+            writer.write_table(
+                pa.table([pa.array(cells, kind.type) for cells, kind in zip(zip(*block, strict=True), schema, strict=True)], schema=schema)
+            )
+
+
+def _xlsx(columns: Sequence[str], rows: Iterable[Sequence[Any]], path: Path, made_at: datetime) -> None:
+    """Text is written as text, so no cell is a formula and none is changed."""
+    try:
+        import xlsxwriter
+    except ImportError as error:
+        raise ConfigError("a workbook needs XlsxWriter: `pip install 'retain[excel]'`, or name the file .csv", field="out") from error
+    with xlsxwriter.Workbook(str(path), {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}) as book:
+        book.set_properties({"created": made_at.replace(tzinfo=None)})
+        sheet = book.add_worksheet("list")
+        sheet.freeze_panes(1, 0)
+        for count, row in enumerate(chain([columns], rows)):
+            if count > SHEET_ROWS:
+                raise ConfigError(f"a sheet holds {SHEET_ROWS} rows and this list has more; name the file .csv or .parquet", field="out")
+            for place, value in enumerate(row):
+                if isinstance(value, str):
+                    sheet.write_string(count, place, value)
+                elif value is not None and math.isfinite(value):
+                    sheet.write_number(count, place, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,18 +40,10 @@ class Pull:
 
     def churners(self, top: int, channels: Sequence[str], models: schemas.Models) -> schemas.ChurnList:
         """Customers by expected loss, at most ``top``, who may be contacted on one of the channels to be kept."""
-        rows, value, flags = self.rows, total(self.clv, self.rows.array("parts")), self.rows.array("flags")
-        reach = [self._reach(position, channels) for position in range(len(rows))]
-        barred = {
-            "inactive": ~rows.array("is_active"),
-            "minor": flags[:, 2],
-            "refuses_profiling": flags[:, 1],
-            "do_not_contact": flags[:, 0],
-            "no_consent": np.array([not each for each in reach], dtype=bool),
-            "involuntary": rows.array("cause") == CAUSES.index("involuntary"),
-        }
-        picked = lists.churn(rows.array("ids"), self.churn, value, barred, top)
-        ranked, apart = (self._rows(order, picked.loss, value, reach) for order in (picked.order, picked.apart))
+        rows, value = self.rows, self.value()
+        reach = self.reach(channels)
+        picked = lists.churn(rows.array("ids"), self.churn, value, self.barred(reach), top)
+        ranked, apart = (self.described(order, value, reach.__getitem__) for order in (picked.order, picked.apart))
         return schemas.ChurnList(
             rows=ranked,
             left_out=picked.left_out,
@@ -69,7 +61,28 @@ class Pull:
             recorded_causes=likely.recorded_shares(rows, rows.array("is_active")),
         )
 
-    def _rows(self, order: NDArray[np.intp], loss: Floats, value: Floats, reach: Sequence[list[str]]) -> list[schemas.ChurnRow]:
+    def value(self) -> Floats:
+        """(customers,) what each is worth within the horizon, with the parts that are on."""
+        return total(self.clv, self.rows.array("parts"))
+
+    def reach(self, channels: Sequence[str]) -> list[list[str]]:
+        """Of each customer the channels on which it may be contacted to be kept."""
+        return [self._reach(position, channels) for position in range(len(self.rows))]
+
+    def barred(self, reach: Sequence[list[str]]) -> dict[str, NDArray[np.bool_]]:
+        """Who must not be on a list, by a name of ``lists.LEFT_OUT``."""
+        flags = self.rows.array("flags")
+        return {
+            "inactive": ~self.rows.array("is_active"),
+            "minor": flags[:, 2],
+            "refuses_profiling": flags[:, 1],
+            "do_not_contact": flags[:, 0],
+            "no_consent": np.array([not each for each in reach], dtype=bool),
+            "involuntary": self.rows.array("cause") == CAUSES.index("involuntary"),
+        }
+
+    def described(self, order: NDArray[np.intp], value: Floats, reach: Callable[[int], list[str]]) -> list[schemas.ChurnRow]:
+        """What is said of some customers, in their order; their channels come from ``reach``."""
         found = []
         outlooks = ahead(self.rows, order, self.churn[order], self.clv[order])
         for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
@@ -82,10 +95,10 @@ class Pull:
                     customer_id=customer.customer_id,
                     risk=float(self.churn[position]),
                     value=float(value[position]),
-                    expected_loss=float(loss[position]),
+                    expected_loss=float(self.churn[position] * max(value[position], 0.0)),
                     band=stored.band,
                     stage=stored.stage,
-                    channels=reach[position],
+                    channels=reach(position),
                     reasons=why(self.rows, customer, self.language),
                     cause=likely.cause(self.rows, position, self.causes, self.language),
                     value_parts=row.value_parts(float(self.clv[position])),

@@ -43,14 +43,19 @@ def churn(
     """
     loss = risk * np.maximum(value, 0.0)
     masks = {**barred, "not_scored": ~np.isfinite(loss) | barred.get("not_scored", np.zeros(len(ids), dtype=bool))}
-    free = np.ones(len(ids), dtype=bool)
-    counts: dict[str, int] = {}
-    for name in LEFT_OUT:
-        mask = masks.get(name)
-        if mask is not None:
-            counts[name] = int((mask & free).sum())
-            free &= ~mask
+    why = why_left_out(masks, len(ids))
+    free = why < 0
+    counts = {name: int((why == place).sum()) for place, name in enumerate(LEFT_OUT) if name in masks}
     others = np.logical_or.reduce([np.zeros(len(ids), dtype=bool), *(mask for name, mask in masks.items() if name != "involuntary")])
     apart = masks.get("involuntary", np.zeros(len(ids), dtype=bool)) & ~others
     order, beside = (rows[np.lexsort((ids[rows], -loss[rows]))][: max(top, 0)] for rows in (np.flatnonzero(free), np.flatnonzero(apart)))
     return Picked(order, loss, {name: count for name, count in counts.items() if count}, beside)
+
+
+def why_left_out(barred: dict[str, NDArray[np.bool_]], customers: int) -> NDArray[np.int8]:
+    """(customers,) place in ``LEFT_OUT`` of the first reason that holds; -1 where none does."""
+    result = np.full(customers, -1, dtype=np.int8)
+    for place, name in reversed(list(enumerate(LEFT_OUT))):
+        if name in barred:
+            result[barred[name]] = place
+    return result

@@ -1,0 +1,57 @@
+"""What can be done to keep a customer: an offer on a channel, what a contact costs there, and whose seat it takes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from serving.decisions.facts import Offer
+from serving.decisions.figures import Floats
+from serving.decisions.means import Means
+
+TALK = Offer("contact", "A contact without an offer", "information", goal="retention")
+"""What a house can do that has no offer to keep customers."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One offer on one channel."""
+
+    offer: Offer
+    channel: str
+    contact_cost: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What an effect of it may be called, the nearest first: offer and channel, kind and channel, offer, kind, channel."""
+        offer, channel = self.offer, self.channel
+        return (f"{offer.offer_id}/{channel}", f"{offer.kind}/{channel}", offer.offer_id, offer.kind, channel)
+
+
+def actions(offers: Sequence[Offer], channels: Sequence[str], costs: Mapping[str, float]) -> tuple[Action, ...]:
+    """Every offer that is for keeping customers on every channel that it may use, by offer id, then by channel in the given order.
+
+    A house without such an offer can still talk to a customer.
+    """
+    keeping = sorted((each for each in offers if each.goal in ("retention", "any")), key=lambda each: each.offer_id) or [TALK]
+    return tuple(
+        Action(offer, channel, costs[channel]) for offer in keeping for channel in channels if offer.channels is None or channel in offer.channels
+    )
+
+
+def means(gain: Floats, cost: Floats, what: Sequence[Action], seats: Mapping[str, float], budget: float | None) -> Means:
+    """The choice that a list makes.
+
+    Args:
+        gain: (customers, actions) expected money after costs.
+        cost: (customers, actions) expected money from the budget.
+        what: the actions.
+        seats: by channel, where seats are short.
+        budget: money; None is no limit.
+    """
+    kinds = sorted(seats)
+    kind = np.array([kinds.index(each.channel) if each.channel in seats else -1 for each in what], dtype=np.int64)
+    limits = np.array([np.inf if budget is None else budget, *(float(seats[each]) for each in kinds)])
+    return Means(gain, cost, kind, limits)

@@ -1,0 +1,76 @@
+"""Who is held out of a campaign: drawn by hash before anything is exported, a fixed share of every stratum. Pure.
+
+A customer's draw depends on the campaign's name and the customer alone. Everybody who may be on the list is drawn, before it is known who will be:
+of every stratum (value band, risk) those with the lowest draws are held out. So another budget has the same control group, and a pull of next week
+keeps it but for those at the border of a stratum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.decisions.figures import Floats
+
+RISK_PARTS = 3
+"""Risk is cut into so many equal parts."""
+
+
+def draw(salt: str, customers: Sequence[str]) -> Floats:
+    """A number from 0 to 1 for each customer, the same for the same salt."""
+    return np.array([int.from_bytes(sha256(f"{salt}\n{each}".encode("utf-8", "surrogatepass")).digest()[:7], "big") / 2.0**56 for each in customers])
+
+
+def strata(band: NDArray[Any], risk: Floats) -> NDArray[np.int64]:
+    """The stratum of each customer: value band, then risk by equal parts."""
+    if not len(risk):
+        return np.zeros(0, dtype=np.int64)
+    ends = np.quantile(risk, np.arange(1, RISK_PARTS) / RISK_PARTS)
+    return np.asarray((band.astype(np.int64) + 1) * RISK_PARTS + np.searchsorted(ends, risk, side="left"), dtype=np.int64)
+
+
+def held_out(drawn: Floats, stratum: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """Whether each customer is held out: of every stratum the share with the lowest draws.
+
+    What rounding leaves over is carried into the next stratum, so that strata of a few customers are not all spared.
+
+    >>> held_out(np.array([0.9, 0.1, 0.5, 0.2]), np.array([0, 0, 1, 1]), 0.5).tolist()
+    [False, True, False, True]
+    """
+    result = np.zeros(len(drawn), dtype=bool)
+    order = np.lexsort((np.arange(len(drawn)), drawn, stratum))
+    starts = np.flatnonzero(np.diff(stratum[order], prepend=-1, append=np.iinfo(np.int64).max))
+    done = 0
+    for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+        due = int(np.floor(share * stop + 0.5)) - done
+        result[order[start : start + due]] = True
+        done += due
+    return result
+
+
+def affordable(worth: Floats, cost: Floats, seat: NDArray[np.int64], is_held: NDArray[np.bool_], budget: float, seats: Floats) -> NDArray[np.bool_]:
+    """Whether each customer stays, so that those who are contacted are within the limits.
+
+    Who is worth least goes first, contacted or held out alike: both groups are cut at the same place and stay comparable.
+
+    Args:
+        worth: what orders the customers; of equals the earlier one stays.
+        cost: money each contact takes.
+        seat: kind of seat; -1 is none.
+        is_held: who is held out and takes nothing.
+        budget: money there is.
+        seats: by kind.
+    """
+    order = np.argsort(-worth, kind="stable")
+    stays = np.ones(len(worth), dtype=bool)
+    for kind, most in enumerate(seats.tolist()):
+        mine = order[seat[order] == kind]
+        stays[mine[np.cumsum(~is_held[mine]) > most]] = False
+    left = order[stays[order]]
+    over = np.cumsum(np.where(is_held[left], 0.0, cost[left])) > budget * (1 + 1e-9)
+    stays[left[over]] = False
+    return stays

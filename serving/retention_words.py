@@ -1,0 +1,132 @@
+"""What is said of a retention list, on the screen, on its page and in its manifest: the same sentences and figures everywhere. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from serving.decisions.groups import GROUPS
+from serving.power import Power
+from serving.retention import Retention
+
+KINDS = {
+    "persuadable": "a contact is expected to gain",
+    "sure": "stay anyway, as far as effects say",
+    "lost_cause": "likelier to leave than not, and no contact is expected to gain",
+    "sleeping_dog": "a contact does harm: the effect's interval lies below zero",
+    "undecided": "no effect is estimated, so nobody is sorted",
+}
+WHY = {
+    "inactive": "no purchase in a year",
+    "not_scored": "no risk or value is predicted",
+    "involuntary": "likely to leave for reasons outside what is sold: no offer",
+    "no_consent": "no consent to any of these channels",
+    "no_consent_retention": "no consent to be contacted on these channels in order to be kept",
+    "price": "gains, but less than what it would take from others",
+    "no_gain": "no contact is expected to gain more than it costs",
+    "cut": "on the edge of the limits after the control group was drawn",
+    **{name: KINDS[name] for name in GROUPS[1:4]},
+}
+"""Why a customer is not on the list, where the name of the rule does not say it."""
+NAMES = {"purchase": "buyers", "margin": "margin per customer"}
+
+
+def why(name: str) -> str:
+    """A reason in words."""
+    return WHY.get(name, name.replace("_", " "))
+
+
+def grade(result: Retention) -> str:
+    """The weakest evidence behind the actions that were chosen."""
+    return max((result.grades[each.action] for each in result.entries), default="D")
+
+
+def total(result: Retention) -> tuple[float, float, float]:
+    """Expected gain of all contacts, and the sums of the ends of their intervals."""
+    chosen = result.contacted
+    return sum(each.gain for each in chosen), sum(each.low for each in chosen), sum(each.high for each in chosen)
+
+
+def spent(result: Retention) -> float:
+    """Money that the contacts are expected to take."""
+    return sum(each.cost for each in result.contacted)
+
+
+def prices(result: Retention, currency: str) -> list[str]:
+    """What one more of anything is worth."""
+    said = []
+    if result.asked.budget is not None:
+        worth = f"one more {currency or 'unit'} is worth {result.prices.money:,.2f}" if result.prices.money > 0 else "more money would bring nothing"
+        said.append(f"budget: {spent(result):,.2f} of {result.asked.budget:,.2f} {currency}; {worth}".replace("  ", " "))
+    for channel, seats in sorted(result.asked.seats.items()):
+        used = sum(result.what[each.action].channel == channel for each in result.contacted)
+        price = result.prices.seats[channel]
+        worth = f"one more seat is worth {price:,.2f} {currency}".rstrip() if price > 0 else "more seats would bring nothing"
+        said.append(f"{channel.replace('_', ' ')}: {used} of {seats:,.0f} seats; {worth}")
+    return said
+
+
+def powers(result: Retention, currency: str) -> list[str]:
+    """What the campaign will be able to show, before it starts."""
+    return [_power(name, each, currency) for name, each in result.powers.items()]
+
+
+def _power(name: str, note: Power, currency: str) -> str:
+    if note.at_end is None or note.all_along is None:
+        return f"{NAMES[name]}: no effect can be shown, because nobody is held out or nobody is contacted"
+
+    def told(value: float) -> str:
+        return f"{100 * value:.2g} points" if name == "purchase" else f"{value:,.2f} {currency}".rstrip()
+
+    base = f"{note.baseline:.0%} buy anyway" if name == "purchase" else f"{told(note.baseline)} come anyway"
+    said = f"{NAMES[name]}: with {note.contacted:,} contacted and {note.held_out:,} held out ({base}) you will see effects above {told(note.at_end)} "
+    said += f"by one look at the end, above {told(note.all_along)} where you look at any time"
+    if note.likely is None:
+        return said
+    said += f"; the list expects {told(note.likely)}"
+    rounds = note.rounds
+    if rounds is None or rounds == 1:
+        return said
+    return f"{said}: {rounds:,} campaigns of this size would be needed to see that" + ("; do not judge it by this one alone" if rounds > 3 else "")
+
+
+def evidence(result: Retention) -> list[str]:
+    """On what the gains rest."""
+    used = sorted({result.grades[each.action] for each in result.entries})
+    said = [*result.notes]
+    if "D" in used or not used:
+        said.append("at grade D no uplift is claimed: the share of a loss that an accepted offer keeps is assumed, not measured")
+    return said
+
+
+def manifest(result: Retention, currency: str, customers: int) -> dict[str, Any]:
+    """The list in counts and figures: enough to say what it was made of, and to compare it with another."""
+    gain, low, high = total(result)
+    return {
+        "kind": "retention list",
+        "run": result.run,
+        "campaign": result.asked.campaign,
+        "arguments": msgspec.to_builtins(result.asked, order="deterministic"),
+        "as_of": result.at.isoformat(),
+        "customers": customers,
+        "contacted": len(result.contacted),
+        "held_out": len(result.held_out),
+        "left_out": result.left_out,
+        "groups": dict(result.groups),
+        "expected_gain": [gain, low, high],
+        "expected_cost": spent(result),
+        "prices": {
+            "money": result.prices.money,
+            "seats": dict(result.prices.seats),
+            "valid_until": f"{result.prices.valid_until:%Y-%m-%dT%H:%M:%S%z}",
+        },
+        "below_bound": result.solved.gap,
+        "power": msgspec.to_builtins(result.powers),
+        "evidence": grade(result),
+        "said": [*prices(result, currency), *powers(result, currency), *evidence(result)],
+        "currency": currency,
+        "models": dict(result.models),
+        "policy": result.policy,
+        "order": "above_price: expected gain less what the contact takes from others at the prices; equal ones by customer_id",
+    }
