@@ -16,6 +16,7 @@ def _step(title: str, *command: str) -> None:
 def main() -> None:
     """Everything on a simulated shop of 20,000 customers; the online part on 1,000."""
     with tempfile.TemporaryDirectory() as folder:
+        _step("lists under a budget", "-m", "benchmarks.budget", "--customers", "200000")
         shop = str(Path(folder) / "shop")
         _step("features: weekly snapshots against vectorised pandas", "-m", "benchmarks.features", "--customers", "20000")
         _step("lists of all customers", "-m", "benchmarks.topk", "--customers", "20000")

@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from serving.decisions.figures import Floats
 
@@ -63,7 +63,7 @@ def running(values: Floats, tightest: float, alpha: float = ALPHA) -> Running:
     return Running(mean, mean - half, mean + half)
 
 
-def contrast(outcome: Floats, is_contacted: np.ndarray[tuple[int], np.dtype[np.bool_]], chance: Floats) -> Floats:
+def contrast(outcome: Floats, is_contacted: NDArray[np.bool_], chance: Floats) -> Floats:
     """One unbiased value of the effect per customer, in the order in which they came in.
 
     Outcome over the chance of the group that was drawn, with the mean of those before taken off first: what is taken off was fixed before
