@@ -10,16 +10,9 @@ from retain.terminal import parser, say, say_json, workspace
 
 
 def campaign(argv: Sequence[str]) -> int:
-    """What came of a campaign."""
-    if argv and argv[0] == "report":
-        return report(argv[1:])
-    parser("campaign", "retain campaign report CAMPAIGN: what a campaign was worth, against those who were held out.").parse_args(argv)
-    raise ConfigError("`retain campaign report CAMPAIGN` is expected")
-
-
-def report(argv: Sequence[str]) -> int:
     """What a campaign was worth."""
-    options = parser("campaign report", _REPORT)
+    options = parser("campaign", _REPORT)
+    options.add_argument("what", choices=("report",))
     options.add_argument("campaign", metavar="CAMPAIGN", help="as named by `retain list retention`, or by campaign_id of the contacts")
     options.add_argument("--days", type=int, default=None, metavar="DAYS", help="window after the contact (default: the source's horizon)")
     options.add_argument("--margin-rate", type=float, default=None, metavar="SHARE", help="margin as a share of money, where lines carry none")
@@ -55,6 +48,6 @@ def report(argv: Sequence[str]) -> int:
     return 0
 
 
-_REPORT = """What a campaign was worth: contacted against held out, with intervals that hold however often you look; and harm.
+_REPORT = """retain campaign report CAMPAIGN: what a campaign was worth: contacted against held out, with intervals that hold however often you look; and harm.
 
 exit codes: 0 done, 2 wrong option, 3 no such campaign, or nobody in one of its groups, 4 run `retain ingest` first"""
