@@ -22,6 +22,7 @@ def campaign(argv: Sequence[str]) -> int:
     from serving.campaign_page import page, spoken
     from serving.campaign_report import reported
     from serving.campaigns import gathered
+    from serving.retention_files import plain
 
     if arguments.days is not None and arguments.days < 1:
         raise ConfigError(f"--days {arguments.days}: a number from 1 is expected", field="days")
@@ -30,10 +31,8 @@ def campaign(argv: Sequence[str]) -> int:
     if arguments.margin_rate is not None and not 0 <= arguments.margin_rate <= 1:
         raise ConfigError(f"--margin-rate {arguments.margin_rate}: a share from 0 to 1 is expected", field="margin-rate")
     place = workspace(arguments)
-    from serving.retention_files import named
-
-    result = reported(gathered(place, named(arguments.campaign), arguments.days, arguments.margin_rate))
-    path = place.lists / "campaigns" / f"{result.campaign}.html" if arguments.out is None else arguments.out
+    result = reported(gathered(place, arguments.campaign, arguments.days, arguments.margin_rate))
+    path = place.lists / "campaigns" / f"{plain(result.campaign)}.html" if arguments.out is None else arguments.out
     write_text(path, page(result))
     if arguments.json:
         import msgspec
@@ -48,6 +47,6 @@ def campaign(argv: Sequence[str]) -> int:
     return 0
 
 
-_REPORT = """retain campaign report CAMPAIGN: what a campaign was worth: contacted against held out, with intervals that hold however often you look; and harm.
+_REPORT = """retain campaign report CAMPAIGN: contacted against held out, with intervals that hold however often you look; what it was worth; and harm.
 
 exit codes: 0 done, 2 wrong option, 3 no such campaign, or nobody in one of its groups, 4 run `retain ingest` first"""

@@ -18,6 +18,7 @@ from retain.files import read_json, verify_folder
 from retain.workspace import Workspace
 from serving import gather
 from serving.decisions.figures import Floats
+from serving.retention_files import CAMPAIGN
 
 HARMS = ("unsubscribed", "complained", "returned")
 """Customers who left a channel, complained, or sent something back."""
@@ -125,7 +126,7 @@ def gathered(workspace: Workspace, campaign: str, days: int | None = None, margi
 def _arms(workspace: Workspace, sql: Engine, campaign: str) -> tuple[pd.DataFrame, Literal["list", "contacts"], tuple[str, ...]]:
     """One row per customer, in the order of being drawn: ``customer_id``, ``began``, ``is_contacted``, ``chance``."""
     folder = workspace.lists / "campaigns" / campaign
-    runs = sorted(each for each in folder.iterdir() if each.is_dir()) if folder.is_dir() else []
+    runs = sorted(each for each in folder.iterdir() if each.is_dir()) if CAMPAIGN.fullmatch(campaign) and folder.is_dir() else []
     if runs:
         return _drawn(runs), "list", ()
     contacts = sql.query(

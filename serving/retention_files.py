@@ -45,6 +45,15 @@ def named(campaign: str) -> str:
     return campaign
 
 
+def plain(campaign: str) -> str:
+    """A campaign's name as a source spells it, as the name of a file.
+
+    >>> plain("../Spring 1")
+    '___Spring_1'
+    """
+    return re.sub(r"[^A-Za-z0-9-]", "_", campaign)[:64] or "_"
+
+
 def held_out_path(path: Path) -> Path:
     """Where those go who must not be contacted.
 
