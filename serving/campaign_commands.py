@@ -47,6 +47,6 @@ def campaign(argv: Sequence[str]) -> int:
     return 0
 
 
-_REPORT = """retain campaign report CAMPAIGN: contacted against held out, with intervals that hold however often you look; what it was worth; and harm.
+_REPORT = """retain campaign report CAMPAIGN: contacted against held out, by intervals that hold however often you look; its worth and its harm.
 
 exit codes: 0 done, 2 wrong option, 3 no such campaign, or nobody in one of its groups, 4 run `retain ingest` first"""
