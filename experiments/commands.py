@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -91,13 +92,17 @@ def crossfit(argv: Sequence[str]) -> int:
     options = parser("crossfit", _CROSSFIT)
     options.add_argument("source", metavar="SOURCE", help="a snapshot in configs/sources, or the path of a mapping")
     options.add_argument("--data", type=Path, default=None, metavar="DIR", help="where the source's files lie")
-    options.add_argument("--task", choices=("attrition", "churn"), default="attrition", help="the question: here both mean the end of a contract")
+    options.add_argument("--task", choices=("attrition", "churn", "uplift"), default="attrition", help="the first two: the end of a contract")
+    options.add_argument("--outcome", choices=("visit", "purchase", "spend", "margin"), default="visit", help="uplift: what is counted")
+    options.add_argument("--treatment", default="", metavar="NAME", help="uplift: which arm, where there are several")
     options.add_argument("--folds", type=Path, default=None, metavar="FILE", help="Parquet with customer_id, fold, repeat (default: drawn by hash)")
     options.add_argument("--name", default="", help="what the hash of drawn folds begins with (default: the source's name)")
     options.add_argument("--models", nargs="+", default=(), metavar="NAME", help="recipes to choose from inside each fold (default: all)")
     options.add_argument("--quick", action="store_true", help="smaller settings")
     options.add_argument("--out", type=Path, required=True, metavar="FILE", help="where the predictions go, as Parquet")
     arguments = options.parse_args(argv)
+    if arguments.task == "uplift":
+        return _effects(arguments)
     from experiments.snapshots import cross
 
     found = cross(
@@ -124,10 +129,46 @@ def crossfit(argv: Sequence[str]) -> int:
     return 0
 
 
+def _effects(arguments: Namespace) -> int:
+    """What a treatment changes for each customer of a test."""
+    from experiments.effects import cross
+
+    if len(arguments.models) > 1:
+        raise ConfigError(f"--models {' '.join(arguments.models)}: one model of configs/tasks/uplift.yaml is cross-fitted at a time", field="models")
+    found = cross(
+        arguments.source,
+        arguments.out,
+        data=arguments.data,
+        outcome=arguments.outcome,
+        treatment=arguments.treatment,
+        folds=arguments.folds,
+        name=arguments.name,
+        model="".join(arguments.models),
+        quick=arguments.quick,
+        say=lambda text: note(f"{text} ..."),
+    )
+    if arguments.json:
+        say_json(found.summary())
+        return 0
+    say(
+        f"{found.source}, {found.treatment}, {found.outcome}: {found.treated} treated of {found.customers} customers, evidence of grade {found.grade}"
+    )
+    say("ranked, fold by fold: " + ", ".join(f"{name} {count}" for name, count in found.chosen.items()))
+    rows = []
+    for name in found.evidence.values:
+        figure = found.evidence.interval(name)
+        rows.append([name, f"{figure.value:.5f}", f"[{figure.low:.5f}, {figure.high:.5f}]"])
+    say(table(rows, ["metric", "value", "95 %"]))
+    say(f"{found.out}: {found.customers} rows")
+    return 0
+
+
 _CROSSFIT = """Cross-fitted predictions for a source of `kind: snapshot`: customer_id, repeat, fold, p_churn, one row per customer and repetition.
 
 Folds are drawn by rank of sha256(NAME:repeat:customer_id) inside each outcome, 5 times 5, or read from FILE. Which recipe of
 configs/tasks/attrition.yaml predicts a fold, its blend and its calibration are chosen inside the other folds.
+
+With --task uplift: customer_id, fold, uplift, one row per customer of the arm and its controls, by one model of configs/tasks/uplift.yaml.
 
 exit codes: 0 done, 2 wrong option or mapping, 3 data or folds break their contract, 5 too few customers, or a feature holds the outcome"""
 

@@ -94,7 +94,7 @@ def cross(
         workspace = Workspace.at(Path(folder))
         ingest(source, workspace, data=data, say=say)
         state, (frame, _) = workspace.state(), standing_frame(workspace, question)
-    drawn = given(_table(folds), frame.customer_id) if folds is not None else hashed(frame.customer_id, frame.y, name or state.source)
+    drawn = given(table(folds), frame.customer_id) if folds is not None else hashed(frame.customer_id, frame.y, name or state.source)
     say(f"cross-fitting {', '.join(recipes)}")
     result = crossfit(frame, recipes, drawn, question.metrics[question.primary], lambda items, total: progress(items, total, "folds"))
     known = ~np.isnan(frame.y)
@@ -112,7 +112,12 @@ def cross(
     )
 
 
-def _table(path: Path) -> pd.DataFrame:
+def table(path: Path) -> pd.DataFrame:
+    """Folds that somebody else drew.
+
+    Raises:
+        DataError: there is no such file, or it is no Parquet.
+    """
     try:
         return pd.read_parquet(path)
     except FileNotFoundError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from features import catalog
 from retain.errors import ConfigError
 
-TASKS = ("churn", "clv")
+TASKS = ("churn", "clv", "uplift")
 """Tasks that read customers' features; recommendation reads interactions."""
 
 

@@ -44,6 +44,8 @@ class Frame:
     """Share of the rows with closed windows that were read: those of customers chosen by a hash, where there are very many."""
     asked_at: np.datetime64 | None = None
     """The moment that a model of these rows will be asked about; the window after it has a season. None where nothing is said of it."""
+    weight: Floats | None = None
+    """(rows,) how much each counts in learning, by models that regress effects (linear, LightGBM); None: all the same."""
 
     def __post_init__(self) -> None:
         rows = len(self.customer_id)
@@ -62,7 +64,8 @@ class Frame:
 
     def take(self, rows: NDArray[np.intp]) -> Frame:
         """Some rows, in the given order."""
-        return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows], weight=weight)
 
     def before(self, moment: datetime) -> Frame:
         """The same rows, to learn from for a moment to come."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import erfc, sqrt
 from pathlib import Path
@@ -202,6 +202,25 @@ def of_means(
     )
 
 
+def of_draws(
+    customer_id: NDArray[np.object_], arrays: Sequence[NDArray[Any]], measure: Callable[[Floats], Mapping[str, Floats]], seed: int, reps: int = REPS
+) -> Evidence:
+    """Judge by a function from counts of a bootstrap, (draws, rows), to figures of (draws,) each.
+
+    Args:
+        customer_id: (rows,) the customer of each row.
+        arrays: What the figures rest on besides, digested, so that only equal rows are compared.
+        measure: Gives every figure.
+        seed: Of the draws.
+        reps: Number of draws.
+    """
+    reps = _reps(len(customer_id), reps)
+    parts = [measure(weights) for weights in draws(customer_id, reps, seed)]
+    values = {name: float(value[0]) for name, value in measure(np.ones((1, len(customer_id)))).items()}
+    samples = {name: np.concatenate([part[name] for part in parts]) for name in values}
+    return Evidence(_digest(customer_id, arrays, seed, reps), _count(customer_id), values, samples)
+
+
 def pooled(parts: Sequence[Evidence]) -> Evidence:
     """Several test windows as one: each counts the same, and a draw holds the same customers in all of them.
 
@@ -278,7 +297,7 @@ def _reps(rows: int, reps: int) -> int:
     return max(min(reps, FEWEST), min(reps, WORK // max(rows, 1)))
 
 
-def _digest(customer_id: NDArray[np.object_], arrays: Sequence[NDArray[np.datetime64] | Floats], seed: int, reps: int, truth: str = "") -> str:
+def _digest(customer_id: NDArray[np.object_], arrays: Sequence[NDArray[Any]], seed: int, reps: int, truth: str = "") -> str:
     digest = hashlib.sha256(f"{seed}/{reps}/{truth}".encode())
     digest.update("\n".join(customer_id.astype(str)).encode())
     for array in arrays:

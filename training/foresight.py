@@ -46,11 +46,14 @@ def check(trial: Trial, workspace: Workspace) -> tuple[str, ...]:
     """
     from training.ranking_trial import RankingTrial
     from training.scoring_trial import ScoringTrial
+    from training.uplift_trial import UpliftTrial
 
     if isinstance(trial, ScoringTrial):
         return (*_features(trial, workspace), *_outcomes(trial, workspace), prove(trial.frame.at(trial.split.judged), trial.name))
     if isinstance(trial, RankingTrial):
         return _history(trial, workspace)
+    if isinstance(trial, UpliftTrial):
+        return trial.guards()
     return ()
 
 

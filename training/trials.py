@@ -66,22 +66,26 @@ class Trial(Protocol):
         """Learn on every closed window."""
 
 
-def kind_of(experiment: Experiment) -> Literal["scorer", "ranker"]:
+def kind_of(experiment: Experiment) -> Literal["scorer", "ranker", "effects"]:
     """Which kind of trial the task of an experiment needs.
 
     Raises:
-        ConfigError: the task can neither score nor rank.
+        ConfigError: the task can neither score nor rank, nor tell effects.
     """
     task = experiment.question()
+    if hasattr(task, "contacted"):
+        return "effects"
     if hasattr(task, "outcome"):
         return "scorer"
     if hasattr(task, "targets"):
         return "ranker"
-    raise ConfigError(f"task {experiment.task['use']} has neither an outcome nor targets; see training/tasks for examples", field="task")
+    raise ConfigError(f"task {experiment.task['use']} has no outcome, targets or contacts; see training/tasks for examples", field="task")
 
 
 def cutoffs(experiment: Experiment, workspace: Workspace) -> list[datetime]:
-    """The moments that an experiment names, in UTC; those of the cadence where it names none."""
+    """The moments that an experiment names, in UTC; those of the cadence where it names none. Effects are learned at contacts instead."""
+    if kind_of(experiment) == "effects":
+        return []
     from features.snapshot import cadence
     from retain.workspace import moment
 
@@ -108,6 +112,10 @@ def open_trials(experiment: Experiment, workspace: Workspace, moments: list[date
         NotReadyError: snapshots are missing.
         RefusedError: the data are too few, or a feature holds the outcome.
     """
+    if kind_of(experiment) == "effects":
+        from training.uplift_trial import UpliftTrial
+
+        return (UpliftTrial.open(experiment.question(), workspace),)
     if kind_of(experiment) == "ranker":
         from training.ranking_trial import RankingTrial
 

@@ -147,7 +147,11 @@ class LightGBM(BaseModel):
         rates = Rates.among(ordered.columns, self.per_day, self.observed, self.least_days)
         names = list(rates.names(ordered.columns))
         data = lightgbm.Dataset(
-            rates.extend(ordered.x, ordered.columns), label=y, feature_name=names, params={"verbosity": -1, "feature_pre_filter": False}
+            rates.extend(ordered.x, ordered.columns),
+            label=y,
+            weight=ordered.weight,
+            feature_name=names,
+            params={"verbosity": -1, "feature_pre_filter": False},
         )
         booster = lightgbm.train(parameters, data, num_boost_round=self.trees)
         return FittedLightGBM.from_text(ordered.columns, rates, trimmed(booster.model_to_string()))

@@ -35,12 +35,14 @@ class Linear(BaseModel):
 
         ordered = canonical(frame)
         mean, scale, design = standardised(ordered.x)
-        centre = design.mean(axis=0) if len(design) else np.zeros(design.shape[1])
-        bias = float(ordered.y.mean()) if len(ordered) else 0.0
+        share = np.ones(len(ordered)) if ordered.weight is None else ordered.weight / max(float(ordered.weight.mean()), 1e-300)
+        centre = np.average(design, axis=0, weights=share) if len(design) else np.zeros(design.shape[1])
+        bias = float(np.average(ordered.y, weights=share)) if len(ordered) else 0.0
         with threadpool_limits(1, "blas"):
-            shifted = design - centre
+            root = np.sqrt(share)
+            shifted = (design - centre) * root[:, None]
             gram = shifted.T @ shifted + self.ridge * np.eye(design.shape[1])
-            weight = np.asarray(np.linalg.solve(gram, shifted.T @ (ordered.y - bias)), dtype=np.float64)
+            weight = np.asarray(np.linalg.solve(gram, shifted.T @ ((ordered.y - bias) * root)), dtype=np.float64)
             bias -= float(centre @ weight)
         width = len(ordered.columns)
         return FittedLinear(ordered.columns, mean, scale, weight[:width], weight[width:], bias)

@@ -53,6 +53,32 @@ class Spread:
             result[:, place] = column if code is None else np.isnan(column) if np.isnan(code) else column == code
         return result
 
+    @classmethod
+    def learn(cls, frame: Frame, least_rows: int, most: int) -> Self:
+        """Find the categories of the frame's categorical columns, see ``OneHot``."""
+        return cls(frame.columns, {name: _frequent(frame, name, least_rows, most) for name in frame.columns if name in frame.categorical})
+
+    def wide(self, frame: Frame) -> Frame:
+        """The frame with the inner columns."""
+        return Frame(frame.customer_id, frame.cutoff, self.names, self(frame.x), frame.y, frame.horizon_days, weight=frame.weight)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a file."""
+        codes = {name: [None if np.isnan(code) else code for code in each] for name, each in self.codes.items()}
+        return {"columns": list(self.columns), "codes": codes}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any], place: str) -> Self:
+        """The inverse of ``to_json``.
+
+        Raises:
+            IntegrityError: the codes do not fit the columns.
+        """
+        columns, codes = stored.names(found, "columns"), found.get("codes")
+        if not isinstance(codes, dict) or not all(name in columns and _are_codes(each) for name, each in codes.items()):
+            raise IntegrityError(f"{place}: the codes do not fit the columns; train the model again")
+        return cls(columns, {name: tuple(np.nan if code is None else float(code) for code in each) for name, each in codes.items()})
+
     def _parts(self) -> list[tuple[str, int, float | None]]:
         """(inner name, outer position, code; None where the column is handed on)."""
         parts: list[tuple[str, int, float | None]] = []
@@ -99,18 +125,13 @@ class FittedOneHot:
 
     def save(self, folder: Path) -> None:
         """Write ``one_hot.json`` and the model inside."""
-        codes = {name: [None if np.isnan(code) else code for code in each] for name, each in self.spread.codes.items()}
-        write_json(folder / "one_hot.json", {"columns": list(self.columns), "codes": codes})
+        write_json(folder / "one_hot.json", self.spread.to_json())
         stored.write(self.inner, folder / "inner")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        found = stored.values(folder / "one_hot.json")
-        columns, codes = stored.names(found, "columns"), found.get("codes")
-        if not isinstance(codes, dict) or not all(name in columns and _are_codes(each) for name, each in codes.items()):
-            raise IntegrityError("one_hot.json: the codes do not fit the columns; train the model again")
-        spread = Spread(columns, {name: tuple(np.nan if code is None else float(code) for code in each) for name, each in codes.items()})
+        spread = Spread.from_json(stored.values(folder / "one_hot.json"), "one_hot.json")
         inner = stored.read(folder / "inner")
         if not set(inner.columns) <= set(spread.names):
             raise IntegrityError("one_hot.json: the model inside knows other columns; train the model again")
@@ -132,15 +153,15 @@ class OneHot(BaseModel):
     def fit(self, frame: Frame) -> FittedOneHot:
         """Find the categories, spread them and learn."""
         ordered = canonical(frame)
-        spread = Spread(ordered.columns, {name: self._codes(ordered, name) for name in ordered.columns if name in ordered.categorical})
-        wide = Frame(ordered.customer_id, ordered.cutoff, spread.names, spread(ordered.x), ordered.y, ordered.horizon_days)
-        return FittedOneHot(spread, build(self.inner, "one hot").fit(wide))
+        spread = Spread.learn(ordered, self.least_rows, self.most)
+        return FittedOneHot(spread, build(self.inner, "one hot").fit(spread.wide(ordered)))
 
-    def _codes(self, frame: Frame, name: str) -> tuple[float, ...]:
-        """The codes with enough rows, rising, nothing known last."""
-        values, counts = np.unique(frame.x[:, frame.columns.index(name)], return_counts=True)
-        enough = sorted((-count, value) for value, count in zip(values.tolist(), counts.tolist(), strict=True) if count >= self.least_rows)
-        return tuple(sorted((value for _, value in enough[: self.most]), key=lambda value: (np.isnan(value), value)))
+
+def _frequent(frame: Frame, name: str, least_rows: int, most: int) -> tuple[float, ...]:
+    """The codes with enough rows, rising, nothing known last."""
+    values, counts = np.unique(frame.x[:, frame.columns.index(name)], return_counts=True)
+    enough = sorted((-count, value) for value, count in zip(values.tolist(), counts.tolist(), strict=True) if count >= least_rows)
+    return tuple(sorted((value for _, value in enough[:most]), key=lambda value: (np.isnan(value), value)))
 
 
 def _are_codes(values: Any) -> bool:
