@@ -119,7 +119,7 @@ def logged(chosen: Contacts, treated: NDArray[np.bool_], arms: dict[int, int]) -
 def estimated(frame: Frame, treated: NDArray[np.bool_]) -> Floats:
     """Chances by a logistic regression that learned from other customers, clipped."""
     asked, chance = replace(frame, y=treated.astype(np.float64)), np.full(len(frame), treated.mean())
-    fold = folds(frame, FOLDS)
+    fold = folds(frame, FOLDS, "chance:")
     for k in range(FOLDS):
         others, own = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         if len(own) and len(others):

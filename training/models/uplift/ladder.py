@@ -106,7 +106,7 @@ class Ladder(BaseModel):
             return Treatment(name, cost, "D", "none", Score(), Line(0.0, 0.0, 0.0, 0.0, 0.0))
         rows = Comparison(spread.wide(raw.frame), raw.trial, raw.grade)
         usable = [rung for rung in self.rungs if Rung.named(rung).stands_on(rows)] or ["average"]
-        said = held_out(rows, usable, folds(rows.frame, self.folds))
+        said = held_out(rows, usable, folds(rows.frame, self.folds, "ladder:"))
         kept = climb(rows, said, self.draws, self.seed)[-1]
         whole = Nuisances(rows)
         score = whole.learn(kept)

@@ -76,7 +76,7 @@ class Nuisance:
     @cached_property
     def held_out(self) -> tuple[Floats, Floats]:
         """(rows,) outcome when left alone and when treated, each by models that did not see the customer."""
-        fold = folds(self.rows.frame, NUISANCE_FOLDS)
+        fold = folds(self.rows.frame, NUISANCE_FOLDS, "nuisance:")
         answers = np.zeros((2, len(self.rows)))
         for k in range(NUISANCE_FOLDS):
             others, asked = self.rows.take(np.flatnonzero(fold != k)), np.flatnonzero(fold == k)
