@@ -49,6 +49,8 @@ def _cells(measure: Measure) -> list[str | Cell]:
 
 
 def _curves(card: Card) -> list[str]:
+    if "qini" in card.curves:
+        return [_effects(card)]
     drawn = []
     if "lift" in card.curves:
         curve = card.curves["lift"]
@@ -62,6 +64,26 @@ def _curves(card: Card) -> list[str]:
             markup.figure(svg.tenths(card.title, 0, curve.x, curve.y, y_label="mean", width=520, height=340), "Bars: what came; dots: predicted")
         )
     return [markup.section("Curves", "On the newest test window.", f'<div class="grid2">{"".join(drawn)}</div>')] if drawn else []
+
+
+def _effects(card: Card) -> str:
+    """What is found by treating the highest effects first, and predicted against observed effects."""
+    curve, low, high = (card.curves[f"qini{end}"] for end in ("", "_low", "_high"))
+    found = svg.Line(card.title, 0, (0.0, *curve.x), (0.0, *curve.y), (0.0, *low.y), (0.0, *high.y), has_band=True)
+    chance = svg.Line("a random order", 7, (0.0, 1.0), (0.0, curve.y[-1]))
+    tenth, least, most = (card.curves[f"calibration{end}"] for end in ("", "_low", "_high"))
+    dots = svg.Line(card.title, 0, tenth.x, tenth.y, least.y, most.y, has_dots=True, has_line=False)
+    drawn = [
+        markup.figure(
+            svg.lines([found, chance], x_label="share of customers, highest effects first", y_label="outcome gained per treated customer"),
+            "Qini curve, mean over treatments, with its 95 % band; the straight line is a random order",
+        ),
+        markup.figure(
+            svg.lines([dots], x_label="predicted effect", y_label="observed effect", diagonal=True),
+            "Effects by tenth of the prediction, with 95 % intervals; the dashed line is where both are equal",
+        ),
+    ]
+    return markup.section("Curves", "Each customer by a model of other customers.", f'<div class="grid2">{"".join(drawn)}</div>')
 
 
 def _origin(card: Card) -> list[list[str | Cell]]:

@@ -24,6 +24,8 @@ class Line:
     high: Sequence[float] = ()
     has_dots: bool = False
     has_line: bool = True
+    has_band: bool = False
+    """The intervals as one band instead of a line at each point."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,11 @@ def lines(
         drawn = "".join(
             f'<line x1="{frame.x(at):.1f}" x2="{frame.x(at):.1f}" y1="{frame.y(low):.1f}" y2="{frame.y(high):.1f}"/>'
             for at, low, high in zip(one.x, one.low, one.high, strict=False)
-            if isfinite(low) and isfinite(high)
+            if isfinite(low) and isfinite(high) and not one.has_band
         )
+        if one.has_band:
+            edge = [*zip(one.x, one.high, strict=True), *zip(reversed(one.x), reversed(one.low), strict=True)]
+            drawn += f'<polygon points="{" ".join(f"{frame.x(a):.1f},{frame.y(b):.1f}" for a, b in edge)}"/>'
         if one.has_line:
             drawn += f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>'
         if one.has_dots:

@@ -8,7 +8,7 @@ learned once per regression, and each learner is then a few lines. ``y`` is the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -51,6 +51,8 @@ class Nuisance:
 
     rows: Comparison
     base: Base
+    learned: dict[str, Score] = field(default_factory=dict)
+    """Scores by learner, as far as they were asked for."""
 
     @property
     def t(self) -> Floats:
@@ -171,5 +173,7 @@ MEAN = ("s", "t", "x", "dr", "r")
 
 
 def learn(shared: Nuisance, name: str) -> Score:
-    """The score of a learner, or the mean of several."""
-    return Score.mean(LEARNERS[each](shared) for each in MEAN) if name == "mean" else LEARNERS[name](shared)
+    """The score of a learner, or the mean of several; each is learned once."""
+    if name not in shared.learned:
+        shared.learned[name] = Score.mean(learn(shared, each) for each in MEAN) if name == "mean" else LEARNERS[name](shared)
+    return shared.learned[name]
