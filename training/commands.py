@@ -23,7 +23,7 @@ UNREACHED = 1
 def train(argv: Sequence[str]) -> int:
     """Train the models of a task."""
     options = parser("train", _TRAIN)
-    options.add_argument("task", metavar="TASK", help="churn, clv, recommend, or the path of a YAML file")
+    options.add_argument("task", metavar="TASK", help="churn, clv, recommend, uplift, or the path of a YAML file")
     options.add_argument("--models", nargs="+", default=[], metavar="NAME", help="only these models of the task's file")
     options.add_argument("--quick", action="store_true", help="smaller settings where the task's file has them")
     options.add_argument("--reason", default="", help="why a challenger that is not worse may replace the champion")
