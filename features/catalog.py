@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retain import config
 from retain.errors import ConfigError
+from retain.tables import is_protected
 
 Dtype = Literal["Int64", "Float64", "String"]
 Entity = Literal["customer", "product"]
@@ -22,6 +24,8 @@ KINDS: tuple[Kind, ...] = ("descriptive", "behavioral", "transaction", "promotio
 SQL_TYPE: dict[Dtype, str] = {"Int64": "BIGINT", "Float64": "DOUBLE", "String": "VARCHAR"}
 FOLDER = Path(__file__).parent / "sql"
 INTERMEDIATE = FOLDER / "intermediate"
+_QUALIFIED = re.compile(r"\b\w+\.(\w+)")
+"""Columns of a query, with the table before them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ class _Words(BaseModel):
         for name in self.columns:
             if not name.isidentifier() or "__" in name or name in {f"{self.entity}_id", "event_timestamp", "created_at"}:
                 raise ValueError(f"{name!r} cannot name a feature")
+            if is_protected(name):
+                raise ValueError(f"{name!r} is a protected attribute: nothing learns from it (see retain/tables.py)")
         return self
 
 
@@ -163,6 +169,9 @@ def _read(folder: Path, name: str) -> View:
     words = config.read(folder / f"{name}.yaml", _Words)
     columns = tuple(Feature(column, each.dtype, each.description, each.unit) for column, each in words.columns.items())
     sql = (folder / f"{name}.sql").read_text(encoding="utf-8").strip()
+    for column in _QUALIFIED.findall(sql):
+        if is_protected(column):
+            raise ConfigError(f"features/sql/{name}.sql: {column!r} is a protected attribute: nothing learns from it (see retain/tables.py)")
     return View(name, words.description, words.entity, words.ttl_days, columns, sql, words.reads, words.kind)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from features import catalog
 from retain.engine import Engine, identifier
-from retain.tables import PROTECTED, TABLES
+from retain.tables import TABLES, is_protected
 
 _TENURE = "tenure_days_365"
 _LATEST = "qualify row_number() over (partition by {key} order by occurred_at desc, known_at desc) = 1"
@@ -30,7 +30,7 @@ def standing(engine: Engine, descriptive: Sequence[str]) -> pd.DataFrame:
         descriptive: Further columns of ``customers`` that the source declares; protected ones are left out like all others.
     """
     profile = [name for view in catalog.customer_views() if view.name == "profile" for name in view.names if name != _TENURE]
-    described = [name for name in dict.fromkeys([*profile, *descriptive]) if name not in PROTECTED]
+    described = [name for name in dict.fromkeys([*profile, *descriptive]) if not is_protected(name)]
     who = ", ".join(f"c.{identifier(name)} as {identifier(f'customers__{name}')}" for name in described)
     terms = ", ".join(f"s.{identifier(name)} as {identifier(f'subscriptions__{name}')}" for name in _TERMS)
     return engine.query(

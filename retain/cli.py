@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("serving.list_commands:lists", "lists for marketers: churn, retention within a budget, diff"),
     "campaign": ("serving.campaign_commands:campaign", "what a campaign was worth, against its control group"),
     "rules": ("serving.commands:rules", "what is bought together, for marketers"),
-    "decisions": ("serving.commands:decisions", "explain what would be offered to a customer; receipts: show, replay, audit"),
+    "decisions": ("serving.decision_commands:decisions", "explain what would be offered to a customer; receipts: show, replay, audit"),
     "feedback": ("serving.receipt_commands:feedback", "receipts and outcomes of the service back into the tables"),
 }
 

@@ -200,6 +200,7 @@ def _state(source: Source, read: _Read, rows: dict[str, int], hashed: str) -> St
         id_types={**id_types, "category": "string"},
         descriptive=tuple(customers.descriptive) if customers else (),
         horizon_days=source.horizon_days,
+        not_offered=source.not_offered,
         item=source.item,
         tables=rows,
         digest=hashed,

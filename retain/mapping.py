@@ -221,6 +221,8 @@ class Source(_Part):
     item: Literal["product", "category"] = "product"
     category_level: int = Field(default=1, ge=1)
     """Which level of ``products.category_path`` recommendation uses as the category; 1 is the widest."""
+    not_offered: tuple[str, ...] = ()
+    """Items (products or categories, as ``item`` says) that are sold and learned from and are no wares to propose: vouchers, deposits."""
     quarantine_share: float = Field(default=0.05, ge=0, le=1)
     """Share of a table's rows that may be unusable before the whole ingest is refused."""
     assume: Assume = Assume()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -11,16 +10,10 @@ from retain.engine import Engine, identifier, quoted
 from retain.errors import DataError
 from retain.mapping import Source
 from retain.staging import Staged
+from retain.tables import is_sensitive
 from retain.workspace import Assumption
 
 MALFORMED = "file:malformed"
-# fmt: off
-SENSITIVE = frozenset({
-    "biometric", "creed", "criminal", "diagnosis", "disability", "ethnic", "ethnicity", "genetic", "health", "orientation", "party", "passport",
-    "political", "race", "religion", "religious", "sexual", "sexuality", "ssn", "union",
-})
-# fmt: on
-"""Words in column names of special categories of personal data; such columns never enter the tables as descriptive ones."""
 
 
 class TableReport(BaseModel):
@@ -133,4 +126,4 @@ def write_rows(engine: Engine, staged: Staged, superseded: str | None, path: Pat
 
 def sensitive(names: tuple[str, ...]) -> tuple[str, ...]:
     """Column names that speak of special categories of personal data."""
-    return tuple(name for name in names if set(re.split(r"[^a-z]+", name.lower())) & SENSITIVE)
+    return tuple(name for name in names if is_sensitive(name))

@@ -6,6 +6,7 @@ when we knew of it (default: the same). Money is in the currency of the row, rat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -392,7 +393,29 @@ SUBSCRIPTIONS = Table(
 TABLES: dict[str, Table] = {table.name: table for table in (CUSTOMERS, PRODUCTS, TRANSACTIONS, EVENTS, OFFERS, CONTACTS, OUTCOMES, SUBSCRIPTIONS)}
 
 PROTECTED = frozenset({"gender", "marital_status", "values", "household_type", "birth_year", "is_minor", "is_vulnerable"})
-"""Never a feature and never in a rule that scores."""
+"""Never a feature and never in a rule that scores. Of these, age and vulnerability are only read to spare and to obey the law."""
+# fmt: off
+SENSITIVE = frozenset({
+    "biometric", "creed", "criminal", "diagnosis", "disability", "ethnic", "ethnicity", "genetic", "health", "nationality", "orientation", "party",
+    "passport", "political", "pregnancy", "pregnant", "race", "religion", "religious", "sex", "sexual", "sexuality", "ssn", "union",
+})
+# fmt: on
+"""Words in column names of special categories of personal data; such columns never enter the tables as descriptive ones."""
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a column's name speaks of a special category of personal data."""
+    return not SENSITIVE.isdisjoint(re.split(r"[^a-z]+", name.lower()))
+
+
+def is_protected(name: str) -> bool:
+    """Whether a column, ``table.column``, ``view:column`` or ``view__column`` is an attribute that nothing may learn or decide from.
+
+    >>> is_protected("profile__gender"), is_protected("customers.religion"), is_protected("purchases__orders_30d")
+    (True, True, False)
+    """
+    column = name.lower().replace("__", ".").replace(":", ".").rpartition(".")[2]
+    return column in PROTECTED or is_sensitive(column)
 
 
 def table(name: str) -> Table:

@@ -69,6 +69,8 @@ class State(BaseModel):
     """Days that the source's business looks ahead: the horizon of churn, value and recommendation unless a task says otherwise."""
     item: Literal["product", "category"] = "product"
     """What recommendation ranks for this source unless a task says otherwise."""
+    not_offered: tuple[str, ...] = ()
+    """Items that are sold and learned from, and that no decision proposes."""
     tables: dict[str, int] = {}
     """Rows of each contract table."""
     digest: str = ""

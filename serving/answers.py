@@ -13,10 +13,11 @@ import numpy as np
 from retain.errors import RetainError
 from retain.tables import CHANNELS
 from retain.workspace import Workspace
-from serving import likely, schemas
+from serving import likely, prices, schemas
 from serving.ahead import ahead
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
+from serving.decisions.budget import Prices
 from serving.decisions.causes import Causes, causes
 from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_profile
@@ -50,6 +51,8 @@ class Answers:
     degraded: tuple[str, ...] = ()
     """What is known to be missing from the start."""
     causes: Causes = field(default_factory=Causes)
+    prices: Prices | None = None
+    """Of money and seats, as the last list solved for them."""
 
     @classmethod
     def open(cls, workspace: Workspace, fresh: Fresh | None = None) -> Answers:
@@ -73,7 +76,8 @@ class Answers:
             codes.append("bands_of_other_model")
         if champions.model_id("churn") != rows.card.models.get("churn"):
             codes.append("reasons_of_other_model")
-        return cls(rows, champions, policy(), clock, Fresh() if fresh is None else fresh, tuple(dict.fromkeys(codes)), causes())
+        codes = list(dict.fromkeys(codes))
+        return cls(rows, champions, policy(), clock, fresh or Fresh(), tuple(codes), causes(), prices.load(workspace, clock()))
 
     def decision(
         self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
@@ -99,6 +103,7 @@ class Answers:
             refused=wrong,
             freshness=self._freshness(row, at),
             models=self._models(),
+            prices=None if self.prices is None or not self.prices.hold_at(at) else self.prices,
         )
 
     def scores(self, request: schemas.ScoresRequest) -> schemas.ScoresAnswer:

@@ -11,6 +11,7 @@ import msgspec
 
 from retain.tables import CHANNELS
 from serving.decisions import receipts
+from serving.decisions.budget import Prices
 from serving.decisions.decide import OVER_BUDGET, Decision, Source, decide
 from serving.decisions.eligibility import EVERYTHING
 from serving.decisions.facts import Ask, Customer, Habits, Scores, Shop, Withheld
@@ -29,7 +30,7 @@ class Candidate(NamedTuple):
     priority: float
     gain: float | None
     probability: float
-    """Probability with which it was shown; 1 or 0 where nothing was left to chance."""
+    """Probability with which it is shown in any slot; 1 or 0 where nothing is left to chance."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,16 @@ class Basis:
     """What was weighed in the end; empty until it is decided."""
     withheld: tuple[Withheld, ...] = ()
     """What was not proposed, also where the caller did not ask why."""
+    prices: Prices | None = None
+    """Of money and seats, as the last list solved for them."""
 
 
-def decided(
+def made(
     request: DecisionRequest, decision_id: str | None, basis: Basis, shop: Shop, policy: Policy, is_over: Callable[[], bool] = lambda: False
-) -> tuple[DecisionAnswer, dict[str, datetime], Basis]:
-    """The answer that follows from what was read, until when outcomes count for each offer, and what it rested on in the end. Pure."""
+) -> Decision:
+    """The decision that follows from what was read. Pure."""
+    if basis.refused is not None:
+        return Decision((), (Withheld(EVERYTHING, "clock", basis.refused),), "none", basis.degraded, False)
     ask = Ask(
         goal=request.goal,
         at=basis.at,
@@ -72,27 +77,39 @@ def decided(
         max_offers=request.max_offers,
         exclude=frozenset(request.exclude),
         language=request.language,
+        chance=decision_id or _trial(request, basis.at),
     )
-    if basis.refused is not None:
-        made = Decision((), (Withheld(EVERYTHING, "clock", basis.refused),), "none", basis.degraded, False)
-    else:
-        made = decide(
-            ask,
-            basis.customer,
-            shop,
-            policy,
-            source=basis.source,
-            degraded=basis.degraded,
-            is_over=lambda: basis.is_over or is_over(),
-        )
-    ends = receipts.windows(made, shop, basis.at)
-    answer = decision_answer(request, decision_id, made, basis.at, ends, shop, policy, basis.freshness, basis.models)
-    return answer, ends, replace(basis, is_over=OVER_BUDGET in made.degraded, candidates=_weighed(made, answer), withheld=made.withheld)
+    return decide(
+        ask,
+        basis.customer,
+        shop,
+        policy,
+        source=basis.source,
+        degraded=basis.degraded,
+        is_over=lambda: basis.is_over or is_over(),
+        customer_id=request.customer_id,
+        prices=basis.prices,
+    )
+
+
+def decided(
+    request: DecisionRequest, decision_id: str | None, basis: Basis, shop: Shop, policy: Policy, is_over: Callable[[], bool] = lambda: False
+) -> tuple[DecisionAnswer, dict[str, datetime], Basis]:
+    """The answer that follows from what was read, until when outcomes count for each offer, and what it rested on in the end. Pure."""
+    decision = made(request, decision_id, basis, shop, policy, is_over)
+    ends = receipts.windows(decision, shop, basis.at)
+    answer = decision_answer(request, decision_id, decision, basis.at, ends, shop, policy, basis.freshness, basis.models)
+    return answer, ends, replace(basis, is_over=OVER_BUDGET in decision.degraded, candidates=_weighed(decision), withheld=decision.withheld)
+
+
+def _trial(request: DecisionRequest, at: datetime) -> str:
+    """What a trial draws chance from: the id that the decision would have, or customer and moment where no request is named."""
+    return f"{request.customer_id}\n{at.isoformat()}" if request.request_id is None else receipts.decision_id(request.request_id)
 
 
 def impersonal(customer: Customer) -> Customer:
     """The customer without what was bought, scored or ranked: where that may not choose, it is not kept either."""
-    return replace(customer, owned={}, habits=Habits(), scores=Scores(), signs=(), cause=None, likings={})
+    return replace(customer, owned={}, habits=Habits(), scores=Scores(), signs=(), cause=None, likings={}, effects={})
 
 
 def packed(basis: Basis) -> bytes:
@@ -105,14 +122,11 @@ def unpacked(kept: bytes) -> Basis | None:
     return _decode(kept) if kept else None
 
 
-def _weighed(made: Decision, answer: DecisionAnswer) -> tuple[Candidate, ...]:
-    shown = {offer.offer_id: (offer.goal, offer.p_shown) for offer in answer.offers}
-    found = []
-    for one in made.candidates:
-        offer_id, lens = one.passed.offer.offer_id, one.passed.lens
-        goal, p_shown = shown.get(offer_id, (None, 0.0))
-        found.append(Candidate(offer_id, lens, one.p.value, one.priority, one.gain, p_shown if goal == lens else 0.0))
-    return tuple(found)
+def _weighed(made: Decision) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(one.passed.offer.offer_id, one.passed.lens, one.p.value, one.priority, one.gain, chance)
+        for one, chance in zip(made.candidates, made.chances, strict=True)
+    )
 
 
 _encode = msgspec.msgpack.Encoder().encode

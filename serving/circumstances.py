@@ -14,9 +14,13 @@ from retain.workspace import shift_days
 from serving.gather import at, before
 
 CLOSED_DAYS = 60
-"""A shop without a sale for so long, while others sell, is taken to be closed."""
+"""A shop without a sale for so long, while others sell, may be closed ..."""
+CLOSED_PAUSES = 5
+"""... if that is at least so many times its longest pause between two days with sales in the year before, ..."""
 CLOSED_LEAST_CUSTOMERS = 20
-"""Customers in a year below which a shop's silence says nothing: it may be those few who left."""
+"""... and so many customers bought there in a year: the silence of fewer may be theirs."""
+CLOSED_LEAST_ORDERS = 3
+"""Who has bought there so often in a year, and nowhere else, lost the shop; who has bought elsewhere too is not said to be gone for that."""
 COLUMNS = (
     "recorded", "recorded_at", "complaint_open_days", "complaint_slow_days", "complaints_product", "complaints_staff", "complaints_money",
     "complaints_effort", "switch_intents", "defaults", "moved", "shop_closed",
@@ -26,7 +30,9 @@ COLUMNS = (
 def circumstances(engine: Engine, ids: NDArray[np.object_], moment: datetime, zone: str) -> pd.DataFrame:
     """One row per id in order; null where nothing is recorded. The views of ``gather.attach_current`` are there.
 
-    ``recorded`` is the cause given last, with an event or with the end of a contract, and ``recorded_at`` when.
+    ``recorded`` is the cause given last, with an event or with the end of a contract, and ``recorded_at`` when. What is called involuntary
+    rests on a record (a cause given, a default) or on a strict rule: a move recorded after which nothing was bought, or the closing of the only
+    shop that the customer bought in.
     """
     now, year, silent = at(moment), at(shift_days(moment, -365, zone)), at(shift_days(moment, -CLOSED_DAYS, zone))
     found = engine.query(
@@ -67,21 +73,31 @@ def circumstances(engine: Engine, ids: NDArray[np.object_], moment: datetime, zo
         ),
         moves as (
             select customer_id, cast(max(case when region <> region_before or country <> country_before then 1 else 0 end) as bigint) as moved
-            from versions where occurred_at >= {year} group by customer_id
+            from versions where occurred_at >= {year} and not exists (
+                select 1 from transactions_then as t
+                where t.customer_id = versions.customer_id and t.occurred_at > versions.occurred_at and {PURCHASE})
+            group by customer_id
+        ),
+        pauses as (
+            select store_id, max(pause) as longest from (
+                select store_id, date_diff('day', lag(day) over (partition by store_id order by day), day) as pause from (
+                    select distinct store_id, cast(occurred_at as date) as day from transactions_then as t
+                    where {PURCHASE} and store_id is not null and occurred_at >= {year})
+            ) group by store_id
         ),
         shops as (
             select store_id, max(occurred_at) as last_at, count(distinct customer_id) as people from transactions_then as t
             where {PURCHASE} and store_id is not null and occurred_at >= {year} group by store_id
         ),
-        usual as (
-            select customer_id, store_id from (
-                select customer_id, store_id, count(distinct order_id) as orders from transactions_then as t
-                where {PURCHASE} and store_id is not null and occurred_at >= {year} group by customer_id, store_id
-            ) qualify row_number() over (partition by customer_id order by orders desc, store_id) = 1
+        sole as (
+            select customer_id, min(store_id) as store_id from transactions_then as t where {PURCHASE} and occurred_at >= {year}
+            group by customer_id
+            having count(distinct coalesce(store_id, '')) = 1 and count(distinct order_id) >= {CLOSED_LEAST_ORDERS}
         ),
         gone as (
-            select usual.customer_id, 1 as shop_closed from usual join shops using (store_id)
+            select sole.customer_id, 1 as shop_closed from sole join shops using (store_id) join pauses using (store_id)
             where shops.last_at < {silent} and shops.people >= {CLOSED_LEAST_CUSTOMERS} and (select max(last_at) from shops) >= {silent}
+                and date_diff('day', cast(shops.last_at as date), cast({now} as date)) >= {CLOSED_PAUSES} * pauses.longest
         ),
         everyone as (
             select customer_id from recorded union select customer_id from complaints union select customer_id from events

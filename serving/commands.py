@@ -193,67 +193,6 @@ def lists(argv: Sequence[str]) -> int:
     return 0
 
 
-def decisions(argv: Sequence[str]) -> int:
-    """Explain what would be offered to a customer, or look at receipts."""
-    from serving.receipt_commands import COMMANDS
-
-    if argv and argv[0] in COMMANDS:
-        return COMMANDS[argv[0]](argv[1:])
-    options = parser(
-        "decisions",
-        "What would be offered to a customer now, and why; what is withheld, and by which rule. Nothing is written down.\n"
-        "exit codes: 0 done (also when nothing may be offered), 2 wrong option, 4 run `retain publish` first",
-    )
-    options.add_argument("customer", metavar="CUSTOMER")
-    options.add_argument("--goal", choices=("best", "cross_sell", "repeat", "retention"), default="best")
-    options.add_argument("--channel", choices=CHANNELS, default=None)
-    options.add_argument("--placement", default="inbound_end", help="where it will be shown (default inbound_end: the customer turned to us)")
-    options.add_argument("--intent", default=None, help="what the customer wants, for example cancel")
-    options.add_argument("--language", choices=("en", "zh"), default="en", help="of the reasons")
-    arguments = options.parse_args(argv)
-    from serving.answers import Answers
-    from serving.fresh import read
-    from serving.schemas import Context, DecisionRequest
-
-    place = workspace(arguments)
-    request = DecisionRequest(
-        customer_id=arguments.customer,
-        goal=arguments.goal,
-        channel=arguments.channel,
-        placement=arguments.placement,
-        context=Context(intent=arguments.intent),
-        language=arguments.language,
-        dry_run=True,
-    )
-    answer, _, _ = Answers.open(place, read(place)).decision(request, None)
-    if arguments.json:
-        import msgspec
-
-        say_json(msgspec.to_builtins(answer))
-        return 0
-    say(f"{answer.customer_id}: goal {answer.goal}, as of {answer.as_of:%Y-%m-%d %H:%M} UTC, source {answer.source}, policy {answer.policy}")
-    for code in answer.degraded:
-        say(f"  degraded: {code}")
-    for offer in answer.offers:
-        money = (
-            "margin unknown"
-            if offer.expected_margin is None
-            else f"{offer.expected_margin:,.2f} {answer.currency} expected, margin {offer.margin_basis}"
-        )
-        say(f"  {offer.rank}. {offer.name} ({offer.offer_id}, {offer.goal}): p {offer.accept_prob[0]:.3f}, {money}, evidence {offer.evidence}")
-        for reason in offer.reasons:
-            say(f"       {reason.text}")
-    if not answer.offers:
-        say("  nothing is offered")
-    for each in answer.withheld[:20]:
-        say(f"  withheld: {'everything' if each.offer_id == '*' else each.offer_id} at {each.stage}: {each.rule}")
-    if len(answer.withheld) > 20:
-        say(f"  ... and {len(answer.withheld) - 20} more; --json lists them")
-    for words in answer.assumed:
-        say(f"  assumed: {words}")
-    return 0
-
-
 def _bentoml(root: Path, host: str, port: int) -> int:
     """BentoML's own server as a child, so that its settings of the process stay its own."""
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Retain", "--host", host, "--port", str(port)]

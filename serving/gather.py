@@ -19,7 +19,7 @@ from training.segments import Rules
 
 CONTACT_DAYS = 31
 """Contacts are kept for so long: the longest window of a limit."""
-FLAGS = ("do_not_contact", "refuses_profiling", "is_minor", "is_credit_blocked")
+FLAGS = ("do_not_contact", "refuses_profiling", "is_minor", "is_credit_blocked", "is_vulnerable")
 WORDS = ("relation", "region", "country", "time_zone")
 
 
@@ -60,11 +60,11 @@ def customers(engine: Engine) -> NDArray[np.object_]:
 
 
 def descriptions(engine: Engine, ids: NDArray[np.object_], assumed_consent: str | None) -> pd.DataFrame:
-    """Consents as one comma-joined text, flags, words, year of birth; one row per id in order.
+    """Consents as one comma-joined text, flags, words, year of birth, limit of credit; one row per id in order.
 
     Where a customer's row says nothing of consent, what the source assumes holds; where it assumes nothing, there is none.
     """
-    columns = ", ".join([*FLAGS, *WORDS, "birth_year"])
+    columns = ", ".join([*FLAGS, *WORDS, "birth_year", "credit_limit"])
     found = engine.query(f"select customer_id, array_to_string(list_sort(consents), ',') as consents, {columns} from customers_now")
     frame = found.set_index("customer_id").reindex(ids)
     frame["consents"] = frame["consents"].where(frame["consents"].notna(), assumed_consent or "")
@@ -216,6 +216,7 @@ def items(engine: Engine, item: str, moment: datetime, state: State) -> pd.DataF
             select {listed} as item_id, {name} as name,
                 {"any_value(p.minimum_age)" if single else "cast(null as bigint)"} as minimum_age,
                 {"any_value(p.stock)" if single else "cast(null as double)"} as stock,
+                {"any_value(p.suitability)" if single else "cast(null as varchar)"} as suitability,
                 min(p.launched_at) as launched_at, {"max(p.retired_at)" if single else "cast(null as timestamptz)"} as retired_at,
                 avg(p.price) as list_price, avg(p.price * p.margin_rate) as list_margin
             from products_now as p where {SELLABLE} and {listed} is not null group by {listed}
@@ -224,7 +225,7 @@ def items(engine: Engine, item: str, moment: datetime, state: State) -> pd.DataF
             coalesce(sold.buyers, 0) / greatest(active.customers, 1) as share, coalesce(sold.price, list_price) as price,
             coalesce(observed, declared, list_margin, sold.price * {"null" if assumed is None else float(assumed)}) as margin,
             {basis} as margin_basis,
-            minimum_age, stock, launched_at, retired_at
+            minimum_age, stock, launched_at, retired_at, suitability
         from sold full join listed on sold.item_id = listed.item_id cross join active
         where sold.item_id is not null or {str(single).lower()} order by 1
         """
@@ -287,7 +288,7 @@ def offers(engine: Engine, item: str, moment: datetime) -> pd.DataFrame:
         select o.offer_id, coalesce(o.name, o.kind || ' ' || o.offer_id) as name, o.kind, coalesce(o.goal, 'any') as goal, g.items,
             o.discount_rate, o.discount_amount, coalesce(o.cost, 0) as cost, o.margin, o.valid_from, o.valid_to, o.channels, o.regions, o.audience,
             o.minimum_age, o.stock, coalesce(o.is_once, false) as is_once, coalesce(o.needs_credit, false) as needs_credit,
-            coalesce(o.lever, 1) as lever, o.outcome_days, o.text
+            coalesce(o.is_individual_price, false) as is_individual_price, coalesce(o.lever, 1) as lever, o.outcome_days, o.text
         from offers_now as o left join gathered as g using (offer_id)
         where o.valid_to is null or o.valid_to > {at(moment)} order by o.offer_id
         """

@@ -67,7 +67,7 @@ def publish(workspace: Workspace) -> Rows:
     with workspace.lock("retain publish"):
         remove_partials(workspace.rows)
         made = content(workspace)
-        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"])])
+        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop])
         version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
         card = replace(made.card, version=version)
         with atomic_folder(workspace.rows / version) as folder:
@@ -139,6 +139,7 @@ def _facts(
         arrays[name] = words.code(name, described[name])
     arrays["flags"] = described[list(gather.FLAGS)].to_numpy(dtype=np.bool_)
     arrays["birth_year"] = described["birth_year"].astype("Float64").fillna(0).to_numpy(dtype=np.int32)
+    arrays["credit_limit"] = described["credit_limit"].to_numpy(dtype=np.float64, na_value=np.nan)
     arrays["unsubscribed"] = words.code("unsubscribed", gather.unsubscribed(engine, ids))
     arrays["complaint"] = gather.complaints(engine, ids, now)
     contacts, taken = gather.contacts(engine, ids, now, state.stored_zone), gather.taken(engine, ids)
@@ -227,7 +228,7 @@ def _scores(
 def _shop(engine: Engine, now: datetime, state: State) -> Shop:
     """Offers that are or can still become valid, items, and what contact costs."""
     rate, basis = gather.margin_rate(engine, now, state)
-    items = [records.item(row) for row in gather.items(engine, state.item, now, state).to_dict("records")]
+    items = [records.item(row, state.not_offered) for row in gather.items(engine, state.item, now, state).to_dict("records")]
     popular = [item.item_id for item in sorted(items, key=lambda item: (-item.share, item.item_id)) if item.share > 0]
     return Shop(
         moment=now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ import pandas as pd
 from serving.decisions.facts import Item, Offer
 
 
-def item(row: Mapping[Any, Any]) -> Item:
-    """An item of ``gather.items``."""
+def item(row: Mapping[Any, Any], not_offered: Collection[str] = ()) -> Item:
+    """An item of ``gather.items``; ``not_offered`` are those that the source declares to be no wares to propose."""
     value: dict[str, Any] = {str(name): None if not isinstance(each, str) and pd.isna(each) else each for name, each in row.items()}
     for name in ("launched_at", "retired_at"):
         value[name] = None if value[name] is None else value[name].to_pydatetime()
     value["minimum_age"] = None if value["minimum_age"] is None else int(value["minimum_age"])
-    return Item(**value)
+    return Item(**value, is_offerable=value["item_id"] not in not_offered)
 
 
 def offer(row: Mapping[Any, Any]) -> Offer:

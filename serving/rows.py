@@ -29,7 +29,7 @@ from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from training.contracts import Floats
 
 POINTER = "current.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CANDIDATES = 20
 """Items of each list that a decision looks at."""
@@ -167,7 +167,7 @@ class Row:
         rows, i = self.rows, self.position
         flags = rows.array("flags")[i].tolist()
         relation, region, country, zone = (rows.word(name, i) for name in ("relation", "region", "country", "time_zone"))
-        complaint, born = int(rows.array("complaint")[i]), int(rows.array("birth_year")[i])
+        complaint, born, limit = int(rows.array("complaint")[i]), int(rows.array("birth_year")[i]), float(rows.array("credit_limit")[i])
         passed_days = max((at - rows.card.moment).days, 0)
         return Customer(
             customer_id=rows.id(i),
@@ -176,6 +176,8 @@ class Row:
             refuses_profiling=flags[1],
             is_minor=flags[2],
             is_credit_blocked=flags[3],
+            is_vulnerable=flags[4],
+            credit_limit=None if np.isnan(limit) else limit,
             relation=relation,
             region=region,
             country=country,

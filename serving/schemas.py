@@ -92,14 +92,16 @@ class OfferOut(Struct, frozen=True):
     goal: str
     channels: list[str]
     p_shown: float
-    """Probability with which this slot's action was drawn; 1 without exploration."""
+    """Probability with which this slot showed this action; 1 where nothing was left to chance."""
     accept_prob: Triple
     expected_margin: float | None
-    """Probability x margin - costs; for retention probability x margin at risk - costs. Null where no margin is known or declared."""
+    """Incremental margin - costs where an effect is known; else probability x margin - costs, for retention x margin at risk; null where
+    no margin is known."""
     margin_basis: Literal["observed", "declared", "assumed"] | None
-    incremental_value: None
-    """Null until effects are estimated."""
+    incremental_value: Triple | None
+    """Margin that would not come without the contact; null where no effect was estimated."""
     evidence: Literal["A", "B", "C", "D"]
+    """A randomised, B logged probabilities, C adjusted observational, D none: nothing incremental is claimed."""
     cost: float
     """Cost when it is used."""
     expires_at: Moment | None
@@ -107,6 +109,12 @@ class OfferOut(Struct, frozen=True):
     """Outcomes up to here count for this decision."""
     text: str | None
     reasons: list[ReasonOut]
+    priority: float = 0.0
+    """What was compared: margin x weight x lever - costs; the probability x weight x lever where no margin is known."""
+    strategy: Literal["loyalty", "extension", "acquisition", "diversification"] | None = None
+    """Existing or new customer by existing or new product; null where what was bought must not be looked at."""
+    is_individual_price: bool = False
+    """The offer declares that its price is one person's own: say so to the customer."""
 
 
 class WithheldOut(Struct, frozen=True):
@@ -132,7 +140,7 @@ class Models(Struct, frozen=True):
     clv: str | None
     recommend: str | None
     rows: str
-    uplift: None = None
+    uplift: str | None = None
     accept: None = None
 
 
@@ -145,8 +153,10 @@ class DecisionAnswer(Struct, frozen=True):
     as_of: Moment
     goal: Goal
     policy: str
-    arm: Literal["policy"]
+    arm: Literal["policy", "random", "control"]
+    """The group of the customer, fixed by a hash: control is not contacted, and answered by the rules of business alone where they turn to us."""
     exploration: bool
+    """Whether chance had a part in what is shown."""
     source: Literal["fresh", "materialised", "previous_model", "popularity", "none"]
     degraded: list[str]
     is_personal: bool
@@ -157,6 +167,10 @@ class DecisionAnswer(Struct, frozen=True):
     synthetic: bool
     freshness: Freshness
     models: Models
+    probability: float = 1.0
+    """Exact probability of these offers in this order."""
+    stage: str | None = None
+    """Lifecycle stage of the customer, as every action is tagged with; null where it must not be looked at."""
 
 
 class ScoresRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,6 @@ from serving import schemas
 from serving.decisions.decide import Decision, Offered
 from serving.decisions.facts import Shop
 from serving.decisions.policy import Policy
-from serving.decisions.scoring import EVIDENCE
 
 
 def decision_answer(
@@ -31,8 +30,9 @@ def decision_answer(
         as_of=at,
         goal=request.goal,
         policy=policy.version,
-        arm="policy",
-        exploration=False,
+        arm=decided.arm,
+        exploration=decided.exploration,
+        probability=decided.probability,
         source=decided.source,
         degraded=list(decided.degraded),
         is_personal=decided.is_personal,
@@ -43,6 +43,7 @@ def decision_answer(
         synthetic=shop.synthetic,
         freshness=freshness,
         models=models,
+        stage=decided.stage,
     )
 
 
@@ -55,22 +56,25 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: b
         kind=offer.kind,
         goal=worth.passed.lens,
         channels=list(worth.passed.channels),
-        p_shown=1.0,
+        p_shown=offered.p_shown,
         accept_prob=(worth.p.value, worth.p.low, worth.p.high),
         expected_margin=worth.gain,
         margin_basis=worth.basis,
-        incremental_value=None,
-        evidence=EVIDENCE,
+        incremental_value=None if worth.effect is None else worth.effect.gain,
+        evidence=worth.evidence,
         cost=offer.cost,
         expires_at=offer.valid_to,
         outcome_until=ends[offer.offer_id],
         text=offer.text,
         reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons] if explain else [],
+        priority=worth.priority,
+        strategy=offered.strategy,
+        is_individual_price=offer.is_individual_price,
     )
 
 
 def _assumed_effect(decided: Decision, policy: Policy) -> list[str]:
     """What the money of retention proposals takes for granted."""
-    if not any(offered.worth.passed.lens == "retention" for offered in decided.offers):
+    if not any(offered.worth.passed.lens == "retention" and offered.worth.effect is None for offered in decided.offers):
         return []
     return [f"saved_share = {policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"]

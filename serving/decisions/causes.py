@@ -36,9 +36,14 @@ class Causes(BaseModel):
             raise ValueError(f"rules need names that differ from each other and from {RECORDED!r}")
         if set(self.remedies) != {*CAUSES, UNKNOWN}:
             raise ValueError(f"remedies: one for each of {', '.join((*CAUSES, UNKNOWN))} is expected")
-        if self.remedies["involuntary"].coupon:
-            raise ValueError("remedies: involuntary churn gets no coupon")
+        if self.remedies["involuntary"].coupon or self.remedies["involuntary"].kinds != ():
+            raise ValueError("remedies: involuntary churn gets no coupon, and no other offer to keep the customer (kinds: [])")
         return self
+
+    @property
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Cause -> kinds of offers that answer it; a cause that any kind answers is not named."""
+        return {cause: remedy.kinds for cause, remedy in self.remedies.items() if remedy.kinds is not None}
 
 
 def causes() -> Causes:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 from serving.decisions import reasons
-from serving.decisions.eligibility import EVERYTHING, STAGES, may_profile, passing
+from serving.decisions.control import Arm, arm
+from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
+from serving.decisions.exploring import Mixture, draw, exploring, random, settled
 from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld
+from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
-from serving.decisions.scoring import PURPOSE, Worth, worth
+from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
+from serving.decisions.standing import is_complaining
 
 Source = Literal["fresh", "materialised", "previous_model", "popularity", "none"]
 """The rung of the ladder that answered."""
@@ -19,12 +23,16 @@ OVER_BUDGET = "over_budget"
 """The code of an answer whose caller's time was up before scoring."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Offered:
     """One proposal of an answer."""
 
     worth: Worth
     reasons: tuple[reasons.Reason, ...]
+    p_shown: float
+    """Probability with which this slot showed it."""
+    strategy: Strategy | None
+    """Field of the strategy matrix; None where what was bought must not be looked at."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,18 @@ class Decision:
     source: Source
     degraded: tuple[str, ...]
     is_personal: bool
+    arm: Arm = "policy"
+    """The group of the customer."""
+    exploration: bool = False
+    """Whether chance had a part in what is shown."""
+    probability: float = 1.0
+    """Probability of these offers in this order."""
     candidates: tuple[Worth, ...] = ()
-    """Everything that was priced, chosen or not."""
+    """Everything that priority or chance chose from, best first."""
+    chances: tuple[float, ...] = ()
+    """Probability with which each candidate is shown in any of the slots; they sum to the number of slots."""
+    stage: str | None = None
+    """Lifecycle stage of the customer; None where it must not be looked at."""
 
 
 def decide(
@@ -49,6 +67,8 @@ def decide(
     source: Source = "fresh",
     degraded: Iterable[str] = (),
     is_over: Callable[[], bool] = lambda: False,
+    customer_id: str | None = None,
+    prices: SeatPrices | None = None,
 ) -> Decision:
     """Decide for one customer; None is a customer that nobody knows.
 
@@ -60,35 +80,88 @@ def decide(
         source: the best rung that rows and models allow.
         degraded: what was already missing.
         is_over: whether the caller's time is up; asked before scoring, after which popularity decides.
+        customer_id: of somebody unknown, whose group is fixed all the same.
+        prices: of money and seats, as a list solved for them.
     """
     codes = list(degraded)
-    is_personal = customer is not None and ask.personalised and may_profile(customer, policy)
+    may_know = customer is not None and ask.personalised and may_profile(customer, policy)
+    group = _group(customer, customer_id, policy, ask, may_know=may_know)
+    is_personal = may_know and group != "control"
     if customer is None:
         codes.append("unknown_customer")
+    elif group == "control":
+        codes.append("control_group")
     elif not is_personal:
         codes.append("not_personalised")
     elif not customer.owned:
         codes.append("no_history")
     person = customer if is_personal else None
-    passed, withheld = passing(ask, customer, _proposals(ask, person, shop), shop, policy, is_personal=is_personal)
+    passed, withheld = _through(ask, customer, person, group, shop, policy, is_personal=is_personal)
     if passed and is_over():
         codes.append(OVER_BUDGET)
         person = None
-    priced = [worth(one, ask, person, shop, policy) for one in passed]
-    chosen, more = _arbitrate(priced, ask)
-    if person is None or not person.likings.get("all"):
+    pricing = Pricing.of(ask, person, shop, policy, prices)
+    ranked, more = _arbitrate([pricing.worth(one) for one in passed], group)
+    mixture = _mixture(ask, customer, person, group, policy, len(ranked))
+    drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
+    more.extend(
+        Withheld(ranked[place].passed.offer.offer_id, "arbitration", "lower_priority") for place in sorted({*range(len(ranked))} - {*drawn.order})
+    )
+    if person is None or not person.owned or not person.likings.get("all"):
         source = "popularity"
-    owned = {} if person is None else {item: (one.orders, one.last_days) for item, one in person.owned.items()}
-    scores = None if person is None else person.scores
-    why = [] if person is None else reasons.of_risk(person, shop.moment, shop.currency, ask.language)
-    offered = tuple(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language))) for one in chosen)
-    return Decision(offered, _unique([*withheld, *more], offered), source if offered else "none", tuple(codes), is_personal, tuple(priced))
+    offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
+    return Decision(
+        offers=offered,
+        withheld=_unique([*withheld, *more], offered),
+        source=source if offered else "none",
+        degraded=tuple(codes),
+        is_personal=is_personal,
+        arm=group,
+        exploration=mixture.share > 0,
+        probability=drawn.joint,
+        candidates=tuple(ranked),
+        chances=tuple(mixture.shown(place) for place in range(len(ranked))),
+        stage="potential" if customer is None else None if not is_personal else customer.scores.stage,
+    )
 
 
 @lru_cache(maxsize=65_536)
 def item_offer(item_id: str, name: str, kind: str) -> Offer:
     """An item standing for itself as a proposal, as ``product:ID`` or ``category:ID``."""
     return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,))
+
+
+def _group(customer: Customer | None, customer_id: str | None, policy: Policy, ask: Ask, *, may_know: bool) -> Arm:
+    """The group of the customer. Chance spares whoever is vulnerable or complaining, and whoever must be treated like everybody."""
+    identity = customer_id if customer is None else customer.customer_id
+    group = "policy" if identity is None else arm(identity, policy.groups)
+    if group == "random" and (customer is None or not may_know or _is_spared(customer, ask, policy)):
+        return "policy"
+    return group
+
+
+def _is_spared(customer: Customer, ask: Ask, policy: Policy) -> bool:
+    return customer.is_vulnerable or is_complaining(customer, ask, policy)
+
+
+def _through(
+    ask: Ask, customer: Customer | None, person: Customer | None, group: Arm, shop: Shop, policy: Policy, *, is_personal: bool
+) -> tuple[list[Passed], list[Withheld]]:
+    """Proposals through the funnel. The control group is contacted only to put right what it complained of."""
+    is_held = group == "control" and not ask.is_inbound and not (customer is not None and is_complaining(customer, ask, policy))
+    if is_held:
+        objection = for_everything(ask, customer)
+        return [], [Withheld(EVERYTHING, CONTROL, "no_contact_group") if objection is None else objection]
+    return passing(ask, customer, _proposals(ask, person, shop), shop, policy, is_personal=is_personal)
+
+
+def _mixture(ask: Ask, customer: Customer | None, person: Customer | None, group: Arm, policy: Policy, count: int) -> Mixture:
+    """How much of the answer is left to chance."""
+    if ask.chance is None or customer is None or person is None or _is_spared(customer, ask, policy):
+        return settled(count, ask.max_offers)
+    if group == "random":
+        return random(count, ask.max_offers)
+    return exploring(count, ask.max_offers, policy.exploration.floor, policy.exploration.most)
 
 
 def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offer, Lens]]:
@@ -107,27 +180,43 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offe
     return proposals
 
 
-def _arbitrate(priced: list[Worth], ask: Ask) -> tuple[list[Worth], list[Withheld]]:
-    """The best few, one per offer and per item; equal priorities fall to the smaller offer id."""
-    order = sorted(priced, key=lambda one: (-one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens)))
-    chosen: list[Worth] = []
+def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withheld]]:
+    """Candidates best first, one per offer and per item; equal priorities fall to the smaller offer id.
+
+    What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
+    """
+    keyed = [((-one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens)), one) for one in priced]
+    keyed.sort(key=lambda pair: pair[0])
+    ranked: list[Worth] = []
     withheld: list[Withheld] = []
     items: set[str] = set()
     offers: set[str] = set()
-    for one in order:
-        offer_id = one.passed.offer.offer_id
+    for (cost, offer_id, _), one in keyed:
         if offer_id in offers:
             continue
-        if one.priority <= 0 or (one.gain is not None and one.gain <= 0):
-            withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain"))
+        if group != "random" and (cost >= 0 or (one.gain is not None and one.gain <= 0)):
+            withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
         elif one.item is not None and one.item in items:
             withheld.append(Withheld(offer_id, "arbitration", "same_item_offered"))
-        elif len(chosen) < ask.max_offers:
-            chosen.append(one)
+        else:
+            ranked.append(one)
             offers.add(offer_id)
             if one.item is not None:
                 items.add(one.item)
-    return chosen, withheld
+    return ranked, withheld
+
+
+def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | None, ask: Ask, shop: Shop, is_unknown: bool) -> tuple[Offered, ...]:
+    """What is shown, with reasons and its field of the strategy matrix."""
+    owned = {} if person is None else {item: (one.orders, one.last_days) for item, one in person.owned.items()}
+    scores = None if person is None else person.scores
+    why = [] if person is None else reasons.of_risk(person, shop.moment, shop.currency, ask.language)
+    found = []
+    for one, probability in zip(chosen, p, strict=True):
+        item = None if one.item is None else shop.items[one.item]
+        tag = None if person is None and not is_unknown else strategy(bool(owned), owned, item, one.passed.lens, ask.at)
+        found.append(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language)), probability, tag))
+    return tuple(found)
 
 
 def _unique(withheld: list[Withheld], offered: tuple[Offered, ...]) -> tuple[Withheld, ...]:

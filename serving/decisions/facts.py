@@ -28,6 +28,18 @@ class Estimate(NamedTuple):
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
 
 
+Evidence = Literal["A", "B", "C", "D"]
+"""A randomised, B logged probabilities, C adjusted observational, D none."""
+
+
+class Effect(NamedTuple):
+    """What a treatment is expected to change for one customer against no contact, within the horizon."""
+
+    gain: Estimate
+    """Margin that would not have come otherwise."""
+    evidence: Evidence
+
+
 @dataclass(frozen=True)
 class Contact:
     """Something that was shown or sent to a customer."""
@@ -112,7 +124,10 @@ class Customer:
     do_not_contact: bool = False
     refuses_profiling: bool = False
     is_minor: bool = False
+    is_vulnerable: bool = False
+    """In a group that chance and pressure spare."""
     is_credit_blocked: bool = False
+    credit_limit: float | None = None
     relation: str | None = None
     region: str | None = None
     country: str | None = None
@@ -134,6 +149,8 @@ class Customer:
     scores: Scores = Scores()
     likings: Mapping[str, tuple[Liking, ...]] = field(default_factory=dict)
     """By purpose: ``all``, ``new``, ``repeat``."""
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    """By treatment: an offer, or a kind of offers."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,10 @@ class Item:
     stock: float | None = None
     launched_at: datetime | None = None
     retired_at: datetime | None = None
+    is_offerable: bool = True
+    """False of what is sold and is no ware to propose, as vouchers and adjustments are; the source declares it."""
+    suitability: str | None = None
+    """The rule of ``configs/decisions.yaml`` that says for whom it is unsuitable."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +201,8 @@ class Offer:
     stock: float | None = None
     is_once: bool = False
     needs_credit: bool = False
+    is_individual_price: bool = False
+    """Declares that its price is one person's own."""
     lever: float = 1.0
     outcome_days: int | None = None
     text: str | None = None
@@ -226,6 +249,8 @@ class Ask:
     max_offers: int = 3
     exclude: frozenset[str] = frozenset()
     language: Language = "en"
+    chance: str | None = None
+    """What chance is drawn from: the decision's id. None: nothing is left to chance."""
 
 
 @dataclass(frozen=True)

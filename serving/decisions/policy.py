@@ -6,10 +6,12 @@ import hashlib
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retain import config
-from retain.tables import CHANNELS
+from retain.tables import CHANNELS, is_protected
+from serving.decisions.causes import Causes, causes
+from serving.decisions.control import Groups
 from serving.decisions.facts import Customer, Lens
 
 Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation", "cause"]
@@ -53,6 +55,15 @@ class Suitability(_Rule):
     lenses: tuple[Lens, ...] = ("cross_sell", "repeat", "retention")
     kinds: tuple[str, ...] = ()
     """Empty: every kind."""
+    only_named: bool = False
+    """Holds only for products whose ``suitability`` names this rule."""
+
+    @field_validator("fact", mode="before")
+    @classmethod
+    def _is_lawful(cls, value: object) -> object:
+        if isinstance(value, str) and is_protected(value):
+            raise ValueError(f"{value!r} is a protected attribute: no rule may look at it (retain/tables.py names them all)")
+        return value
 
     def holds(self, customer: Customer) -> bool:
         """Whether the customer is one of those meant; an unknown fact is nobody's."""
@@ -66,6 +77,42 @@ class Suitability(_Rule):
         if isinstance(fact, str) or isinstance(self.value, str):
             return self.is_ == "equal" and fact == self.value
         return {"at_least": fact >= self.value, "at_most": fact <= self.value, "equal": fact == self.value}[self.is_]
+
+
+class Law(_Rule):
+    """What must not be proposed where; whose region and country are unknown counts as living there."""
+
+    name: str
+    regions: tuple[str, ...] = ()
+    """Regions or countries; empty: everywhere."""
+    kinds: tuple[str, ...] = ()
+    """Empty: every kind."""
+    channels: tuple[str, ...] = ()
+    """Empty: every channel."""
+
+    def covers(self, kind: str, region: str | None, country: str | None) -> bool:
+        """Whether an offer of this kind falls under it for who lives there."""
+        if self.kinds and kind not in self.kinds:
+            return False
+        known = {region, country} - {None}
+        return not self.regions or not known or not known.isdisjoint(self.regions)
+
+
+class Exploration(_Rule):
+    """How much of what is shown is left to chance; nothing unless it is declared. Vulnerable customers and open complaints are spared."""
+
+    floor: float = Field(default=0.0, ge=0, le=0.1)
+    """Probability that each explored candidate gets in each slot by chance."""
+    most: float = Field(default=0.0, ge=0, le=0.5)
+    """The explored share is never more; ``most / floor`` candidates are explored at most, the best ones."""
+    seed: str = ""
+    """Another seed draws otherwise."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Exploration:
+        if self.floor > self.most:
+            raise ValueError(f"floor {self.floor} is above most {self.most}: the explored share has to hold the floor of one candidate at least")
+        return self
 
 
 class Prior(_Rule):
@@ -96,7 +143,12 @@ class Policy(_Rule):
         "retention": ("acquired", "growing", "mature", "declining", "won_back"),
     }
     """Stages that a lens applies to; a lens that is not named applies to all."""
+    laws: tuple[Law, ...] = ()
     suitability: tuple[Suitability, ...] = ()
+    remedies: dict[str, tuple[str, ...]] = Causes().kinds
+    """Cause -> kinds of offers that may keep a customer who leaves for it; taken from ``configs/causes.yaml``. A cause not named admits all."""
+    groups: Groups = Groups()
+    exploration: Exploration = Exploration()
     weights: dict[Lens, float] = {"cross_sell": 1.0, "repeat": 1.0, "retention": 1.0}
     """Weight of each lens when the goal is ``best``."""
     intents: dict[str, dict[Lens, float]] = {}
@@ -105,7 +157,10 @@ class Policy(_Rule):
     saved_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the expected loss that an accepted retention proposal is assumed to keep, until effects are estimated."""
     seat_price: float = Field(default=0.0, ge=0)
-    """Price of the contact slot, in money."""
+    """Price of the contact slot, in money, where no list has solved for one."""
+    fatigue_price: float = Field(default=0.0, ge=0)
+    """Money that each contact of the last ``fatigue_days`` adds to the price of the next."""
+    fatigue_days: int = Field(default=7, ge=1, le=31)
     fresh_hours: float = Field(default=36.0, gt=0)
     """Rows at most so old are called fresh."""
     max_age_days: float = Field(default=8.0, gt=0)
@@ -125,6 +180,14 @@ class Policy(_Rule):
             raise ValueError(f"{unknown[0]!r} is no channel; the channels are {', '.join(CHANNELS)}")
         return value
 
+    @field_validator("suitability")
+    @classmethod
+    def _named_once(cls, value: tuple[Suitability, ...]) -> tuple[Suitability, ...]:
+        names = [rule.name for rule in value]
+        if len(set(names)) != len(names):
+            raise ValueError("rules need names that differ from each other")
+        return value
+
     @cached_property
     def version(self) -> str:
         """Name and a hash of every rule: equal versions decide equally."""
@@ -132,5 +195,5 @@ class Policy(_Rule):
 
 
 def policy() -> Policy:
-    """The policy of ``configs/decisions.yaml``."""
-    return config.read(config.shipped("decisions.yaml"), Policy)
+    """The policy of ``configs/decisions.yaml``, with the remedies of ``configs/causes.yaml``."""
+    return config.read(config.shipped("decisions.yaml"), Policy).model_copy(update={"remedies": causes().kinds})

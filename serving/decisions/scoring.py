@@ -1,23 +1,35 @@
-"""What a proposal is expected to be worth, as far as the evidence goes.
+"""What a proposal is expected to be worth, as far as the evidence goes, and its priority.
 
-Until effects are estimated nothing here is incremental: the figures are propensity times margin, evidence grade D, and said to be so.
+Priority = expected incremental margin x context weight x lever - cost - price of contact. Where an effect was estimated (evidence A to C) the
+margin is what the treatment adds against no contact; where none was (D) it is propensity times margin, nothing incremental is claimed, and
+the answer says so. Weight and lever move what comes in, never what is paid.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from datetime import timedelta
+from typing import Protocol
 
 from serving.decisions.eligibility import Passed
-from serving.decisions.facts import Ask, Basis, Customer, Estimate, Liking, Shop
+from serving.decisions.facts import Ask, Basis, Customer, Effect, Estimate, Evidence, Liking, Offer, Shop
 from serving.decisions.policy import Policy, Prior
 
 PURPOSE: dict[str, str] = {"cross_sell": "new", "repeat": "repeat", "retention": "repeat"}
 """The ranked list of a customer that each lens reads."""
 
 
-@dataclass(frozen=True)
+class SeatPrices(Protocol):
+    """What contacts take away from others, as a list solved for it."""
+
+    def of(self, channel: str, cost: float, /) -> float:
+        """Of one contact on a channel that costs so much money."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Worth:
     """One proposal, priced."""
 
@@ -28,31 +40,146 @@ class Worth:
     """The covered item that carries the proposal."""
     liking: Liking | None
     """The item's place in the customer's own list, where it has one."""
-    gain: float | None
-    """Expected money: p x margin - costs; for retention p x what an acceptance is assumed to keep - costs. None where no margin is known."""
+    margin: float | None
+    """Expected margin before anything is paid: incremental where there is an effect, else p x margin; None where no margin is known."""
+    effect: Effect | None
     basis: Basis | None
     """Where the margin comes from."""
-    priority: float
-    """What is compared: gain x lever x weight, or p where there is no money."""
-    channel_cost: float
+    weight: float
+    """Of the lens in this context."""
+    lever: float
+    cost: float
+    """Expected cost of use: p x cost."""
+    contact: float
+    """Price of contact: the channel, the seat, and what the contacts of late add."""
+    channel: str
+    """The channel where it is worth most, and whose price that is."""
+
+    @property
+    def gain(self) -> float | None:
+        """Expected money after everything is paid; None where no margin is known."""
+        return None if self.margin is None else self.margin - self.cost - self.contact
+
+    @property
+    def priority(self) -> float:
+        """What is compared; where there is no money, the probability."""
+        if self.margin is None:
+            return self.p.value * self.weight * self.lever
+        return self.margin * self.weight * self.lever - self.cost - self.contact
+
+    @property
+    def net(self) -> float:
+        """What compares channels: the priority, and where there is no money the cheaper contact."""
+        return -self.contact if self.margin is None else self.priority
+
+    @property
+    def channel_cost(self) -> float:
+        """The price of contact that ``gain`` has paid."""
+        return self.contact
+
+    @property
+    def evidence(self) -> Evidence:
+        """How the margin is known to be incremental."""
+        return "D" if self.effect is None else self.effect.evidence
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """What every proposal of one decision is priced with, looked up once."""
+
+    ask: Ask
+    customer: Customer | None
+    """None where nothing personal may be used."""
+    shop: Shop
+    policy: Policy
+    likings: Mapping[str, Mapping[str, Liking]]
+    """By purpose and item."""
+    stake: tuple[float | None, Basis | None]
+    fatigue: float
+    prices: SeatPrices | None
+
+    @classmethod
+    def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
+        """Look everything up."""
+        likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
+        return cls(ask, customer, shop, policy, likings, _stake(customer, shop, policy), _fatigue(ask, customer, policy), prices)
+
+    def worth(self, passed: Passed) -> Worth:
+        """Price one proposal, on the channel where it is worth most."""
+        offer, lens = passed.offer, passed.lens
+        p, item, liking = self._acceptance(passed)
+        assumed, basis = self.stake if lens == "retention" else _margin(passed, item, self.shop)
+        expected = None if assumed is None else p.value * assumed
+        cost = p.value * offer.cost
+        weights = self.policy.intents.get(self.ask.intent or "", self.policy.weights)
+        weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
+        best: Worth | None = None
+        for channel in passed.channels:
+            effect = self._effect(offer, channel)
+            margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
+            contact = self._contact(channel, cost)
+            found = Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel)
+            # The first of equals: the order in which channels were asked for.
+            if best is None or found.net > best.net:
+                best = found
+            if self.is_flat:
+                break
+        if best is None:
+            raise ValueError(f"{offer.offer_id}: what passed the funnel has a channel")
+        return best
+
+    def _acceptance(self, passed: Passed) -> tuple[Estimate, str | None, Liking | None]:
+        """Probability that the proposal is taken up: the best covered item's, else the offer kind's."""
+        if not passed.items:
+            accepted, contacts = self.shop.accepted.get(passed.offer.kind, (0, 0))
+            return rate(accepted, contacts, self.policy.accept_prior), None, None
+        likings = self.likings.get(PURPOSE[passed.lens], {})
+        best, item = self._chance(likings, passed.items[0]), passed.items[0]
+        for other in passed.items[1:]:
+            chance = self._chance(likings, other)
+            # The first of equals: the order in which the offer names its items.
+            if chance.value > best.value:
+                best, item = chance, other
+        return best, item, likings.get(item)
+
+    def _chance(self, likings: Mapping[str, Liking], item: str) -> Estimate:
+        liking = likings.get(item)
+        return Estimate(*[self.shop.items[item].share] * 3) if liking is None else liking.p
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether every channel is worth the same: nobody is contacted, and no effect is known."""
+        return self.ask.is_inbound and not self.effects
+
+    @property
+    def effects(self) -> Mapping[str, Effect]:
+        """What is known of what treatments change."""
+        return {} if self.customer is None else self.customer.effects
+
+    def _effect(self, offer: Offer, channel: str) -> Effect | None:
+        """What was estimated of the nearest treatment; an estimate without evidence is none."""
+        if not self.effects:
+            return None
+        found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
+        return None if found is None or found.evidence == "D" else found
+
+    def _contact(self, channel: str, cost: float) -> float:
+        """Price of a contact: the channel, the seat, the contacts of late. Who turns to us takes a seat of ours and is not contacted."""
+        if self.ask.is_inbound:
+            return self.policy.seat_price
+        paid = _contact_cost(self.shop, channel)
+        seat = self.policy.seat_price if self.prices is None else self.prices.of(channel, paid + cost)
+        return paid + seat + self.fatigue
+
+
+def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
+    """What an effect of an offer on a channel may be called, the nearest first."""
+    return f"{offer.offer_id}/{channel}", f"{offer.kind}/{channel}", offer.offer_id, offer.kind, channel
 
 
 def worth(passed: Passed, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> Worth:
-    """Price one proposal; ``customer`` is None where nothing personal may be used."""
-    p, item, liking = _acceptance(passed, customer, shop, policy)
-    margin, basis = _margin(passed, item, shop)
-    if passed.lens == "retention":
-        margin, basis = _stake(customer, shop, policy)
-    contact = 0.0 if ask.is_inbound else min(_contact_cost(shop, channel) for channel in passed.channels)
-    price = contact + policy.seat_price
-    weight = 1.0 if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights).get(passed.lens, 0.0)
-    if margin is None:
-        return Worth(passed, p, item, liking, None, None, p.value * passed.offer.lever * weight, price)
-    value = p.value * (margin - passed.offer.cost)
-    gain = value - price
-    # The lever and the weight move what is gained, never what is paid.
-    priority = value * passed.offer.lever * weight - price
-    return Worth(passed, p, item, liking, gain, basis, priority, price)
+    """Price one proposal alone; ``customer`` is None where nothing personal may be used."""
+    return Pricing.of(ask, customer, shop, policy).worth(passed)
 
 
 def expected_loss(churn: float | None, clv: float | None) -> float | None:
@@ -82,18 +209,6 @@ def wilson(hits: float, n: float) -> Estimate:
     return Estimate(p, max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p)))
 
 
-def _acceptance(passed: Passed, customer: Customer | None, shop: Shop, policy: Policy) -> tuple[Estimate, str | None, Liking | None]:
-    """Probability that the proposal is taken up: the best covered item's, else the offer kind's."""
-    if not passed.items:
-        accepted, contacts = shop.accepted.get(passed.offer.kind, (0, 0))
-        return rate(accepted, contacts, policy.accept_prior), None, None
-    likings = {} if customer is None else {one.item: one for one in customer.likings.get(PURPOSE[passed.lens], ())}
-    chances = [(likings[item].p if item in likings else Estimate(*[shop.items[item].share] * 3), item) for item in passed.items]
-    # The first of equals: max keeps the order in which the offer names its items.
-    p, item = max(chances, key=lambda chance: chance[0].value)
-    return p, item, likings.get(item)
-
-
 def _margin(passed: Passed, item: str | None, shop: Shop) -> tuple[float | None, Basis | None]:
     """Margin of the proposal when it is taken up, before its cost."""
     offer = passed.offer
@@ -116,11 +231,27 @@ def _stake(customer: Customer | None, shop: Shop, policy: Policy) -> tuple[float
     return loss * shop.margin_rate * policy.saved_share, "assumed"
 
 
+def _fatigue(ask: Ask, customer: Customer | None, policy: Policy) -> float:
+    """What the contacts of the last days add to the price of the next."""
+    if customer is None or not policy.fatigue_price:
+        return 0.0
+    since = ask.at - timedelta(days=policy.fatigue_days)
+    return policy.fatigue_price * sum(1 for each in customer.contacts if since < each.at <= ask.at)
+
+
 def _contact_cost(shop: Shop, channel: str) -> float:
     return shop.contact_cost.get(channel, shop.contact_cost.get("*", 0.0))
 
 
-Evidence = Literal["A", "B", "C", "D"]
-"""A randomised, B logged probabilities, C adjusted observational, D none."""
-EVIDENCE: Evidence = "D"
-"""No effect is estimated yet, so no answer claims more."""
+__all__ = [
+    "PURPOSE",
+    "Evidence",
+    "Pricing",
+    "SeatPrices",
+    "Worth",
+    "expected_loss",
+    "rate",
+    "treatments",
+    "wilson",
+    "worth",
+]

@@ -130,7 +130,10 @@ def test_a_decision_is_answered_logged_and_repeated(call: Call, desk: Desk) -> N
     trace = call("GET", f"/v1/decisions/{first.json()['decision_id']}").json()
     assert trace["answer"] == first.json()
     assert trace["request"]["request_id"] == "http-1"
-    assert {(each["evidence"], each["incremental_value"], each["p_shown"]) for each in first.json()["offers"]} <= {("D", None, 1.0)}
+    assert {(each["evidence"], each["incremental_value"]) for each in first.json()["offers"]} <= {("D", None)}
+    assert all(0 < each["p_shown"] <= 1 for each in first.json()["offers"])
+    assert first.json()["arm"] in ("policy", "random", "control")
+    assert 0 < first.json()["probability"] <= 1
     assert first.json()["synthetic"] is True
 
 

@@ -140,7 +140,8 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "sign_weight": signs.weight,
         "band": np.where(np.isfinite(raw[:, 0]), 1, 2).astype(np.int32),
         "stage": np.where(np.isfinite(raw[:, 0]), 0, 1).astype(np.int32),
-        "flags": np.array([PEOPLE[each][1] for each in people], dtype=bool),
+        "flags": np.array([(*PEOPLE[each][1], 0) for each in people], dtype=bool),
+        "credit_limit": np.full(count, np.nan),
         "birth_year": np.zeros(count, dtype=np.int32),
         "complaint": np.full(count, -1, dtype=np.int64),
         "habits": habits,
@@ -161,7 +162,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
     }
     share = [Estimate(0.5 / rank, 0.4 / rank, 0.6 / rank) for rank in range(1, 51)]
     card = RowsCard(
-        schema_version=2,
+        schema_version=3,
         version="hand",
         moment=NOW,
         source="hand",

@@ -69,7 +69,7 @@ def test_every_cause_has_an_answer_and_only_ethics_needs_a_record() -> None:
     with pytest.raises(ValidationError, match="no coupon"):
         Causes(remedies={**REMEDIES, "involuntary": REMEDIES["price"]})
     with pytest.raises(ValidationError, match="no fact"):
-        Causes.model_validate({"rules": [{"name": "x", "cause": "price", "fact": "gender", "value": 1, "en": "", "zh": ""}]})
+        Causes.model_validate({"rules": [{"name": "x", "cause": "price", "fact": "weather", "value": 1, "en": "", "zh": ""}]})
     assert causes() == Causes()
 
 
@@ -114,6 +114,7 @@ def test_circumstances_counted_by_hand() -> None:
     assert found["recorded"].where(found["recorded"].notna(), None).tolist() == ["staff", None, "involuntary", None, None, None, None]
     assert found.loc["a", ["complaint_open_days", "complaint_slow_days", "complaints_staff", "complaints_effort"]].tolist() == [30, 18, 1, 1]
     assert (found.loc["b", "switch_intents"], found.loc["b", "defaults"]) == (1, 0)
+    # f bought three times, only in the shop that closed; x5 bought there once, and the shop is no reason of theirs.
     assert found["moved"].fillna(0).tolist() == [0, 0, 0, 1, 0, 0, 0]
     assert found["shop_closed"].fillna(0).tolist() == [0, 0, 0, 0, 0, 1, 0]
     given = assigned(Causes(), found, np.full(7, np.nan), lambda _: np.full(7, np.nan))
@@ -121,6 +122,24 @@ def test_circumstances_counted_by_hand() -> None:
         "staff", "competition", "involuntary", "involuntary", None, "involuntary", None,
     ]  # fmt: skip
     assert given["cause_at"][0] == int(day(-30).timestamp()) * 1_000_000
+
+
+def test_a_move_or_a_silent_shop_alone_is_not_taken_for_involuntary() -> None:
+    regions = {-300: "north", -100: "south"}
+    people = [{"customer_id": who, "occurred_at": day(since), "region": region} for who in "ab" for since, region in regions.items()]
+    line = {"product_id": "p", "kind": "sale", "quantity": 1.0, "amount": 5.0}
+    # Twenty-five customers in S1, whose longest pause was twenty days: sixty-five days of silence are not five times that.
+    sold = [{**line, "order_id": f"o{n}", "customer_id": f"x{n}", "occurred_at": day(-65 - 20 * (n % 10)), "store_id": "S1"} for n in range(25)]
+    sold += [{**line, "order_id": f"c{n}", "customer_id": "c", "occurred_at": day(-65 - n), "store_id": "S1"} for n in range(3)]
+    # Customer b bought after moving; and d, of a shop that did close, bought elsewhere too.
+    sold.append({**line, "order_id": "b", "customer_id": "b", "occurred_at": day(-2), "store_id": "S2"})
+    gone = {**line, "store_id": "S3"}
+    sold += [{**gone, "order_id": f"g{n}", "customer_id": "d" if n < 5 else f"y{n}", "occurred_at": day(-200 - n)} for n in range(30)]
+    sold.append({**line, "order_id": "d", "customer_id": "d", "occurred_at": day(-100), "store_id": "S2"})
+    with engine(customers=people, transactions=sold) as made:
+        found = circumstances(made, np.array(list("abcd"), dtype=object), NOW, "UTC")
+    assert found["moved"].fillna(0).tolist() == [1, 0, 0, 0]
+    assert found["shop_closed"].fillna(0).tolist() == [0, 0, 0, 0]
 
 
 def test_involuntary_customers_are_listed_apart(make: Callable[..., Answers]) -> None:
@@ -136,10 +155,10 @@ def test_involuntary_customers_are_listed_apart(make: Callable[..., Answers]) ->
     ]
     assert result.left_out["involuntary"] == 1
     assert result.causes == {"unknown": 1, "involuntary": 1}
-    assert cause(rows, bob, Causes(), "zh").basis == "一年内登记的地区或国家发生变更。"
+    assert cause(rows, bob, Causes(), "zh").basis == "一年内登记的地区或国家发生变更，此后没有购买。"
 
 
-def test_as_shipped_no_coupon_is_proposed_to_keep_who_leaves_involuntarily() -> None:
+def test_as_shipped_nothing_is_proposed_to_keep_who_leaves_involuntarily() -> None:
     coupon = Offer("O1", "Spring", "coupon", goal="retention", margin=50.0)
     rules = policy().model_copy(update={"quiet_hours": QuietHours(channels=())})
     stays = Customer("ann", consents=frozenset({"*:*"}), owned={"bread": Owned(5, 3)}, scores=Scores(0.6, 100.0, "small", "mature"))
@@ -147,5 +166,19 @@ def test_as_shipped_no_coupon_is_proposed_to_keep_who_leaves_involuntarily() -> 
     ask = Ask("retention", NOW, ("email",), is_inbound=True)
     assert {each.worth.passed.offer.offer_id for each in decide(ask, stays, market, rules).offers} == {"O1", "O2"}
     leaves = decide(ask, replace(stays, cause="involuntary"), market, rules)
-    assert [each.worth.passed.offer.offer_id for each in leaves.offers] == ["O2"]
-    assert [(each.offer_id, each.stage, each.rule) for each in leaves.withheld] == [("O1", "suitability", "involuntary")]
+    assert leaves.offers == ()
+    assert {(each.offer_id, each.stage, each.rule) for each in leaves.withheld} == {
+        ("O1", "suitability", "cause_involuntary"),
+        ("O2", "suitability", "cause_involuntary"),
+    }
+
+
+def test_a_failure_of_service_is_answered_by_repair_and_the_price_by_money_off() -> None:
+    coupon = Offer("O1", "Spring", "coupon", goal="retention", margin=50.0)
+    market = Shop(NOW, {}, (), (coupon, replace(coupon, offer_id="O2", kind="repair")), 28, margin_rate=0.5, margin_basis="observed")
+    ask = Ask("retention", NOW, ("email",), is_inbound=True)
+    for found, expected in {"core_service": {"O2"}, "staff": {"O2"}, "price": {"O1"}, "ethics": set(), None: {"O1", "O2"}}.items():
+        customer = Customer("ann", consents=frozenset({"*:*"}), owned={"x": Owned(5, 3)}, scores=Scores(0.6, 100.0, "small", "mature"), cause=found)
+        assert {each.worth.passed.offer.offer_id for each in decide(ask, customer, market, policy()).offers} == expected
+    with pytest.raises(ValidationError, match="protected attribute"):
+        Causes.model_validate({"rules": [{"name": "x", "cause": "price", "fact": "marital_status", "value": 1, "en": "", "zh": ""}]})

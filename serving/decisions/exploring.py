@@ -1,0 +1,115 @@
+"""Which of the ranked candidates are shown, by chance where the policy declares it, and the exact probability of what was shown. Pure.
+
+One mixture covers every arm. With probability ``share`` the first slots are an ordered sample without replacement from the first ``reach``
+candidates, every order equally likely; otherwise the best are shown in their order. So each figure has a closed form and nothing is
+estimated by simulation. Chance is a hash of a seed and a key, so that the same decision is made again from the same key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor as whole
+from math import perm
+from typing import NamedTuple
+
+_BITS = 53
+"""Bits of the number that decides whether to explore: as many as a float holds exactly."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How slots are filled from candidates that stand in the order of their priority."""
+
+    count: int
+    """Candidates."""
+    slots: int
+    """Slots filled: as many as were asked for, or as there are candidates."""
+    share: float = 0.0
+    """Probability that the explored slots are filled by chance."""
+    reach: int = 0
+    """How many of the first candidates chance chooses from."""
+
+    @property
+    def explored(self) -> int:
+        """Slots that chance may fill: the first ones."""
+        return min(self.slots, self.reach)
+
+    def at(self, slot: int, candidate: int) -> float:
+        """Probability that a slot shows a candidate; over all candidates it sums to one."""
+        if slot >= self.explored:
+            return 1.0 if candidate == slot else 0.0
+        by_chance = self.share / self.reach if candidate < self.reach else 0.0
+        return by_chance + (1.0 - self.share if candidate == slot else 0.0)
+
+    def shown(self, candidate: int) -> float:
+        """Probability that a candidate is shown in any slot; over all candidates it sums to the number of slots."""
+        if candidate >= self.reach:
+            return 1.0 if candidate < self.slots else 0.0
+        by_chance = self.share * self.explored / self.reach
+        return by_chance + (1.0 - self.share if candidate < self.explored else 0.0)
+
+    def joint(self, order: Sequence[int]) -> float:
+        """Probability of exactly these candidates in exactly these slots; over all orders it sums to one."""
+        if len(order) != self.slots or any(candidate != slot for slot, candidate in enumerate(order) if slot >= self.explored):
+            return 0.0
+        first = order[: self.explored]
+        if len(set(first)) != len(first) or any(candidate >= self.reach for candidate in first):
+            return 0.0
+        by_chance = self.share / perm(self.reach, self.explored) if self.explored else 0.0
+        return by_chance + (1.0 - self.share if all(candidate == slot for slot, candidate in enumerate(first)) else 0.0)
+
+
+class Drawn(NamedTuple):
+    """What is shown."""
+
+    order: tuple[int, ...]
+    """Candidate of each slot."""
+    p: tuple[float, ...]
+    """Probability with which each slot shows its candidate."""
+    joint: float
+    """Probability of all slots together."""
+
+
+def settled(count: int, slots: int) -> Mixture:
+    """The best in their order, for certain."""
+    return Mixture(count, min(slots, count))
+
+
+def exploring(count: int, slots: int, floor: float, most: float) -> Mixture:
+    """The best in their order, but for a share that is explored: each explored candidate stands in each explored slot with at least ``floor``.
+
+    Args:
+        count: candidates.
+        slots: asked for.
+        floor: probability that each explored candidate gets in each slot by chance.
+        most: the explored share is never more; it bounds how many candidates are explored.
+    """
+    reach = min(count, whole(most / floor + 1e-9)) if floor > 0 else 0
+    if reach < 2:
+        return settled(count, slots)
+    return Mixture(count, min(slots, count), min(most, floor * reach), reach)
+
+
+def random(count: int, slots: int) -> Mixture:
+    """Every order of every candidate equally likely."""
+    return Mixture(count, min(slots, count), 1.0 if count else 0.0, count)
+
+
+def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
+    """Fill the slots; the same seed and key fill them the same way everywhere."""
+    order = list(range(mixture.slots))
+    if mixture.explored and mixture.share > 0:
+        number = int.from_bytes(hashlib.sha256(f"exploring\n{seed}\n{key}".encode("utf-8", "surrogatepass")).digest(), "big")
+        number, chance = number >> _BITS, number & ((1 << _BITS) - 1)
+        if chance < mixture.share * (1 << _BITS):
+            rest = list(range(mixture.reach))
+            for slot in range(mixture.explored):
+                # 203 bits are so many more than the orders of some slots that none is likelier than another by more than 2**-60.
+                number, place = divmod(number, len(rest))
+                order[slot] = rest.pop(place)
+    return Drawn(tuple(order), tuple(mixture.at(slot, candidate) for slot, candidate in enumerate(order)), mixture.joint(order))
+
+
+__all__ = ["Drawn", "Mixture", "draw", "exploring", "random", "settled"]

@@ -1,0 +1,130 @@
+"""How a customer stands towards the rules at one moment: worked out once for a decision, asked for each proposal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from serving.decisions.facts import Ask, Contact, Customer, Shop
+from serving.decisions.policy import Limit, Policy, Suitability
+
+EVERYTHING = "*"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the rules say of this customer now, whatever is proposed."""
+
+    ask: Ask
+    customer: Customer | None
+    shop: Shop
+    policy: Policy
+    is_personal: bool
+    marketing: tuple[str, ...]
+    """Channels in question with consent for marketing; all of them for somebody unknown, whom nobody contacts."""
+    retention: tuple[str, ...]
+    has_open_complaint: bool
+    quiet: frozenset[str]
+    """Channels on which nobody is contacted at this hour."""
+    unsuitable: tuple[Suitability, ...]
+    """Rules of suitability that hold for the customer."""
+    kinds: tuple[str, ...] | None
+    """Kinds of offers that may keep the customer; None: any."""
+    limit: str | None
+    """The limit over all channels that is reached."""
+    limits: dict[str, str]
+    """Channels whose limit is reached, and which."""
+    repeated: frozenset[str]
+    """Offers that were proposed as often as one offer may be."""
+
+
+def grants(consents: frozenset[str], channel: str, purpose: str) -> bool:
+    """Whether consents as ``channel:purpose`` allow this one; ``*`` stands for any."""
+    return not consents.isdisjoint((f"{channel}:{purpose}", f"*:{purpose}", f"{channel}:*", "*:*"))
+
+
+def may_contact(customer: Customer, channel: str, purpose: str) -> bool:
+    """Consent to a channel and purpose that was not withdrawn since."""
+    return grants(customer.consents, channel, purpose) and customer.unsubscribed.isdisjoint((channel, EVERYTHING))
+
+
+def may_profile(customer: Customer, policy: Policy) -> bool:
+    """Whether personal facts may choose among offers."""
+    if customer.refuses_profiling or customer.is_minor:
+        return False
+    consented = ("*", *(consent.partition(":")[0] for consent in customer.consents))
+    return policy.profiling == "opt_out" or any(grants(customer.consents, channel, "profiling") for channel in consented)
+
+
+def is_complaining(customer: Customer, ask: Ask, policy: Policy) -> bool:
+    """Whether a complaint is open that suppresses selling."""
+    return customer.complaint_at is not None and ask.at - customer.complaint_at <= timedelta(days=policy.complaint_days)
+
+
+def standing(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *, is_personal: bool) -> Standing:
+    """Work it out. Every unknown that a rule depends on counts against the customer's being contacted."""
+    quiet = frozenset() if ask.is_inbound else _quiet(ask, customer, shop, policy)
+    if customer is None:
+        return Standing(ask, None, shop, policy, is_personal, ask.channels, ask.channels, False, quiet, (), None, None, {}, frozenset())
+    contacts = [each for each in customer.contacts if each.at <= ask.at]
+    return Standing(
+        ask=ask,
+        customer=customer,
+        shop=shop,
+        policy=policy,
+        is_personal=is_personal,
+        marketing=consented(customer, ask.channels, "marketing"),
+        retention=consented(customer, ask.channels, "retention"),
+        has_open_complaint=is_complaining(customer, ask, policy),
+        quiet=quiet,
+        unsuitable=tuple(rule for rule in policy.suitability if rule.holds(customer)) if is_personal else (),
+        kinds=policy.remedies.get(customer.cause) if is_personal and customer.cause is not None else None,
+        limit=next((limit.rule for limit in policy.total_limits if _is_reached(contacts, ask, limit)), None),
+        limits=_reached(contacts, ask, policy),
+        repeated=_repeated(contacts, ask, policy.same_offer_limit),
+    )
+
+
+def consented(customer: Customer, channels: Sequence[str], purpose: str) -> tuple[str, ...]:
+    """Those of the channels that the customer may be contacted on for a purpose."""
+    return tuple(channel for channel in channels if may_contact(customer, channel, purpose))
+
+
+def _quiet(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> frozenset[str]:
+    zone = _zone((customer.time_zone if customer is not None else None) or shop.local_zone)
+    return frozenset(policy.quiet_hours.channels) if policy.quiet_hours.cover(ask.at.astimezone(zone).hour) else frozenset()
+
+
+@lru_cache(maxsize=512)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str, str]:
+    """Channels whose own limit is used up. A contact without a channel counts on every channel."""
+    found: dict[str, str] = {}
+    if not contacts:
+        return found
+    for channel in ask.channels:
+        mine = [each for each in contacts if each.channel in (None, channel)]
+        rule = next((limit.rule for limit in policy.channel_limits.get(channel, ()) if _is_reached(mine, ask, limit)), None)
+        if rule is not None:
+            found[channel] = f"{channel}_{rule}"
+    return found
+
+
+def _repeated(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> frozenset[str]:
+    since = ask.at - timedelta(days=limit.days)
+    recent = [each.offer_id for each in contacts if each.offer_id is not None and each.at > since]
+    return frozenset(offer_id for offer_id in recent if recent.count(offer_id) >= limit.most)
+
+
+def _is_reached(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> bool:
+    since = ask.at - timedelta(days=limit.days)
+    return sum(1 for each in contacts if each.at > since) >= limit.most
+
+
+__all__ = ["EVERYTHING", "Standing", "consented", "grants", "is_complaining", "may_contact", "may_profile", "standing"]
