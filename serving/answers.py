@@ -66,7 +66,7 @@ class Answers:
         champions = open_champions(workspace, rows.card.columns, rows.card.vocabulary)
         state = workspace.state()
         clock = state.clock()
-        codes = [*champions.degraded, *(code for code in rows.card.degraded if code.startswith("recommend"))]
+        codes = [*champions.degraded, *(code for code in rows.card.degraded if code.startswith(("recommend", "uplift")))]
         if state.digest != rows.card.data_digest:
             codes.append("rows_of_older_tables")
         folder = champion(workspace, "recommend")
@@ -267,4 +267,4 @@ class Answers:
 
     def _models(self) -> schemas.Models:
         churn, clv = (self.champions.model_id(task) for task in SCORED)
-        return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version)
+        return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version, self.rows.card.models.get("uplift"))

@@ -18,7 +18,7 @@ from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, explaining, gather, likely, records
+from serving import candidates, effects, explaining, gather, likely, records
 from serving.champions import SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
@@ -84,7 +84,7 @@ def content(workspace: Workspace) -> Content:
     """Gather, score and rank everybody who is known now."""
     state, now = workspace.state(), workspace.now()
     rules = segments.rules()
-    models = {task: packages(workspace, task) for task in (*SCORED, "recommend")}
+    models = {task: packages(workspace, task) for task in (*SCORED, "uplift", "recommend")}
     words = _Words()
     with of(workspace) as engine:
         gather.attach_current(engine, now)
@@ -94,18 +94,20 @@ def content(workspace: Workspace) -> Content:
         found = circumstances(engine, ids, now, state.stored_zone)
         parts = value_parts()
         counts = gather.events(engine, ids, shift_days(now, -parts.window_days, state.stored_zone), [k for name in KINDS for k in parts.kinds(name)])
-        columns, views = _features(workspace, ids, {task: models[task][0] for task in SCORED}, now, words, arrays)
+        columns, views = _features(workspace, ids, {task: models[task][0] for task in (*SCORED, "uplift")}, now, words, arrays)
         shop = _shop(engine, now, state)
         names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
     typical, reasons = explaining.signs(models["churn"][0], columns, words.lists(), arrays)
+    treatments = effects.effects(models["uplift"][0], columns, words.lists(), arrays)
     arrays["parts"] = amounts(parts, counts, state.horizon_days, len(ids))
     table = causes()
     arrays |= likely.assigned(table, found, arrays["habits"][:, HABITS.index("returned_share")], lambda name: _raw(arrays, columns, name))
     words.known["cause_rule"] = {rule.name: number for number, rule in enumerate(table.rules)}
     words.known["sign"] = {signal.code: number for number, signal in enumerate(SIGNALS)}
     used = {task: None if package is None else package.card.model_id for task, (package, _) in models.items()}
-    degraded = tuple(code for _, code in models.values() if code is not None)
+    # Effects are more than a house may know: their absence is said by the grade of evidence.
+    degraded = tuple(code for _, code in models.values() if code not in (None, "uplift_no_model"))
     card = RowsCard(
         SCHEMA_VERSION,
         "",
@@ -125,6 +127,7 @@ def content(workspace: Workspace) -> Content:
         priced(parts, counts, arrays["is_active"].astype(np.float64)),
         views,
         fed(workspace, state.digest),
+        treatments,
     )
     return Content(card, shop, arrays)
 

@@ -22,10 +22,11 @@ from retain.files import read_json, verify_folder
 from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
-from serving.decisions.facts import HABITS, Contact, Customer, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
+from serving.decisions.facts import HABITS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
 from serving.decisions.figures import Known
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
+from serving.effects import Treatments, in_money
 from training.contracts import Floats
 
 POINTER = "current.json"
@@ -83,6 +84,8 @@ class RowsCard:
     """Feature views behind the columns, and the version that computed them."""
     fed: Fed | None = None
     """What of the ledger the tables behind the rows know; None where they know nothing of it."""
+    effects: Treatments = field(default_factory=Treatments)
+    """What the effects on the rows are of."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,11 @@ class Row:
         factor = 1.0 if churn is None else 1.0 - churn
         by_rank = shares[0 if churn is None else 1]
         return tuple(Liking(names[item], rank + 1, by_rank[rank].times(factor)) for rank, item in enumerate(found) if item >= 0)
+
+    def effects(self, clv: float | None) -> dict[str, Effect]:
+        """What is known of what treatments change, in money."""
+        known = self.rows.card.effects
+        return in_money(known, self.rows.array("effect")[self.position].tolist(), clv, self.rows.shop.margin_rate) if known.names else {}
 
     def habits(self) -> Habits:
         """How the customer buys."""
@@ -199,6 +207,7 @@ class Row:
             cause=None if rows.array("cause")[i] < 0 else CAUSES[int(rows.array("cause")[i])],
             scores=scores,
             likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in rows.card.shares},
+            effects=self.effects(scores.clv),
         )
 
 

@@ -106,6 +106,8 @@ def _items_for_sale(known: Standing, case: _Case) -> str | None:
         return None
     at, items = known.ask.at, known.shop.items
     found = [items[item] for item in case.items if item in items]
+    if len(found) == len(case.items) == 1 and _is_plain(found[0]):
+        return None
     marketed = [item for item in found if (item.launched_at is None or item.launched_at <= at) and (item.retired_at is None or at < item.retired_at)]
     if not marketed:
         return "not_on_sale"
@@ -118,6 +120,11 @@ def _items_for_sale(known: Standing, case: _Case) -> str | None:
     of_age = [item for item in stocked if _is_old_enough(known, item.minimum_age)]
     case.items = [item.item_id for item in of_age]
     return None if of_age else "minimum_age"
+
+
+def _is_plain(item: Item) -> bool:
+    """Whether nothing limits its sale, as is so of most."""
+    return item.is_offerable and item.launched_at is item.retired_at is item.stock is None and not item.minimum_age
 
 
 def _law(known: Standing, case: _Case) -> str | None:

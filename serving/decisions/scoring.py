@@ -8,7 +8,7 @@ the answer says so. Weight and lever move what comes in, never what is paid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -95,14 +95,16 @@ class Pricing:
     likings: Mapping[str, Mapping[str, Liking]]
     """By purpose and item."""
     stake: tuple[float | None, Basis | None]
-    fatigue: float
+    channels: Mapping[str, float]
+    """Price of a contact on each channel in question, but for what its seat takes from others."""
     prices: SeatPrices | None
 
     @classmethod
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
         """Look everything up."""
         likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
-        return cls(ask, customer, shop, policy, likings, _stake(customer, shop, policy), _fatigue(ask, customer, policy), prices)
+        contact = _contact(ask, customer, shop, policy, is_priced=prices is not None)
+        return cls(ask, customer, shop, policy, likings, _stake(customer, shop, policy), contact, None if ask.is_inbound else prices)
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
@@ -113,20 +115,25 @@ class Pricing:
         cost = p.value * offer.cost
         weights = self.policy.intents.get(self.ask.intent or "", self.policy.weights)
         weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
-        best: Worth | None = None
+        if not self.effects:
+            # Every channel brings the same: the cheapest, of equals the one asked for first.
+            contact, channel = self._cheapest(passed.channels, cost)
+            return Worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel)
+        found = []
         for channel in passed.channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
             contact = self._contact(channel, cost)
-            found = Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel)
-            # The first of equals: the order in which channels were asked for.
-            if best is None or found.net > best.net:
-                best = found
-            if self.is_flat:
-                break
-        if best is None:
-            raise ValueError(f"{offer.offer_id}: what passed the funnel has a channel")
-        return best
+            found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel))
+        return max(found, key=lambda one: one.net)
+
+    def _cheapest(self, channels: Sequence[str], cost: float) -> tuple[float, str]:
+        best, cheapest = self._contact(channels[0], cost), channels[0]
+        for channel in channels[1:]:
+            contact = self._contact(channel, cost)
+            if contact < best:
+                best, cheapest = contact, channel
+        return best, cheapest
 
     def _acceptance(self, passed: Passed) -> tuple[Estimate, str | None, Liking | None]:
         """Probability that the proposal is taken up: the best covered item's, else the offer kind's."""
@@ -147,11 +154,6 @@ class Pricing:
         return Estimate(*[self.shop.items[item].share] * 3) if liking is None else liking.p
 
     @property
-    def is_flat(self) -> bool:
-        """Whether every channel is worth the same: nobody is contacted, and no effect is known."""
-        return self.ask.is_inbound and not self.effects
-
-    @property
     def effects(self) -> Mapping[str, Effect]:
         """What is known of what treatments change."""
         return {} if self.customer is None else self.customer.effects
@@ -164,12 +166,9 @@ class Pricing:
         return None if found is None or found.evidence == "D" else found
 
     def _contact(self, channel: str, cost: float) -> float:
-        """Price of a contact: the channel, the seat, the contacts of late. Who turns to us takes a seat of ours and is not contacted."""
-        if self.ask.is_inbound:
-            return self.policy.seat_price
-        paid = _contact_cost(self.shop, channel)
-        seat = self.policy.seat_price if self.prices is None else self.prices.of(channel, paid + cost)
-        return paid + seat + self.fatigue
+        """Price of a contact, with the seat as a list solved for it."""
+        paid = self.channels[channel]
+        return paid if self.prices is None else paid + self.prices.of(channel, _channel_cost(self.shop, channel) + cost)
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
@@ -231,15 +230,18 @@ def _stake(customer: Customer | None, shop: Shop, policy: Policy) -> tuple[float
     return loss * shop.margin_rate * policy.saved_share, "assumed"
 
 
-def _fatigue(ask: Ask, customer: Customer | None, policy: Policy) -> float:
-    """What the contacts of the last days add to the price of the next."""
-    if customer is None or not policy.fatigue_price:
-        return 0.0
-    since = ask.at - timedelta(days=policy.fatigue_days)
-    return policy.fatigue_price * sum(1 for each in customer.contacts if since < each.at <= ask.at)
+def _contact(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *, is_priced: bool) -> dict[str, float]:
+    """What a contact on each channel costs, the contacts of late included. Who turns to us takes a seat of ours and is not contacted."""
+    if ask.is_inbound:
+        return dict.fromkeys(ask.channels, policy.seat_price)
+    more = 0.0 if is_priced else policy.seat_price
+    if customer is not None and policy.fatigue_price:
+        since = ask.at - timedelta(days=policy.fatigue_days)
+        more += policy.fatigue_price * sum(1 for each in customer.contacts if since < each.at <= ask.at)
+    return {channel: _channel_cost(shop, channel) + more for channel in ask.channels}
 
 
-def _contact_cost(shop: Shop, channel: str) -> float:
+def _channel_cost(shop: Shop, channel: str) -> float:
     return shop.contact_cost.get(channel, shop.contact_cost.get("*", 0.0))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,12 +18,17 @@ from features import catalog
 from retain import config
 from retain.errors import ConfigError
 from serving.answers import Answers
+from serving.basis import decided, made
 from serving.decisions.budget import Prices
 from serving.decisions.control import Groups, arm
 from serving.decisions.decide import Decision, decide
 from serving.decisions.facts import Ask, Contact, Customer, Effect, Estimate, Item, Liking, Offer, Owned, Scores, Shop
 from serving.decisions.matrix import strategy
 from serving.decisions.policy import Exploration, Law, Policy, QuietHours, Suitability, policy
+from serving.effects import Treatments, in_money
+from serving.rows import Rows
+from serving.schemas import DecisionRequest
+from serving.telling import candidates, funnel, lines, told
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 GROUPS = Groups(salt="s", control=0.3, random=0.3)
@@ -328,10 +334,6 @@ def test_nothing_withheld_is_shown_everything_is_accounted_for_and_chances_add_u
 
 
 def test_explaining_is_the_decision_itself(make: Callable[..., Answers]) -> None:
-    from serving.basis import decided, made
-    from serving.schemas import DecisionRequest
-    from serving.telling import candidates, funnel, lines, told
-
     answers = make(policy=policy())
     request = DecisionRequest("ann", channel="email", placement="inbound_end", request_id="r", dry_run=True)
     basis = answers.basis(request)
@@ -347,3 +349,22 @@ def test_explaining_is_the_decision_itself(make: Callable[..., Answers]) -> None
     assert (answer.arm, answer.probability) == (explained["group"]["arm"], explained["probability"])
     assert "funnel, consent" in "\n".join(lines(decision, answers.policy))
     assert len(candidates(decision)[0]) == len(decision.candidates)
+
+
+def test_effects_on_the_rows_are_told_in_money_with_their_grade(make: Callable[..., Answers]) -> None:
+    answers = make(offers=(Offer("O1", "Spring", "coupon", margin=5.0), Offer("O2", "Talk", "service", margin=90.0)), popular=())
+    treatments = Treatments(("coupon/email", "service", "service/sms"), ("A", "D", "C"), "spend", "EUR")
+    found = np.full((len(answers.rows), 3, 3), np.nan)
+    found[0], found[:, 1] = [[4.0, 1.0, 7.0], [9.0, 8.0, 10.0], [np.nan] * 3], [9.0, 8.0, 10.0]
+    card = replace(answers.rows.card, effects=treatments, models={**answers.rows.card.models, "uplift": "uplift-hand"})
+    answers = replace(answers, rows=Rows(card, answers.rows.shop, {**answers.rows._arrays, "effect": found}))
+    answer, _, basis = answers.decision(DecisionRequest("ann", channel="email", placement="inbound_end", goal="repeat"), "d")
+    by_id = {each.offer_id: each for each in answer.offers}
+    assert (by_id["O1"].evidence, by_id["O1"].incremental_value, by_id["O1"].expected_margin) == ("A", (2.0, 0.5, 3.5), 2.0)
+    assert (by_id["O2"].evidence, by_id["O2"].incremental_value) == ("D", None)
+    assert answer.models.uplift == "uplift-hand"
+    assert basis.customer is not None
+    assert set(basis.customer.effects) == {"coupon/email"}
+    assert in_money(Treatments(("x",), ("B",), "purchase"), [[0.1, 0.0, 0.2]], 40.0, 0.5)["x"].gain == pytest.approx((2.0, 0.0, 4.0))
+    assert in_money(Treatments(("x",), ("B",), "visit"), [[0.1, 0.0, 0.2]], 40.0, 0.5) == {}
+    assert in_money(Treatments(("x",), ("B",), "spend"), [[0.1, 0.0, 0.2]], 40.0, None) == {}
