@@ -214,7 +214,7 @@ def items(engine: Engine, item: str, moment: datetime, state: State) -> pd.DataF
         ),
         listed as (
             select {listed} as item_id, {name} as name,
-                {"any_value(p.minimum_age)" if single else "cast(null as bigint)"} as minimum_age,
+                {"any_value(p.minimum_age)" if single else "nullif(min(coalesce(p.minimum_age, 0)), 0)"} as minimum_age,
                 {"any_value(p.stock)" if single else "cast(null as double)"} as stock,
                 {"any_value(p.suitability)" if single else "cast(null as varchar)"} as suitability,
                 min(p.launched_at) as launched_at, {"max(p.retired_at)" if single else "cast(null as timestamptz)"} as retired_at,

@@ -124,7 +124,7 @@ def _items_for_sale(known: Standing, case: _Case) -> str | None:
 
 def _is_plain(item: Item) -> bool:
     """Whether nothing limits its sale, as is so of most."""
-    return item.is_offerable and item.launched_at is item.retired_at is item.stock is None and not item.minimum_age
+    return item.is_offerable and item.launched_at is None and item.retired_at is None and item.stock is None and not item.minimum_age
 
 
 def _law(known: Standing, case: _Case) -> str | None:
