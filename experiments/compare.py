@@ -12,11 +12,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.wishes import Wished, prices
 from retain.config import build
 from retain.errors import ConfigError, NotReadyError
 from retain.workspace import Workspace
 from training.candidates import Contender, find
 from training.card import Card, Measure
+from training.controls import controls
 from training.evidence import Evidence, holm, p_value
 from training.experiment import of_card
 from training.intervals import Interval
@@ -83,6 +85,8 @@ class Comparison:
     pairs: tuple[Pair, ...]
     others: dict[str, str]
     """Models that cannot stand on this board, and why."""
+    wishes: tuple[Wished, ...] = ()
+    """What the shop's wishes for its lists cost; empty where it has none, or customers are scored."""
 
     @property
     def windows(self) -> int:
@@ -123,9 +127,10 @@ def compare(workspace: Workspace, task: str, runs: Sequence[str] = (), cutoffs: 
     reigning = None if at is None else at.name
     if cutoffs is None:
         standing, others = _as_trained(chosen, reigning)
-    else:
-        standing, others = _anew(workspace, chosen, reigning, cutoffs, watch)
-    return Comparison(task, reigning, standing, pairs(standing[:SHOWN]), others)
+        return Comparison(task, reigning, standing, pairs(standing[:SHOWN]), others)
+    standing, others, opened = _anew(workspace, chosen, reigning, cutoffs, watch)
+    served = next((each for each in standing if reigning in each.models), standing[0])
+    return Comparison(task, reigning, standing, pairs(standing[:SHOWN]), others, prices(workspace, opened.trial, served.card, controls()))
 
 
 def pairs(standing: Sequence[Standing]) -> tuple[Pair, ...]:
@@ -168,7 +173,7 @@ def _as_trained(chosen: Sequence[tuple[Card, Path]], reigning: str | None) -> tu
 
 def _anew(
     workspace: Workspace, chosen: Sequence[tuple[Card, Path]], reigning: str | None, cutoffs: int, watch: Watch
-) -> tuple[tuple[Standing, ...], dict[str, str]]:
+) -> tuple[tuple[Standing, ...], dict[str, str], Bench]:
     """Every recipe on the test windows of today."""
     first = max(chosen, key=lambda each: (each[0].moment, each[0].model_id == reigning, each[0].model_id))[0]
     others: dict[str, str] = {}
@@ -192,7 +197,7 @@ def _anew(
         standing.append(_stood(opened, card, names[card.model_id], model, baseline, _size(folder), ids))
     if not standing:
         raise NotReadyError(f"none of the models of {first.task} can be judged by this release; run `retain train {first.task}`")
-    return _ranked(standing), others
+    return _ranked(standing), others, opened
 
 
 def _stood(opened: Bench, card: Card, label: str, model: Any, baseline: Any, size: int, ids: tuple[str, ...]) -> Standing:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from experiments import report
 from experiments.compare import Comparison, Pair, Standing
 from experiments.slicing import Sliced, sliced
+from experiments.wishes import Wished
 from training import markup, svg
 from training.card import Curve, Measure
 from training.contracts import PURPOSES
@@ -88,6 +89,13 @@ def _body(comparison: Comparison) -> Iterator[str]:
             "Slice by slice",
             f"{card.primary} among customers of one kind, as known at the cutoff. Red: the first of the board is shown to be behind here.",
             *_slices(comparison, apart),
+        )
+    if comparison.wishes:
+        yield markup.section(
+            "What the shop's wishes cost",
+            "Variety, caps, margin and places for new items, as configs/controls.yaml asks for them: the change of the lists on the newest test "
+            "window, on the same customers. Red: it costs, shown.",
+            markup.table(report.WISHES, [_wish(each) for each in comparison.wishes]),
         )
     yield markup.section(
         "What it took",
@@ -263,6 +271,13 @@ def _purposes(comparison: Comparison) -> Iterator[str]:
         yield markup.section(
             "Three questions", "A model that is good at repeats may be poor at discovery.", f'<div class="grid3">{"".join(figures)}</div>'
         )
+
+
+def _wish(each: Wished) -> list[str | Cell]:
+    change = each.change
+    kind = "bad" if change.high < 0 else "good" if change.low > 0 else "even"
+    words = markup.interval(change.value, change.low, change.high, signed=True)
+    return [each.wish, each.purpose, f"{each.customers:,}", f"{each.ndcg:.4f}", Cell(words, kind)]
 
 
 def _slices(comparison: Comparison, apart: Sequence[Sliced]) -> Iterator[str]:

@@ -38,6 +38,9 @@ def words(comparison: Comparison) -> str:
         more = len(everywhere) - len(apart)
         lines += [f"{card.primary} by slice; ! the first of the board is shown to be behind here", "", table(*_slice_rows(comparison, apart)), ""]
         lines += [f"{more} further slices, where it is not: --html and --json show them", ""] if more else []
+    if comparison.wishes:
+        lines += [f"what the shop's wishes for its lists (configs/controls.yaml) cost in {card.primary}, newest window", ""]
+        lines += [table(wish_rows(comparison), list(WISHES)), ""]
     lines += ["what it took", "", table([cost(each) for each in standing], COSTS), ""]
     return "\n".join([*lines, *notes(comparison)])
 
@@ -126,10 +129,27 @@ def values(comparison: Comparison) -> dict[str, Any]:
             }
             for each in sliced(comparison)
         ],
+        "wishes": [
+            {"wish": each.wish, "purpose": each.purpose, "customers": each.customers, "ndcg": each.ndcg, "change": interval(each.change)}
+            for each in comparison.wishes
+        ],
         "left_out": comparison.others,
         "synthetic": comparison.standing[0].card.synthetic,
         "notes": notes(comparison),
     }
+
+
+WISHES = ("wish", "purpose", "customers", "under it", "change")
+
+
+def wish_rows(comparison: Comparison) -> list[list[str]]:
+    """One wish for one purpose a row."""
+    return [[each.wish, each.purpose, f"{each.customers:,}", f"{each.ndcg:.4f}", signed(each.change)] for each in comparison.wishes]
+
+
+def signed(change: Interval) -> str:
+    """A difference with its interval."""
+    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
 
 
 COSTS = ("model", "fit, CPU s", "customers per CPU s", "on disk", "learned from", "features")

@@ -21,13 +21,14 @@ from serving.decisions.budget import Prices
 from serving.decisions.causes import Causes, causes
 from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_profile
-from serving.decisions.facts import Customer, Estimate, Language, Scores
+from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.scoring import expected_loss
 from serving.fresh import Fresh
 from serving.pulls import Pull, assumed, parts, why
 from serving.rows import Row, Rows, open_rows
 from training.contracts import Floats
+from training.controls import controls
 from training.package import champion
 
 BLOCK = 20_000
@@ -76,6 +77,8 @@ class Answers:
             codes.append("bands_of_other_model")
         if champions.model_id("churn") != rows.card.models.get("churn"):
             codes.append("reasons_of_other_model")
+        if rows.card.wishes != controls().model_dump():
+            codes.append("lists_of_other_wishes")
         codes = list(dict.fromkeys(codes))
         return cls(rows, champions, policy(), clock, fresh or Fresh(), tuple(codes), causes(), prices.load(workspace, clock()))
 
@@ -141,21 +144,30 @@ class Answers:
         )
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
-        """A ranked list of items; what is popular where nothing personal may or can be said."""
+        """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""
         at = self.clock()
         row = self.rows.get(request.customer_id)
         source, codes = self._rung(row, at)
         customer = None if row is None else self._customer(row, at)
         if customer is None:
             codes = (*codes, "unknown_customer")
-        is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
+        is_personal = request.personalised and (self.policy.profiling == "opt_out" if customer is None else may_profile(customer, self.policy))
         if customer is not None and not is_personal:
             codes = (*codes, "not_personalised")
         shop, excluded = self.rows.shop, set(request.exclude)
-        listed = row.likings(request.purpose, customer.scores.churn, 50) if row is not None and customer is not None and is_personal else ()
+        segment: dict[str, str] = {}
+        listed: Sequence[Liking] = ()
+        if is_personal and row is not None and customer is not None and row.has_history:
+            listed = row.likings(request.purpose, customer.scores.churn, 50)
+        elif is_personal:
+            codes = codes if row is None else (*codes, "no_history")
+            segment, is_understood = self._segment(row, request.described)
+            codes = codes if is_understood else (*codes, "description_not_understood")
+            listed = () if request.purpose == "repeat" else self.rows.segment_likings(segment, 50)
         found = [(one.item, one.p) for one in listed if one.item in shop.items and one.item not in excluded and self._is_on_sale(one.item, at)]
-        if not found and not listed:
+        if segment or not listed:
             source = "popularity"
+        if not found and not listed:
             found = [(item, Estimate(*[shop.items[item].share] * 3)) for item in shop.popular if item not in excluded and self._is_on_sale(item, at)]
         best = [
             schemas.Recommendation(rank, item, shop.items[item].name, (p.value, p.low, p.high))
@@ -172,7 +184,14 @@ class Answers:
             synthetic=shop.synthetic,
             freshness=self._freshness(row, at),
             models=self._models(),
+            segment=segment,
         )
+
+    def _segment(self, row: Row | None, described: dict[str, str]) -> tuple[dict[str, str], bool]:
+        """What is known of somebody without history, by column: the tables' words before the caller's; and whether all of the latter are segments."""
+        words = {**described, **({} if row is None else row.segments)}
+        known = {column: words[column] for column in self.rows.card.segments.rows(words)}
+        return known, set(described) <= set(known)
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features import profiles
+from features.interactions import Interactions
 from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, effects, explaining, gather, likely, records
+from serving import candidates, effects, explaining, gather, likely, new_items, newcomers, records
 from serving.champions import SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
@@ -27,8 +29,10 @@ from serving.decisions.signals import NEEDS, SIGNALS
 from serving.decisions.value_parts import KINDS, amounts, priced, value_parts
 from serving.feedback import fed
 from serving.rows import POINTER, SCHEMA_VERSION, Rows, RowsCard
+from serving.terms import terms
 from training import segments
 from training.contracts import PURPOSES, Floats
+from training.controls import Controls, controls
 from training.package import Package
 
 BLOCK = 20_000
@@ -67,7 +71,9 @@ def publish(workspace: Workspace) -> Rows:
     with workspace.lock("retain publish"):
         remove_partials(workspace.rows)
         made = content(workspace)
-        identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop])
+        identity = msgspec.json.encode(
+            [made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop, made.card.wishes]
+        )
         version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
         card = replace(made.card, version=version)
         with atomic_folder(workspace.rows / version) as folder:
@@ -83,7 +89,7 @@ def publish(workspace: Workspace) -> Rows:
 def content(workspace: Workspace) -> Content:
     """Gather, score and rank everybody who is known now."""
     state, now = workspace.state(), workspace.now()
-    rules = segments.rules()
+    rules, wishes = segments.rules(), controls()
     models = {task: packages(workspace, task) for task in (*SCORED, "uplift", "recommend")}
     words = _Words()
     with of(workspace) as engine:
@@ -96,7 +102,7 @@ def content(workspace: Workspace) -> Content:
         counts = gather.events(engine, ids, shift_days(now, -parts.window_days, state.stored_zone), [k for name in KINDS for k in parts.kinds(name)])
         columns, views = _features(workspace, ids, {task: models[task][0] for task in (*SCORED, "uplift")}, now, words, arrays)
         shop = _shop(engine, now, state)
-        names, shares = _lists(engine, ids, models["recommend"][0], now, state, arrays)
+        names, shares, segmented = _lists(engine, ids, models["recommend"][0], now, state, shop, wishes, arrays)
     _scores(ids, habits, {task: models[task][0] for task in SCORED}, columns, rules, words, arrays)
     typical, reasons = explaining.signs(models["churn"][0], columns, words.lists(), arrays)
     treatments = effects.effects(models["uplift"][0], columns, words.lists(), arrays)
@@ -128,6 +134,8 @@ def content(workspace: Workspace) -> Content:
         views,
         fed(workspace, state.digest),
         treatments,
+        wishes.model_dump(),
+        segmented,
     )
     return Content(card, shop, arrays)
 
@@ -252,29 +260,57 @@ def _shop(engine: Engine, now: datetime, state: State) -> Shop:
 
 
 def _lists(
-    engine: Engine, ids: NDArray[np.object_], model: Package | None, now: datetime, state: State, arrays: dict[str, NDArray[Any]]
-) -> tuple[tuple[str, ...], dict[str, list[list[Estimate]]]]:
-    """Ranked lists and what everybody owns into ``arrays``; return the item names and the shares by rank."""
+    engine: Engine,
+    ids: NDArray[np.object_],
+    model: Package | None,
+    now: datetime,
+    state: State,
+    shop: Shop,
+    wishes: Controls,
+    arrays: dict[str, NDArray[Any]],
+) -> tuple[tuple[str, ...], dict[str, list[list[Estimate]]], newcomers.Segments]:
+    """Ranked lists, what everybody owns and what segments buy into ``arrays``; return the item names, the shares by rank, and the segments."""
     from features import interactions
 
     item = state.item if model is None or not model.card.item else model.card.item
     history = interactions.load(engine, now, item, zone=state.stored_zone)
+    new = None if model is None or item != "product" or wishes.new_items_every is None else new_items.new_items(engine, history)
     listed = np.array([], dtype=object) if model is None else model.ranker.items
-    names = np.array(sorted({*history.items, *listed}), dtype=object)
+    names = np.array(sorted({*history.items, *listed, *(() if new is None else new.items)}), dtype=object)
     owned = candidates.owned(history, ids, names)
     day = pd.DatetimeIndex(owned.columns["micros"].astype("datetime64[us]")).tz_localize("UTC").tz_convert(state.stored_zone).normalize()
     today = pd.Timestamp(now).tz_convert(state.stored_zone).normalize()
     # Days on a clock that moves in spring: rounded, because one of them has 23 hours.
     days = np.rint((today - day) / pd.Timedelta(days=1)).astype(np.int32)
     arrays |= {"owned.start": owned.start, "owned.item": owned.columns["item"], "owned.orders": owned.columns["orders"], "owned.days": days}
+    segmented = _segments(engine, ids, history, now, state, item == state.item, arrays)
     if model is None or item != state.item:
         empty = np.full((len(ids), candidates.LENGTH), -1, dtype=np.int32)
         arrays |= {f"list_{purpose}": empty for purpose in PURPOSES}
-        return tuple(names), {purpose: _estimates(np.zeros((2, candidates.LENGTH, 3))) for purpose in PURPOSES}
+        return tuple(names), {purpose: _estimates(np.zeros((2, candidates.LENGTH, 3))) for purpose in PURPOSES}, segmented
     past = interactions.load(engine, shift_days(now, -state.horizon_days, state.stored_zone), item, zone=state.stored_zone)
-    lists = candidates.ranked(model.ranker, history, past, ids, names)
+    known = terms(engine, wishes, item, names, shop.items)
+    then = None if new is None else new_items.new_items(engine, past)
+    lists = candidates.ranked(model.ranker, history, past, ids, names, known, new, then)
     arrays |= {f"list_{purpose}": lists[purpose].items for purpose in PURPOSES}
-    return tuple(names), {purpose: _estimates(lists[purpose].shares) for purpose in PURPOSES}
+    return tuple(names), {purpose: _estimates(lists[purpose].shares) for purpose in PURPOSES}, segmented
+
+
+def _segments(
+    engine: Engine,
+    ids: NDArray[np.object_],
+    history: Interactions,
+    now: datetime,
+    state: State,
+    is_ranked: bool,
+    arrays: dict[str, NDArray[Any]],
+) -> newcomers.Segments:
+    """What segments buy, and the segments of each customer (one column each, -1 where it is none), into ``arrays``."""
+    known = profiles.load(engine, now)
+    segmented, table = newcomers.tabled(known.of(history.customers) if is_ranked else {}, history, state.horizon_days)
+    arrays["segments.share"] = table
+    arrays["segment"] = newcomers.coded(segmented, known.of(ids), len(ids))
+    return segmented
 
 
 def _estimates(shares: Floats) -> list[list[Estimate]]:

@@ -27,6 +27,7 @@ from serving.decisions.figures import Known
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from serving.effects import Treatments, in_money
+from serving.newcomers import Segments, likings
 from training.contracts import Floats
 
 POINTER = "current.json"
@@ -86,6 +87,10 @@ class RowsCard:
     """What of the ledger the tables behind the rows know; None where they know nothing of it."""
     effects: Treatments = field(default_factory=Treatments)
     """What the effects on the rows are of."""
+    wishes: dict[str, float | int | None] = field(default_factory=dict)
+    """What the shop wished of the lists when they were made: the values of ``training.controls.Controls``."""
+    segments: Segments = field(default_factory=Segments)
+    """Which segments customers without history are looked up in."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,12 @@ class Row:
         return Scores(churn, clv, words["band"][self.rows.array("band")[self.position]], words["stage"][self.rows.array("stage")[self.position]])
 
     def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
-        """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one."""
+        """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one.
+
+        Who has bought nothing has no list: what the customer's segments buy answers, and nothing where repeats are asked for.
+        """
+        if not self.has_history:
+            return () if purpose == "repeat" else self.rows.segment_likings(self.segments, most)
         names, shares = self.rows.card.names, self.rows.card.shares[purpose]
         found = self.rows.array(f"list_{purpose}")[self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
@@ -146,6 +156,18 @@ class Row:
         """What is known of what treatments change, in money."""
         known = self.rows.card.effects
         return in_money(known, self.rows.array("effect")[self.position].tolist(), clv, self.rows.shop.margin_rate) if known.names else {}
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the customer ever bought anything."""
+        start, end = self.rows.array("owned.start")[self.position : self.position + 2].tolist()
+        return bool(end > start)
+
+    @property
+    def segments(self) -> dict[str, str]:
+        """Column -> word, of the segments that the customer is in."""
+        known = self.rows.card.segments
+        return known.words(self.rows.array("segment")[self.position].tolist()) if known.cells else {}
 
     def habits(self) -> Habits:
         """How the customer buys."""
@@ -266,6 +288,11 @@ class Rows:
         """Raw features of some customers by column, those that the rows hold."""
         raw = self._arrays["raw"]
         return {name: raw[where, self._place[name]] for name in names if name in self._place}
+
+    def segment_likings(self, words: Mapping[str, str], most: int) -> tuple[Liking, ...]:
+        """What customers with these words in their profile buy, for one without history; empty where none of them is a segment."""
+        found = self.card.segments.rows(words)
+        return likings(self.card.segments, self.array("segments.share"), tuple(found.values()), most) if found else ()
 
     def word(self, name: str, position: int) -> str | None:
         """A customer's word in a column of words."""

@@ -265,6 +265,8 @@ class RecommendationsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     k: Count = 10
     personalised: bool = True
     exclude: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
+    described: Annotated[dict[Id, Id], Meta(max_length=20)] = field(default_factory=dict)
+    """What is known of somebody who has bought nothing yet, by column of the profile: ``{"country": "France"}``."""
 
 
 class Recommendation(Struct, frozen=True):
@@ -290,6 +292,8 @@ class RecommendationsAnswer(Struct, frozen=True):
     synthetic: bool
     freshness: Freshness
     models: Models
+    segment: dict[str, str] = field(default_factory=dict)
+    """What the list was chosen by where there is no history: column of the profile and its word."""
 
 
 class OutcomeRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -67,9 +67,17 @@ class FittedContent:
 
     def scores(self, block: Block, purpose: Purpose) -> Floats:  # noqa: ARG002 - the same for all purposes
         """Cosine with the customer's own words, and with everybody's."""
+        return self._near(block, self.vectors, self._columns)
+
+    def near(self, block: Block, items: Integers) -> Floats:
+        """(customers, items) the same for some items alone: what is new is a small part of a catalogue."""
+        chosen = self.vectors[items]
+        return self._near(block, chosen, chosen.T.tocsr())
+
+    def _near(self, block: Block, vectors: Any, columns: Any) -> Floats:
         own = _unit(block.sparse(self.config.weight, self.config.half_life_days) @ self.vectors)
-        everybody_s = np.asarray(self.vectors @ self.usual, dtype=np.float64)
-        return np.asarray((1.0 - self.config.usual) * (own @ self._columns).toarray() + self.config.usual * everybody_s, dtype=np.float64)
+        everybody_s = np.asarray(vectors @ self.usual, dtype=np.float64)
+        return np.asarray((1.0 - self.config.usual) * (own @ columns).toarray() + self.config.usual * everybody_s, dtype=np.float64)
 
     def rank(self, history: Interactions, customers: Integers, k: int, purpose: Purpose) -> Ranking:
         """See ``FittedRanker``."""
