@@ -234,7 +234,8 @@ def drift(argv: Sequence[str]) -> int:
     options = parser("drift", _DRIFT)
     options.add_argument("task", metavar="TASK", help="churn, clv or recommend")
     arguments = options.parse_args(argv)
-    from experiments.drift import KINDS, MOVED, drift
+    from experiments.drift import MOVED, drift
+    from experiments.findings import KINDS
 
     found = drift(workspace(arguments), arguments.task)
     if arguments.json:

@@ -9,11 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from features import catalog, interactions, snapshot
+from experiments.drift_lists import of_lists
+from experiments.findings import KINDS, LOOKED_BACK, Finding, figures, run_since, since_words
+from features import catalog, snapshot
 from retain import engine
 from retain.config import build
 from retain.errors import NotReadyError
@@ -22,46 +24,21 @@ from retain.tables import TABLES
 from retain.workspace import Workspace, shift_days
 from training import gate
 from training.candidates import rules
-from training.card import Card
 from training.contracts import Frame, score
-from training.drift import chance, psi_of
-from training.evidence import Evidence, of_means, of_scores
+from training.drift import chance
+from training.evidence import Evidence, of_scores
 from training.frames import frame
-from training.models.purchases import align
 from training.package import Package, champion, load
-from training.ranking_trial import figure
-from training.reference import Reference, item_counts, item_shares
+from training.reference import Reference
 
-Kind = Literal["data", "inputs", "scores", "outcomes", "calibration"]
-KINDS: tuple[Kind, ...] = ("data", "inputs", "scores", "outcomes", "calibration")
 MOVED = 8
 """Exit code when something has moved."""
 DAYS = 28
 """Days of rows that a table is measured by."""
 HALVED = 0.5
 """A table that brings less than this share of the rows it brought, or more than its inverse, has moved."""
-LOOKED_BACK = 12
-"""Snapshots that are looked at, at most, to say since when."""
 NAMED = 5
 """Features that are named as what moved most."""
-WORSE = 0.05
-"""A metric counts as moved when its change is clear of zero and at least this share of what stands on the card."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    kind: Kind
-    what: str
-    value: float
-    """The stability index, the ratio of rows, or the change of the figure."""
-    limit: float
-    """What it takes to count as moved."""
-    is_moved: bool
-    words: str
-    since: datetime | None = None
-    """The first snapshot from which on it has moved, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +96,7 @@ def drift(workspace: Workspace, task: str) -> Drift:
     limits, now = rules(), workspace.now()
     data = _tables(workspace, package.card.moment, now)
     if package.card.kind == "ranker":
-        found, unknown = _ranker(workspace, package, reference, limits, now)
+        found, unknown = of_lists(workspace, package, reference, limits, now)
     else:
         found, unknown = _scorer(workspace, package, reference, limits, now)
     findings = tuple(sorted([*data, *found], key=lambda each: (KINDS.index(each.kind), not each.is_moved, -each.value)))
@@ -171,7 +148,7 @@ def _scorer(workspace: Workspace, package: Package, reference: Reference, limits
     judged = judged.take(np.flatnonzero(~np.isnan(judged.y)))
     metrics = {name: metric for name, (metric, _) in task.metrics.items()}
     fresh = of_scores(judged, score(package.scorer, judged), metrics, card.seed)
-    return [*found, *_figures(card, fresh, evidence, closed[0])], ()
+    return [*found, *figures(card, fresh, evidence, closed[0])], ()
 
 
 def _inputs(reference: Reference, today: Frame, rows: Frame, back: Sequence[datetime], limits: gate.Rules) -> list[Finding]:
@@ -182,66 +159,10 @@ def _inputs(reference: Reference, today: Frame, rows: Frame, back: Sequence[date
     past = {moment: reference.drift(rows.at((moment,))) for moment in back} if moved else {}
     found = []
     for name, value in index.items():
-        since = None
-        if name in moved:
-            # The longest run of snapshots up to today on which it stood above its limit.
-            run = [moment for moment in back if all(past[later][name] > limit[name] for later in back if later >= moment)]
-            since = min(run, default=None)
-        words = f"{name}: stability index {value:.3f}" + (f" since {since:%Y-%m-%d}" if since else "")
+        since = run_since(back, {at: past[at][name] for at in past}, limit[name]) if name in moved else None
+        words = f"{name}: stability index {value:.3f}{since_words(since)}"
         found.append(Finding("inputs", name, value, limit[name], name in moved, words, since))
     return found
-
-
-def _figures(card: Card, fresh: Evidence, then: Evidence, cutoff: datetime) -> list[Finding]:
-    """The outcome, the primary metric and the calibration after the training, against the card."""
-    asked: dict[str, Kind] = {"mean_actual": "outcomes", card.primary: "outcomes", "ece": "calibration", "bias": "calibration"}
-    found = []
-    for name, kind in asked.items():
-        if name not in fresh.values or name not in card.metrics:
-            continue
-        count = min(len(fresh.samples[name]), len(then.samples[name]))
-        drawn = fresh.samples[name][:count] - then.samples[name][:count]
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
-        before, after = then.values[name], fresh.values[name]
-        limit = WORSE * max(abs(before), 0.01)
-        is_clear = bool(low > 0 or high < 0) and abs(after - before) > limit
-        is_worse = {"higher": after < before, "lower": after > before, "zero": abs(after) > abs(before), "": True}[card.metrics[name].better]
-        words = f"{name} from {cutoff:%Y-%m-%d}: {after:.4g}, {before:.4g} on the card; change {after - before:+.3g} [{low:+.3g}, {high:+.3g}]"
-        found.append(Finding(kind, name, abs(after - before), limit, is_clear and is_worse, words))
-    return found
-
-
-def _ranker(workspace: Workspace, package: Package, reference: Reference, limits: gate.Rules, now: datetime) -> tuple[list[Finding], tuple[str, ...]]:
-    card, task, zone = package.card, build(package.card.task_spec, "task"), workspace.state().stored_zone
-    item: Literal["product", "category"] = "category" if card.item == "category" else "product"
-    with engine.of(workspace) as sql:
-        today = interactions.load(sql, now, item)
-        before = interactions.load(sql, card.moment, item)
-    catalogue = package.ranker.items
-    known = align(today, catalogue)
-    shares = item_shares(known, np.array(reference.names, dtype=object))
-    index, limit = psi_of(reference.shares, shares), max(limits.psi, chance(len(shares), reference.rows, int(item_counts(known).sum())))
-    found = [
-        Finding("inputs", item, index, limit, index > limit, f"shares of the {len(reference.names)} {item} items bought most: index {index:.3f}")
-    ]
-    bought = item_counts(today).sum()
-    unknown = float(1 - item_counts(known).sum() / bought) if bought else 0.0
-    words = f"{unknown:.1%} of the last purchases are of items that the model does not know"
-    found.append(Finding("inputs", "unknown items", unknown, 0.1, unknown > 0.1, words))
-    end = shift_days(card.moment, card.horizon_days, zone)
-    if end > now:
-        return found, (f"outcomes can be said from {end:%Y-%m-%d} on, when the first window after the training has closed",)
-    with engine.of(workspace) as sql:
-        later = interactions.load(sql, end, item)
-    history = align(before, catalogue)
-    targets = task.targets(history, later)
-    eligible = targets.eligible("all")
-    if not len(eligible):
-        return found, ("nobody bought a known item in the window after the training",)
-    judged = task.judge(package.ranker, history, targets)["all"]
-    name = f"{card.primary.partition('@')[0]}@{task.k}"
-    fresh = of_means(judged.customers, "", {figure(name, "all"): judged.values[name]}, card.seed)
-    return [*found, *_figures(card, fresh, Evidence.load(package.folder), card.moment)], ()
 
 
 def _source(findings: Sequence[Finding]) -> str:

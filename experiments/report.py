@@ -13,7 +13,7 @@ from training.intervals import Interval
 
 METRICS = 4
 """Metrics of a leaderboard on a terminal; the page and JSON show all."""
-OWN = ("band", "stage", "tenure", "orders")
+OWN = ("purpose", "band", "stage", "tenure", "orders")
 """Dimensions of slices that a terminal always shows."""
 SLICED = 4
 """Models beside each other slice by slice on a terminal."""

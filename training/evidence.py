@@ -53,6 +53,17 @@ class Evidence:
         """The same with the spread of the newest scores."""
         return replace(self, newest=np.quantile(scores, np.linspace(0, 1, QUANTILES)) if len(scores) else np.empty(0))
 
+    def with_parts(self, primary: str, parts: Mapping[str, tuple[str, int]]) -> Evidence:
+        """The same with slices made of other figures: slice -> the figure that judges it in place of the primary one, and its customers.
+
+        The question that a list answers (what is new, what is bought again) is looked at apart in this way.
+        """
+        made = {
+            name: Evidence(f"{self.rows}/{name}", customers, {primary: self.values[figure]}, {primary: self.samples[figure]})
+            for name, (figure, customers) in parts.items()
+        }
+        return replace(self, slices={**made, **self.slices})
+
     def shift_from(self, other: Evidence) -> float | None:
         """PSI of the newest scores against another model's; None where one of the two has none."""
         return psi(other.newest, self.newest) if len(self.newest) and len(other.newest) else None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import process_time
 from typing import ClassVar, Literal
@@ -11,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from features import interactions
+from features import interactions, profiles
 from features.interactions import Interactions
 from retain import engine
 from retain.errors import RefusedError
@@ -43,6 +44,8 @@ class RankingTrial:
     windows: Windows
     horizon_days: int
     item: Literal["product", "category"]
+    described: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+    """Words of the profile of each customer known at the test cutoff, by column."""
 
     kind: ClassVar[Literal["ranker"]] = "ranker"
     calibration: ClassVar[None] = None
@@ -79,6 +82,7 @@ class RankingTrial:
             cutoff = shift_days(now, -days, state.stored_zone)
             before = task.history(interactions.load(sql, cutoff, item))
             until_now = interactions.load(sql, now, item)
+            described = profiles.load(sql, cutoff).of(before.customers)
         targets = task.targets(before, until_now)
         if not len(targets.eligible("all")):
             raise RefusedError(
@@ -86,7 +90,8 @@ class RankingTrial:
                 "ingest more history or choose another horizon"
             )
         words = "" if days == asked else f"History is shorter than two horizons of {asked} days: lists are judged on the {days} days before now."
-        return cls(task, before, targets, task.history(until_now), Windows(train=(cutoff,), test=(cutoff,), final=(now,), words=words), asked, item)
+        windows = Windows(train=(cutoff,), test=(cutoff,), final=(now,), words=words)
+        return cls(task, before, targets, task.history(until_now), windows, asked, item, described)
 
     @property
     def name(self) -> str:
@@ -119,14 +124,17 @@ class RankingTrial:
         eligible = self.targets.eligible("all")
         customers = self.targets.customers[eligible]
         figures = {figure(name, purpose): _aligned(lists, name, customers) for purpose, lists in judged.items() for name in lists.values}
-        apart = slices.chosen(slices.of_history(self.before, eligible, segments.rules()), customers)
+        apart = slices.chosen(slices.of_history(self.before, eligible, segments.rules(), self.described), customers)
         evidence = of_means(customers, self._truth(), figures, seed, primary=self.primary, slices=apart)
+        # Discovery and repeats are judged apart too: who is better over all by giving up one of them is seen to.
+        parts = {f"purpose: {purpose}": (figure(self.primary, purpose), len(judged[purpose].customers)) for purpose in PURPOSES if purpose != "all"}
+        evidence = evidence.with_parts(self.primary, {name: part for name, part in parts.items() if part[1] >= slices.LEAST})
         return Judged(evidence, {}, self.windows, cost)
 
     def learn(self, model: Ranker) -> Learned:
         """Learn from everything until now."""
         fitted = self.task.ready(model, self.horizon_days).fit(self.now)
-        return Learned(fitted, None, self.now, len(self.now), np.empty(0), of_history(self.now), tuple(getattr(fitted, "notes", ())))
+        return Learned(fitted, None, self.now, len(self.now), np.empty(0), of_history(self.now, fitted), tuple(getattr(fitted, "notes", ())))
 
     def _truth(self) -> str:
         digest = hashlib.sha256(self.windows.test[0].isoformat().encode())

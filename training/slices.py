@@ -15,6 +15,7 @@ from features.interactions import Interactions
 from training import segments
 from training.contracts import Floats, Frame, Integers
 from training.encoding import Encoder
+from training.models.purchases import ages
 from training.models.rules import AMOUNT, RECENCY, TENURE
 
 Labels = NDArray[np.object_]
@@ -46,16 +47,52 @@ def of_frame(frame: Frame, encoder: Encoder, rules: segments.Rules) -> dict[str,
     return found
 
 
-def of_history(history: Interactions, customers: Integers, rules: segments.Rules) -> dict[str, Labels]:
-    """Dimension to labels, for customers of a history: ``orders`` (the bands, by number of orders so far) and ``tenure``."""
-    order = np.unique(np.column_stack([history.customer.astype(np.int64), history.order]), axis=0)
-    count = np.bincount(order[:, 0], minlength=len(history.customers))[customers].astype(np.float64)
-    moment = np.datetime64(history.moment.replace(tzinfo=None), "us")
-    first = np.full(len(history.customers), moment, dtype="datetime64[us]")
-    np.minimum.at(first, history.customer, history.at.astype("datetime64[us]"))
-    days = (moment - first[customers]).astype("timedelta64[s]").astype(np.float64) / 86_400
+def of_history(history: Interactions, customers: Integers, rules: segments.Rules, described: Mapping[str, Labels] | None = None) -> dict[str, Labels]:
+    """Dimension to labels, for customers of a history.
+
+    Args:
+        history: purchases before the cutoff.
+        customers: positions in it.
+        rules: bands and stages.
+        described: words of the profile, by column, for all customers of the history.
+
+    Returns:
+        ``orders`` (the bands, by number of orders so far), ``stage`` (orders stand for money, which these purchases do not hold), ``tenure``,
+        and each column of the profile.
+    """
+    days = order_days(history)
+    owner, age = days[:, 0], days[:, 1]
+    number = len(history.customers)
+    count = np.bincount(owner, minlength=number).astype(np.float64)
+    last, first = np.full(number, np.nan), np.full(number, np.nan)
+    np.fmin.at(last, owner, age)
+    np.fmax.at(first, owner, age)
+    period = rules.stages.period_days
+    spend, before = (np.bincount(owner[rows], minlength=number).astype(np.float64) for rows in (age < period, (age >= period) & (age < 2 * period)))
+    habits = pd.DataFrame(
+        {
+            "recency_days": last,
+            "tenure_days": first,
+            "usual_gap_days": np.where(count > 1, (first - last) / np.maximum(count - 1, 1), np.nan),
+            "pause_days": np.nan,
+            "spend": spend,
+            "spend_before": before,
+        }
+    ).iloc[customers]
     everyone = np.ones(len(customers), dtype=np.bool_)
-    return {"orders": segments.bands(count, everyone, history.customers[customers], rules), "tenure": _tenures(days)}
+    found = {
+        "orders": segments.bands(count[customers], everyone, history.customers[customers], rules),
+        "stage": segments.stages(habits, rules),
+        "tenure": _tenures(first[customers]),
+    }
+    return {**found, **{column: words[customers] for column, words in sorted((described or {}).items())}}
+
+
+def order_days(history: Interactions) -> Integers:
+    """(orders, 2) customer and whole days from the order to the moment, by customer."""
+    table = np.column_stack([history.customer.astype(np.int64), history.order])
+    order, where = np.unique(table, axis=0, return_index=True)
+    return np.column_stack([order[:, 0], np.floor(ages(history)[where]).astype(np.int64)])
 
 
 def chosen(labels: Mapping[str, Labels], customers: NDArray[np.object_]) -> dict[str, NDArray[np.intp]]:

@@ -78,7 +78,7 @@ def test_a_month_in_which_nothing_happened_is_calm(later: Workspace, capsys: pyt
         found = drift(later, task)
         steady = [each for each in found.moved if each.kind != "outcomes" and not each.what.startswith("contacts")]
         assert not steady, "campaigns come in waves; nothing else has moved"
-        assert {each.kind for each in found.findings} >= {"data", "inputs", "outcomes"}
+        assert {each.kind for each in found.findings} == {"data", "inputs", "scores", "outcomes", "calibration"}
         assert found.unknown == (), "the first window after the training has closed"
     assert main(["drift", "churn", "--workspace", str(later.root)]) in (0, MOVED)
     assert "inputs" in capsys.readouterr().out
@@ -116,6 +116,28 @@ def test_a_table_that_stopped_is_the_likely_source(later: Workspace, tmp_path: P
     assert 'retain_drift_looked_at{task="churn"}' in page
     (copy.drift / "churn.json").write_text("{broken")
     assert 'kind="inputs",task="churn"' not in Metrics(drift=copy.drift).page()[0].decode(), "a broken file gives no figure, and no error"
+
+
+def test_customers_who_buy_otherwise_are_seen_in_inputs_and_lists(later: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(later.root, tmp_path / "copy")
+    copy = Workspace.at(tmp_path / "copy")
+    begin = copy.now() - timedelta(days=27)
+    path = copy.table("transactions")
+    table = pq.read_table(path)
+    is_late = pc.greater_equal(table["occurred_at"], pa.scalar(begin, table["occurred_at"].type))
+    one = table["product_id"].filter(pc.and_(is_late, pc.is_valid(table["product_id"])))[0]
+    at = table.column_names.index("product_id")
+    pq.write_table(table.set_column(at, "product_id", pc.if_else(is_late, one, table["product_id"])), path)
+    found = drift(copy, "recommend")
+    moved = {(each.kind, each.what) for each in found.moved}
+    item = "category" if ("inputs", "category") in moved else "product"
+    assert ("inputs", item) in moved, "everybody bought the same"
+    assert ("inputs", "items_per_order_28d") in moved, "one item an order is left"
+    assert ("outcomes", "buyers") not in moved, "as many came"
+    since = next(each.since for each in found.moved if each.what == item)
+    assert since is not None
+    assert begin <= since <= copy.now()
+    assert found.source.startswith("what customers buy")
 
 
 def test_what_cannot_be_compared_is_said(later: Workspace, trained: Workspace, tmp_path: Path) -> None:

@@ -50,10 +50,26 @@ def test_slices_are_bands_stages_tenures_and_what_the_source_says() -> None:
 
 
 def test_slices_of_rankers_come_from_the_history(history: Interactions) -> None:
-    labels = slices.of_history(history, np.arange(len(history.customers)), RULES)
-    assert set(labels) == {"orders", "tenure"}
+    country = np.array(["NO", None] * 10, dtype=object)
+    labels = slices.of_history(history, np.array([0, 2, 1]), RULES, {"country": country})
+    assert set(labels) == {"orders", "stage", "tenure", "country"}
     assert set(labels["tenure"]) == {"up to 90 days"}
-    assert slices.chosen(labels, history.customers) == {}, "twenty customers say nothing"
+    assert labels["country"].tolist() == ["NO", "NO", None]
+    assert set(labels["stage"]) == {"declining"}, "forty days of silence after an order a day"
+    assert slices.chosen(labels, history.customers[[0, 2, 1]]) == {}, "three customers say nothing"
+
+
+def test_a_question_of_its_own_is_a_slice_of_its_own() -> None:
+    ids = np.array([f"c{i}" for i in range(200)], dtype=object)
+    good, poor = np.full(200, 0.5), np.full(200, 0.5)
+    new, gone = np.where(np.arange(200) < 150, 0.4, np.nan), np.where(np.arange(200) < 150, np.linspace(0.1, 0.3, 200), np.nan)
+    ours, theirs = (
+        of_means(ids, "t", {"ndcg": whole, "ndcg_new": part}, seed=1, primary="ndcg").with_parts("ndcg", {"purpose: new": ("ndcg_new", 150)})
+        for whole, part in ((poor, gone), (good, new))
+    )
+    found = by_slice(ours, theirs, "ndcg", "higher")
+    assert [(each.name, each.customers, each.is_behind(0.05)) for each in found] == [("purpose: new", 150, True)]
+    assert by_slice(theirs, ours, "ndcg", "higher")[0].difference.low > 0
 
 
 def test_whoever_is_worse_on_one_slice_is_found_and_only_there() -> None:
