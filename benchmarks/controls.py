@@ -12,13 +12,15 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features import interactions
 from retain import engine
 from retain.config import build
 from retain.workspace import Workspace
+from serving.candidates import Maker, Past, Terms
 from training.contracts import PURPOSES, Floats, Integers, Purpose, Ranking
-from training.controls import Controls, controlled, price
+from training.controls import Controls, price
 from training.experiment import plan
 from training.models.purchases import before
 from training.tasks.recommend import Recommend, Targets
@@ -31,7 +33,6 @@ WISHES = {
     "margin 0.2": Controls(margin=0.2),
     "margin 1": Controls(margin=1.0),
 }
-LONG = 50
 
 
 def main() -> None:
@@ -56,17 +57,23 @@ def main() -> None:
     paid = np.bincount(past.item, np.nan_to_num(past.price), len(past.items)) / np.maximum(count, 1)
     margin = np.sqrt(np.maximum(paid, 0.01) / np.median(np.maximum(paid, 0.01)))
     model = task.ready(build(plan("recommend").models[asked.model], asked.model), asked.horizon)
-    ranking = model.fit(past).rank(past, customers, LONG, asked.purpose)
-    base = _ndcg(task, Ranking(ranking.items[:, : task.k], ranking.scores[:, : task.k]), customers, targets, asked.purpose)
+    fitted = model.fit(past)
+    # As the service makes lists: what is weighed is how often what stands at a rank is bought, counted one horizon before.
+    maker = Maker(fitted, past.items, Terms(Controls(variety=1.0), category, margin), asked.purpose)
+    own, then = maker.own(past, customers), Past.of(maker, past, before(past, asked.horizon))
+    share = then.share_by_rank(then.own)
+    base = _ndcg(task, own[:, : task.k], customers, targets, asked.purpose)
     print(json.dumps({"wish": "none", "customers": len(base), "ndcg@10": round(float(base.mean()), 4)}))
     for name, wish in WISHES.items():
-        value = _ndcg(task, controlled(ranking, task.k, wish, category, margin), customers, targets, asked.purpose)
+        lists = Maker(fitted, past.items, Terms(wish, category, margin), asked.purpose).wished(own, share, task.k)
+        value = _ndcg(task, lists, customers, targets, asked.purpose)
         cost = price(base, value)
         figures = [round(each, 4) for each in (cost.value, cost.low, cost.high)]
         print(json.dumps({"wish": name, "ndcg@10": round(float(value.mean()), 4), "price": figures}))
 
 
-def _ndcg(task: Recommend, ranking: Ranking, customers: Integers, targets: Targets, purpose: Purpose) -> Floats:
+def _ndcg(task: Recommend, lists: NDArray[np.int32], customers: Integers, targets: Targets, purpose: Purpose) -> Floats:
+    ranking = Ranking(lists, np.full(lists.shape, np.nan))
     return task.evaluate(ranking, customers, targets, purpose).values[f"ndcg@{task.k}"]
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from experiments import report
+from experiments import charts, report
 from experiments.compare import Comparison, Pair, Standing
 from experiments.slicing import Sliced, sliced
 from experiments.wishes import Wished
-from training import markup, svg
-from training.card import Curve, Measure
-from training.contracts import PURPOSES
-from training.markup import COLOURS, Cell, Markup, escape
+from training import markup
+from training.card import Measure
+from training.markup import Cell, Markup, escape
 
-SHOWN = 8
-"""Models in one chart; more lines could not be told apart."""
 BETTER = {"higher": "higher is better", "lower": "lower is better", "zero": "nearer to zero is better", "": ""}
 
 
@@ -65,7 +62,7 @@ def _body(comparison: Comparison) -> Iterator[str]:
         f"By {card.primary}, {BETTER[standing[0].metrics[card.primary].better]}; a mean over the test windows with its interval, and the paired gain "
         "on the baseline, turned so that more is better.",
         _board(comparison),
-        markup.figure(_ranges(comparison), f"{card.primary} with 95 % intervals. Overlap says nothing about a pair: pairs are compared below."),
+        markup.figure(charts.ranges(comparison), f"{card.primary} with 95 % intervals. Overlap says nothing about a pair: pairs are compared below."),
     )
     if comparison.pairs:
         yield markup.section(
@@ -79,10 +76,10 @@ def _body(comparison: Comparison) -> Iterator[str]:
         yield markup.section(
             "Window by window",
             "Each recipe is fitted anew before each test window, on windows that had closed by then. A lead that changes hands is no lead.",
-            markup.legend([each.label for each in standing[:SHOWN]]),
-            markup.figure(_windows(comparison), f"{card.primary} on each test window, the newest at the right"),
+            markup.legend([each.label for each in standing[: charts.SHOWN]]),
+            markup.figure(charts.windows(comparison), f"{card.primary} on each test window, the newest at the right"),
         )
-    yield from _curves(comparison)
+    yield from charts.curves(comparison)
     apart = sliced(comparison)
     if apart:
         yield markup.section(
@@ -139,16 +136,6 @@ def _value(measure: Measure | None) -> Markup:
     return Markup("–") if measure is None else markup.interval(measure.value, measure.low, measure.high)
 
 
-def _ranges(comparison: Comparison) -> str:
-    primary = comparison.standing[0].card.primary
-    rows = [
-        svg.Range(each.label, number % COLOURS, measure.value, measure.low, measure.high, f"{measure.value:.4g}")
-        for number, each in enumerate(comparison.standing)
-        for measure in [each.metrics[primary]]
-    ]
-    return svg.ranges(rows, x_label=f"{primary} (dashed: the baseline)", level=comparison.standing[0].metrics[primary].baseline, width=1080)
-
-
 def _matrix(comparison: Comparison) -> str:
     found = {(pair.better, pair.worse): pair for pair in comparison.pairs}
     labels = [each.label for each in comparison.standing if any(each.label in pair for pair in found)]
@@ -182,97 +169,6 @@ def _pair_table(pairs: Sequence[Pair]) -> str:
     return f"<details><summary>All {len(pairs)} pairs with p</summary>{table}</details>"
 
 
-def _windows(comparison: Comparison) -> str:
-    shown = comparison.standing[:SHOWN]
-    primary = shown[0].card.primary
-    parts = shown[0].parts[::-1]
-    series = []
-    for number, each in enumerate(shown):
-        found = [part.evidence.interval(primary) for part in each.parts[::-1]]
-        apart = (number - (len(shown) - 1) / 2) * 0.06
-        series.append(
-            svg.Line(
-                each.label,
-                number,
-                [place + apart for place in range(len(found))],
-                [one.value for one in found],
-                [one.low for one in found],
-                [one.high for one in found],
-                has_dots=True,
-            )
-        )
-    names = [f"from {part.windows.test[0]:%Y-%m-%d}" for part in parts]
-    return svg.lines(series, x_label="test window", y_label=primary, x_names=names, width=1080, height=360)
-
-
-def _curves(comparison: Comparison) -> Iterator[str]:
-    shown = [each for each in comparison.standing[:SHOWN] if each.parts and each.parts[0].curves]
-    if not shown:
-        yield from _purposes(comparison)
-        return
-    curves: list[tuple[int, Standing, dict[str, Curve]]] = [(number, each, each.parts[0].curves) for number, each in enumerate(shown)]
-    legend = markup.legend([each.label for each in shown])
-
-    def lines(name: str, is_dotted: bool = False, is_lift: bool = False) -> list[svg.Line]:
-        found = []
-        for number, each, known in curves:
-            if name in known:
-                x, y = list(known[name].x), list(known[name].y)
-                if is_lift:
-                    x, y = x[1:], [up / along for along, up in zip(x[1:], y[1:], strict=True)]
-                found.append(svg.Line(each.label, number, x, y, has_dots=is_dotted))
-        return found
-
-    gain = svg.lines(lines("lift"), x_label="share of customers, highest scores first", y_label="share of the outcome found", diagonal=True)
-    lift = svg.lines(
-        lines("lift", is_lift=True),
-        x_label="share of customers, highest scores first",
-        y_label="times as much as by chance",
-        level=1.0,
-        from_zero=True,
-    )
-    set_right = svg.lines(lines("calibration", is_dotted=True), x_label="predicted, mean of a tenth", y_label="what came", diagonal=True)
-    covered = svg.lines(lines("coverage", is_dotted=True), x_label="promised", y_label="covered", diagonal=True)
-    yield markup.section(
-        "Gain, lift and calibration",
-        "On the newest test window. Gain and lift: how much of the outcome is found by asking the highest scores first. Calibration: on the dashed "
-        "line, scores can be read as they stand.",
-        legend,
-        f'<div class="grid2">{markup.figure(gain, "Gain: the dashed line is chance")}{markup.figure(lift, "Lift: the dashed line is chance")}'
-        f"{markup.figure(set_right, 'Calibration: each dot is a tenth of the customers')}"
-        f"{markup.figure(covered, 'Coverage of intervals: on the dashed line they hold what they promise')}</div>",
-    )
-    tenths = [
-        markup.figure(svg.tenths(each.label, number, known["calibration"].x, known["calibration"].y, y_label="mean"), each.label)
-        for number, each, known in curves
-        if "calibration" in known
-    ]
-    yield markup.section(
-        "Tenth by tenth",
-        "Customers sorted by prediction into ten groups, the highest at the right: bars are what came, dots what was predicted.",
-        f'<div class="grid3">{"".join(tenths)}</div>',
-    )
-
-
-def _purposes(comparison: Comparison) -> Iterator[str]:
-    """For lists: the three questions beside each other."""
-    primary = comparison.standing[0].card.primary
-    figures = []
-    for purpose in PURPOSES:
-        name = primary if purpose == "all" else f"{primary}_{purpose}"
-        rows = [
-            svg.Range(each.label, number % COLOURS, each.metrics[name].value, each.metrics[name].low, each.metrics[name].high)
-            for number, each in enumerate(comparison.standing[:SHOWN])
-            if name in each.metrics
-        ]
-        words = {"all": "Anything", "new": "What the customer never bought before", "repeat": "What the customer bought before"}[purpose]
-        figures.append(markup.figure(svg.ranges(rows, x_label=name, width=380, gap=26) if rows else "", words))
-    if any(figures):
-        yield markup.section(
-            "Three questions", "A model that is good at repeats may be poor at discovery.", f'<div class="grid3">{"".join(figures)}</div>'
-        )
-
-
 def _wish(each: Wished) -> list[str | Cell]:
     change = each.change
     kind = "bad" if change.high < 0 else "good" if change.low > 0 else "even"
@@ -291,7 +187,7 @@ def _slices(comparison: Comparison, apart: Sequence[Sliced]) -> Iterator[str]:
 
 
 def _slice_table(comparison: Comparison, apart: Sequence[Sliced]) -> str:
-    shown = [each.label for each in comparison.standing][: SHOWN - 2]
+    shown = [each.label for each in comparison.standing][: charts.SHOWN - 2]
     rows: list[list[str | Cell]] = []
     for each in apart:
         row: list[str | Cell] = [each.name, f"{each.customers:,}"]

@@ -12,14 +12,24 @@ import pytest
 from experiments import page, report
 from experiments.compare import Comparison, Standing, compare, labels, pairs
 from experiments.slicing import sliced
+from experiments.wishes import Wished, prices
 from retain.cli import main
 from retain.errors import NotReadyError
 from retain.workspace import State, Workspace
 from training.card import Card, Curve, Measure, Windows
+from training.controls import Controls
 from training.evidence import Evidence
+from training.experiment import Experiment
+from training.intervals import Interval
 from training.judgement import Cost, Judged
+from training.trials import open_trial
 
 NOW = datetime(2018, 1, 1, tzinfo=UTC)
+RECOMMEND = {
+    "task": {"use": "training.tasks.recommend:Recommend", "item": "product"},
+    "model": {"use": "training.models.personal:Personal"},
+    "baseline": {"use": "training.models.popular:Popularity"},
+}
 
 
 def _standing(title: str, value: float, noise: float, rows: str = "same", model_id: str = "", slices: dict[str, float] | None = None) -> Standing:
@@ -103,6 +113,28 @@ def test_report_says_the_same_to_people_programs_and_browsers() -> None:
     assert values["verdict"] == "strong: better than weak; no difference shown from close"
     json.dumps(values, allow_nan=False)
     assert "no difference shown" in shown
+
+
+def test_what_a_wish_costs_stands_on_every_form_of_the_board() -> None:
+    paid = Wished("variety 0.1", "new", 400, 0.21, Interval(-0.01, -0.02, -0.001))
+    found = Comparison("recommend", None, (STRONG, WEAK), pairs([STRONG, WEAK]), {}, (paid,))
+    assert "variety 0.1" in report.words(found)
+    assert "-0.0100 [-0.0200, -0.0010]" in report.words(found)
+    assert report.values(found)["wishes"][0]["change"] == {"value": -0.01, "low": -0.02, "high": -0.001}
+    assert "What the shop&#x27;s wishes cost" in page.page(found)
+    assert "wishes" not in report.words(Comparison("recommend", None, (STRONG,), (), {}))
+
+
+def test_the_price_of_wishes_is_that_of_the_lists_the_service_makes(filled: Workspace) -> None:
+    trial = open_trial(Experiment.model_validate(RECOMMEND), filled, [])
+    card = STRONG.card.model_copy(update={"model_spec": {"use": "training.models.personal:Personal"}})
+    assert prices(filled, trial, card, Controls()) == ()
+    found = {(each.wish, each.purpose): each for each in prices(filled, trial, card, Controls(variety=0.5, most_of_category=1))}
+    assert {wish for wish, _ in found} == {"variety 0.5", "most_of_category 1", "all wishes"}
+    repeat = found["all wishes", "repeat"]
+    assert repeat.customers == len(trial.targets.eligible("repeat"))  # type: ignore[attr-defined]
+    assert repeat.change.low <= repeat.change.value <= repeat.change.high
+    assert any(each.change.value != 0 for each in found.values())
 
 
 def test_a_title_cannot_run_in_the_page() -> None:
