@@ -25,7 +25,7 @@ from training.models.popular import Popularity
 from training.models.products import best_products
 from training.models.staged import Staged
 
-PART = 50_000
+PART = 250_000
 """Customers whose factors are held at once."""
 
 
