@@ -8,6 +8,7 @@ from experiments.compare import Comparison, Standing
 from training import markup, svg
 from training.card import Curve
 from training.contracts import PURPOSES
+from training.intervals import told
 from training.markup import COLOURS
 
 SHOWN = 8
@@ -18,7 +19,7 @@ def ranges(comparison: Comparison) -> str:
     """The primary metric of each model with its interval."""
     primary = comparison.standing[0].card.primary
     rows = [
-        svg.Range(each.label, number % COLOURS, measure.value, measure.low, measure.high, f"{measure.value:.4g}")
+        svg.Range(each.label, number % COLOURS, measure.value, measure.low, measure.high, told(measure.value, measure.low, measure.high)[0])
         for number, each in enumerate(comparison.standing)
         for measure in [each.metrics[primary]]
     ]
@@ -102,6 +103,8 @@ def curves(comparison: Comparison) -> Iterator[str]:
 def purposes(comparison: Comparison) -> Iterator[str]:
     """For lists: the three questions beside each other."""
     primary = comparison.standing[0].card.primary
+    if not any(name.startswith(f"{primary}_") for name in comparison.standing[0].metrics):
+        return
     figures = []
     for purpose in PURPOSES:
         name = primary if purpose == "all" else f"{primary}_{purpose}"

@@ -27,7 +27,7 @@ def _head(comparison: Comparison) -> Iterator[str]:
     others = len(comparison.standing) - 1
     yield f'<p class="kicker">retain compare · {escape(comparison.task)}</p><h1>{escape(_headline(comparison))}</h1>'
     yield (
-        f'<p class="lede">{escape(first.label)} reaches {escape(card.primary)} {measure.value:.4g} [{measure.low:.4g}, {measure.high:.4g}], '
+        f'<p class="lede">{escape(first.label)} reaches {escape(card.primary)} {report.figure(measure)}, '
         f"{report.gain(first) if report.gain(first) != 'baseline' else 'and is the baseline itself'}"
         f"{' over the baseline' if report.gain(first) != 'baseline' else ''}. {escape(report.verdict(comparison))}.</p>"
     )
@@ -173,7 +173,7 @@ def _wish(each: Wished) -> list[str | Cell]:
     change = each.change
     kind = "bad" if change.high < 0 else "good" if change.low > 0 else "even"
     words = markup.interval(change.value, change.low, change.high, signed=True)
-    return [each.wish, each.purpose, f"{each.customers:,}", f"{each.ndcg:.4f}", Cell(words, kind)]
+    return [each.wish, each.purpose, f"{each.customers:,}", f"{each.ndcg:.3f}", Cell(words, kind)]
 
 
 def _slices(comparison: Comparison, apart: Sequence[Sliced]) -> Iterator[str]:

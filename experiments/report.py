@@ -9,7 +9,7 @@ from experiments.compare import Comparison, Standing
 from experiments.slicing import Sliced, sliced
 from retain.terminal import table
 from training.card import Measure
-from training.intervals import Interval
+from training.intervals import Interval, told
 
 METRICS = 4
 """Metrics of a leaderboard on a terminal; the page and JSON show all."""
@@ -149,7 +149,7 @@ def wish_rows(comparison: Comparison) -> list[list[str]]:
 
 def signed(change: Interval) -> str:
     """A difference with its interval."""
-    return f"{change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+    return bracketed(change.value, change.low, change.high, is_signed=True)
 
 
 COSTS = ("model", "fit, CPU s", "customers per CPU s", "on disk", "learned from", "features")
@@ -170,7 +170,13 @@ def marked(each: Standing, comparison: Comparison) -> str:
 
 def figure(measure: Measure | Interval | None) -> str:
     """A value with its interval."""
-    return "-" if measure is None else f"{measure.value:.4g} [{measure.low:.4g}, {measure.high:.4g}]"
+    return "-" if measure is None else bracketed(measure.value, measure.low, measure.high)
+
+
+def bracketed(value: float, low: float, high: float, *, is_signed: bool = False) -> str:
+    """A figure and its interval, with as many decimals as the interval can tell."""
+    shown, lowest, highest = told(value, low, high, is_signed=is_signed)
+    return f"{shown} [{lowest}, {highest}]"
 
 
 def gain(each: Standing) -> str:
@@ -178,7 +184,7 @@ def gain(each: Standing) -> str:
     if each.card.model_spec == each.card.baseline_spec:
         return "baseline"
     measure = each.metrics[each.card.primary]
-    return f"{measure.gain:+.3g} [{measure.gain_low:+.3g}, {measure.gain_high:+.3g}]"
+    return bracketed(measure.gain, measure.gain_low, measure.gain_high, is_signed=True)
 
 
 def interval(found: Interval) -> dict[str, float | None]:
@@ -191,7 +197,7 @@ def _pair_rows(comparison: Comparison) -> list[list[str]]:
         [
             pair.better,
             pair.worse,
-            f"{pair.difference.value:+.4g} [{pair.difference.low:+.4g}, {pair.difference.high:+.4g}]",
+            signed(pair.difference),
             probability(pair.p),
             probability(pair.p_corrected),
             pair.verdict,

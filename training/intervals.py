@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from math import exp, factorial
+from math import exp, factorial, floor, isfinite, log10
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,28 @@ _POISSON = np.cumsum([exp(-1) / factorial(count) for count in range(16)])
 
 Statistic = Callable[..., Floats]
 """(*arrays, weights) -> one value per resample; every metric of training.metrics is one."""
+
+
+def decimals(low: float, high: float) -> int | None:
+    """Decimals with which half of an interval has two digits that say something; None where it has no width.
+
+    >>> decimals(0.819, 0.854), decimals(68.9, 75.5), decimals(102_000, 118_000), decimals(1.0, 1.0)
+    (3, 1, 0, None)
+    """
+    half = (high - low) / 2
+    return max(0, 1 - floor(log10(half))) if isfinite(half) and half > 0 else None
+
+
+def told(value: float, low: float, high: float, *, is_signed: bool = False) -> tuple[str, str, str]:
+    """The three as text with equally many decimals, as many as the interval can tell.
+
+    >>> told(0.8365, 0.8192, 0.8539)
+    ('0.837', '0.819', '0.854')
+    """
+    places, sign = decimals(low, high), "+" if is_signed else ""
+    if places is None:
+        return f"{value:{sign}.4g}", f"{low:{sign}.4g}", f"{high:{sign}.4g}"
+    return f"{value:{sign},.{places}f}", f"{low:{sign},.{places}f}", f"{high:{sign},.{places}f}"
 
 
 @dataclass(frozen=True)

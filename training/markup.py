@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from importlib.resources import files
 
+from training.intervals import told
+
 COLOURS = 10
 """Colours of series in ``page.css``; a page with more models uses them again."""
 
@@ -63,8 +65,8 @@ def legend(names: Sequence[str]) -> str:
 
 def interval(value: float, low: float, high: float, signed: bool = False, is_stacked: bool = False) -> Markup:
     """A figure and, smaller, its interval: beside it, or below it where columns are many."""
-    sign = "+" if signed else ""
-    return Markup(f'{value:{sign}.4g}<span class="ci{" below" if is_stacked else ""}">{low:{sign}.3g} to {high:{sign}.3g}</span>')
+    shown, lowest, highest = told(value, low, high, is_signed=signed)
+    return Markup(f'{shown}<span class="ci{" below" if is_stacked else ""}">{lowest} to {highest}</span>')
 
 
 def escape(text: str) -> str:

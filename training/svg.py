@@ -103,8 +103,11 @@ def lines(
 
 
 def ranges(rows: Sequence[Range], *, x_label: str, level: float | None = None, width: int = 720, gap: int = 30) -> str:
-    """One interval below the other, each with its name at the left and a note at the right."""
-    values = [value for row in rows for value in (row.low, row.value, row.high) if isfinite(value)] + ([] if level is None else [level])
+    """One interval below the other, each with its name at the left and a note at the right.
+
+    What lies so far off that the others could not be told apart beside it stands at the edge, as an arrow.
+    """
+    values = [value for row in _near(rows, level) for value in (row.low, row.value, row.high) if isfinite(value)] + ([] if level is None else [level])
     if not values:
         return ""
     label_width = min(240, 20 + 7 * max(len(row.label) for row in rows))
@@ -129,12 +132,32 @@ def ranges(rows: Sequence[Range], *, x_label: str, level: float | None = None, w
         if isfinite(row.low) and isfinite(row.high):
             ends = f'x1="{place(row.low):.1f}" x2="{place(row.high):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
             drawn = f'<line class="wide" {ends}/><circle cx="{place(row.value):.1f}" cy="{y:.1f}" r="4.5"/>'
+            if not scale.low <= row.value <= scale.high:
+                x, turn = (label_width, 1) if row.value < scale.low else (width - note_width, -1)
+                drawn = f'<line x1="{x}" x2="{x + 26 * turn}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                drawn += f'<polyline points="{x + 7 * turn},{y - 4.5:.1f} {x},{y:.1f} {x + 7 * turn},{y + 4.5:.1f}"/>'
             words = f"{html.escape(row.label)}: {row.value:.4g} [{row.low:.4g}, {row.high:.4g}]"
             parts.append(f'<g class="s s{row.colour}"><title>{words}</title>{drawn}</g>')
     parts.append(
         f'<text class="label" x="{(label_width + width - note_width) / 2:.1f}" y="{height - 6}" text-anchor="middle">{html.escape(x_label)}</text>'
     )
     return _svg(width, height, x_label, parts)
+
+
+def _near(rows: Sequence[Range], level: float | None) -> list[Range]:
+    """The rows that an axis is made for: without the farthest, one by one, as long as that leaves most of them and makes it four times as short."""
+    near = [row for row in rows if isfinite(row.low) and isfinite(row.high)]
+
+    def span(kept: Sequence[Range]) -> float:
+        ends = [end for row in kept for end in (row.low, row.high)] + ([] if level is None else [level])
+        return max(ends) - min(ends)
+
+    while len(near) > 2:
+        left = min(([row for row in near if row is not each] for each in near), key=span)
+        if 2 * len(left) <= len(rows) or 4 * span(left) > span(near):
+            break
+        near = left
+    return near
 
 
 def tenths(label: str, colour: int, predicted: Sequence[float], actual: Sequence[float], *, y_label: str, width: int = 340, height: int = 240) -> str:

@@ -81,9 +81,20 @@ def test_a_page_needs_nothing_else(card) -> None:  # type: ignore[no-untyped-def
     assert "prefers-color-scheme: dark" in page
     assert "<i>x" not in page
     assert "future shuffle: held" in page
-    assert "0.5<span" in page
+    assert "0.50<span" in page, "as many digits as the interval can tell"
 
 
 def test_markup_is_escaped_once() -> None:
     assert markup.table(["<"], [[markup.swatch(0), "a<b"]]).count("&lt;") == 2
     assert "swatch" in markup.table(["x"], [[markup.swatch(3)]])
+
+
+def test_what_lies_far_off_is_an_arrow_and_leaves_the_others_apart() -> None:
+    rows = [svg.Range(name, place, value, value - 0.01, value + 0.01) for place, (name, value) in enumerate((("a", 0.83), ("b", 0.80), ("c", 0.79)))]
+    near, far = svg.ranges(rows, x_label="x", level=0.79), svg.ranges([*rows, svg.Range("mean", 3, 0.0, 0.0, 0.0)], x_label="x", level=0.79)
+    assert near.count("<polyline") == 0
+    assert far.count("<polyline") == 1
+    assert far.count("<circle") == 3
+    assert ">0.0<" not in far, "the axis is that of the others"
+    spread = svg.ranges([svg.Range(str(place), 0, place, place, place) for place in range(4)], x_label="x")
+    assert spread.count("<circle") == 4
