@@ -82,11 +82,10 @@ def explain(argv: Sequence[str]) -> int:
             say(f"       {reason.text}")
     if not answer.offers:
         say("  nothing is offered")
-    objected = [each for each in answer.withheld if each.rule != "lower_priority"]
-    for each in objected[:20]:
+    for each in answer.withheld[:20]:
         say(f"  withheld: {'everything' if each.offer_id == '*' else each.offer_id} at {each.stage}: {each.rule}")
-    if len(objected) > 20:
-        say(f"  ... and {len(objected) - 20} more; --json lists them")
+    if len(answer.withheld) > 20:
+        say(f"  ... and {len(answer.withheld) - 20} more; --json lists them")
     for words in answer.assumed:
         say(f"  assumed: {words}")
     return 0

@@ -41,6 +41,7 @@ class Decision:
 
     offers: tuple[Offered, ...]
     withheld: tuple[Withheld, ...]
+    """Every offer that a rule objected to; one that others merely outrank is a candidate."""
     source: Source
     degraded: tuple[str, ...]
     is_personal: bool
@@ -104,9 +105,6 @@ def decide(
     ranked, more = _arbitrate([pricing.worth(one) for one in passed], group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
-    more.extend(
-        Withheld(ranked[place].passed.offer.offer_id, "arbitration", "lower_priority") for place in sorted({*range(len(ranked))} - {*drawn.order})
-    )
     if person is None or not person.owned or not person.likings.get("all"):
         source = "popularity"
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)

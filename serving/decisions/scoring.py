@@ -141,17 +141,15 @@ class Pricing:
             accepted, contacts = self.shop.accepted.get(passed.offer.kind, (0, 0))
             return rate(accepted, contacts, self.policy.accept_prior), None, None
         likings = self.likings.get(PURPOSE[passed.lens], {})
-        best, item = self._chance(likings, passed.items[0]), passed.items[0]
-        for other in passed.items[1:]:
-            chance = self._chance(likings, other)
+        best, item = -1.0, passed.items[0]
+        for other in passed.items:
+            liking = likings.get(other)
+            chance = self.shop.items[other].share if liking is None else liking.p.value
             # The first of equals: the order in which the offer names its items.
-            if chance.value > best.value:
+            if chance > best:
                 best, item = chance, other
-        return best, item, likings.get(item)
-
-    def _chance(self, likings: Mapping[str, Liking], item: str) -> Estimate:
         liking = likings.get(item)
-        return Estimate(*[self.shop.items[item].share] * 3) if liking is None else liking.p
+        return (Estimate(best, best, best) if liking is None else liking.p), item, liking
 
     @property
     def effects(self) -> Mapping[str, Effect]:

@@ -312,9 +312,9 @@ def test_nothing_withheld_is_shown_everything_is_accounted_for_and_chances_add_u
     assert not names & withheld
     candidates = {each.passed.offer.offer_id for each in decision.candidates}
     assert names <= candidates
-    assert candidates <= names | withheld
+    assert not candidates & withheld
     if "*" not in withheld:
-        assert {each.offer_id for each in offers} <= names | withheld
+        assert {each.offer_id for each in offers} <= candidates | withheld
     assert len(decision.offers) == min(ask.max_offers, len(decision.candidates))
     assert sum(decision.chances) == pytest.approx(len(decision.offers))
     assert all(0 <= each <= 1 + 1e-12 for each in decision.chances)
