@@ -200,7 +200,7 @@ class Answers:
     def pull(self, language: Language = "en") -> Pull:
         """What a list of this moment is made of."""
         churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
-        return Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language)
+        return Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language, self.policy.groups)
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""

@@ -74,7 +74,8 @@ def persuasion(
             continue
         passed, objections = passing(ask, customer, [(offer, "retention") for offer in offers], shop, rules, is_personal=True)
         for one in passed:
-            priced = worth(one, ask, customer, shop, rules)
+            # Effects come in below, channel by channel.
+            priced = worth(one, ask, replace(customer, effects={}) if customer.effects else customer, shop, rules)
             if priced.gain is None:
                 raise RefusedError(f"the margin of {one.offer.offer_id} is not known, so no list can be paid for; give --margin-rate", field="margin")
             value = priced.gain + priced.channel_cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -15,6 +15,7 @@ from serving import likely, schemas
 from serving.ahead import ahead
 from serving.decisions import lists
 from serving.decisions.causes import Causes
+from serving.decisions.control import Groups, arm
 from serving.decisions.eligibility import may_contact
 from serving.decisions.facts import Customer, Language
 from serving.decisions.figures import Floats
@@ -37,6 +38,8 @@ class Pull:
     clv: Floats
     """(customers,) money within it."""
     language: Language
+    groups: Groups = field(default_factory=Groups)
+    """Who is in the no-contact group stands on no list."""
 
     def churners(self, top: int, channels: Sequence[str], models: schemas.Models) -> schemas.ChurnList:
         """Customers by expected loss, at most ``top``, who may be contacted on one of the channels to be kept."""
@@ -73,6 +76,7 @@ class Pull:
         """Who must not be on a list, by a name of ``lists.LEFT_OUT``."""
         flags = self.rows.array("flags")
         return {
+            "no_contact_group": np.array([arm(self.rows.id(place), self.groups) == "control" for place in range(len(self.rows))], dtype=bool),
             "inactive": ~self.rows.array("is_active"),
             "minor": flags[:, 2],
             "refuses_profiling": flags[:, 1],

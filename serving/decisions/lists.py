@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEFT_OUT = ("not_scored", "inactive", "minor", "refuses_profiling", "do_not_contact", "no_consent", "involuntary")
+LEFT_OUT = ("not_scored", "inactive", "minor", "refuses_profiling", "do_not_contact", "no_consent", "no_contact_group", "involuntary")
 """Why a customer is not on a contact list; the first that holds is counted."""
 
 

@@ -136,6 +136,17 @@ def test_the_control_group_is_contacted_with_nothing_and_answered_by_rules_alone
     assert run(ASK, None, rules=rules, customer_id=IN["control"]).arm == "control"
 
 
+def test_the_control_group_stands_on_no_list(make: Callable[..., Answers]) -> None:
+    everybody = make().churn_list(10)
+    listed = {row.customer_id for row in everybody.rows}
+    groups = Groups(salt="s", control=0.5)
+    held = {each for each in listed if arm(each, groups) == "control"}
+    result = make(policy=Policy(groups=groups)).churn_list(10)
+    assert {row.customer_id for row in result.rows} == listed - held
+    assert held
+    assert result.left_out["no_contact_group"] >= len(held)
+
+
 def test_the_random_group_is_shown_each_candidate_as_often() -> None:
     rules = Policy(groups=GROUPS)
     member = replace(ANN, customer_id=IN["random"])
