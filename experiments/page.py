@@ -31,10 +31,10 @@ def _head(comparison: Comparison) -> Iterator[str]:
         f"{report.gain(first) if report.gain(first) != 'baseline' else 'and is the baseline itself'}"
         f"{' over the baseline' if report.gain(first) != 'baseline' else ''}. {escape(report.verdict(comparison))}.</p>"
     )
-    rows = sum(part.evidence.customers for part in first.parts) or card.test_rows
+    rows = max((part.evidence.customers for part in first.parts), default=card.test_rows)
     chips = [
         f"{comparison.windows} test window{'s' if comparison.windows > 1 else ''}, {card.horizon_days} days each",
-        f"{rows:,} customers judged",
+        f"{rows:,} customers judged{' on each' if comparison.windows > 1 else ''}",
         f"{others + 1} recipes",
         "95 % intervals, customers drawn with all their rows",
         f"data {card.data_digest[:12]}",
