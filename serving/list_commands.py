@@ -52,7 +52,6 @@ def retention(argv: Sequence[str]) -> int:
             raise ConfigError(f"--{name} {value}: a share from 0 to 1 is expected", field=name)
     from serving import export
     from serving.answers import Answers
-    from serving.estimated import estimated
     from serving.fresh import read
     from serving.retention import Asked
     from serving.retention import retention as make
@@ -74,8 +73,7 @@ def retention(argv: Sequence[str]) -> int:
         valid_days=arguments.valid_days,
         without_holdout=arguments.no_holdout,
     )
-    effects, notes = estimated(place, answers.rows)
-    result = make(answers, asked, effects, notes)
+    result = make(answers, asked)
     said = manifest(result, answers.rows.shop.currency, len(answers.rows))
     if arguments.out is not None:
         save(place, answers.pull(), result, arguments.out)

@@ -1,7 +1,7 @@
 """What each action is expected to gain with each customer, in money: by estimated effects where there are any, else by propensity x value.
 
-Whether an action may be taken at all is asked of the funnel that decides calls; so is its worth where no effect is known. Nothing here has
-rules of its own.
+Whether an action may be taken is asked of the funnel that decides calls, and what it is worth of the pricing that decides calls: nothing here
+has rules of its own.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retain.errors import RefusedError
 from serving.decisions.actions import Action
-from serving.decisions.eligibility import may_profile, passing
+from serving.decisions.eligibility import Passed, may_profile, passing
 from serving.decisions.facts import Ask, Customer, Shop
 from serving.decisions.figures import Floats
 from serving.decisions.policy import Policy, QuietHours
-from serving.decisions.scoring import Evidence, worth
-from training.effects import Effects
+from serving.decisions.scoring import Pricing, Worth
 
-PRICED = ("margin", "spend", "purchase")
-"""Outcomes of effects that can be told in money."""
+GRADES = "ABCD"
 
 
 @dataclass(frozen=True)
@@ -30,113 +29,109 @@ class Persuasion:
     """Money by customer and action."""
 
     gain: Floats
-    """(customers, actions) expected margin after costs; ``-inf`` where the funnel withholds it."""
+    """(customers, actions) expected margin after costs; ``-inf`` where the funnel withholds it, or the effect is below zero for certain."""
     low: Floats
     high: Floats
     """Ends of its 95 % interval."""
     cost: Floats
     """(customers, actions) what it takes from the budget: the contact, and the offer as often as it is expected to be used."""
     effect_high: Floats
-    """(customers, actions) upper end of the effect itself, in money; NaN where none is estimated."""
-    grades: tuple[Evidence, ...]
-    """(actions,) evidence of each."""
+    """(customers, actions) upper end of the effect before costs; NaN where none is estimated."""
+    grade: NDArray[np.int8]
+    """(customers, actions) place of the evidence in ``GRADES``."""
+    keeps: Floats
+    """(customers, actions) chance that the contact brings a purchase that would not have come, as estimated or assumed; NaN where nobody says."""
     withheld: dict[int, str]
-    """By customer with no action left: the rule that withheld the last."""
-    assumed_effect: Floats
-    """(customers, actions) chance that the contact keeps somebody who would have left, as assumed or estimated; NaN where not told as a chance."""
+    """By customer with no action left: the rule that withheld the most."""
 
 
 def persuasion(
-    customers: Sequence[Customer], ask: Ask, what: Sequence[Action], shop: Shop, policy: Policy, effects: Effects | None = None
+    customers: Sequence[Customer], ask: Ask, what: Sequence[Action], shop: Shop, policy: Policy, is_of_purchases: bool = False
 ) -> Persuasion:
     """Price every action for every customer.
 
     Args:
-        customers: those who may be on the list, with scores.
+        customers: those who may be on the list, with scores and effects.
         ask: goal, moment and channels of the list.
         what: the actions.
         shop: offers, costs, margin.
-        policy: rules of the house. Quiet hours are the sender's to keep: a list is not sent the moment it is made.
-        effects: of these customers, in their order.
+        policy: rules of the house. Quiet hours are the sender's to keep: a list is not sent the moment it is made. What a seat takes from
+            others is found by the list itself.
+        is_of_purchases: whether the effects are of purchases.
 
     Raises:
         RefusedError: no margin is known, so nothing can be told in money.
     """
-    rules = policy.model_copy(update={"quiet_hours": QuietHours(channels=())})
+    rules = policy.model_copy(update={"quiet_hours": QuietHours(channels=()), "seat_price": 0.0})
     size = (len(customers), len(what))
-    gain, low, high, cost, chance = np.full(size, -np.inf), np.full(size, -np.inf), np.full(size, -np.inf), np.zeros(size), np.full(size, np.nan)
+    found = Persuasion(
+        gain=np.full(size, -np.inf),
+        low=np.full(size, -np.inf),
+        high=np.full(size, -np.inf),
+        cost=np.zeros(size),
+        effect_high=np.full(size, np.nan),
+        grade=np.full(size, GRADES.index("D"), dtype=np.int8),
+        keeps=np.full(size, np.nan),
+        withheld={},
+    )
     offers = list({each.offer.offer_id: each.offer for each in what}.values())
     places = {(each.offer.offer_id, each.channel): place for place, each in enumerate(what)}
-    withheld: dict[int, str] = {}
     for row, customer in enumerate(customers):
         if not may_profile(customer, rules):
-            withheld[row] = "refuses_profiling"
+            found.withheld[row] = "refuses_profiling"
             continue
         passed, objections = passing(ask, customer, [(offer, "retention") for offer in offers], shop, rules, is_personal=True)
+        pricing = Pricing.of(ask, customer, shop, rules)
         for one in passed:
-            # Effects come in below, channel by channel.
-            priced = worth(one, ask, replace(customer, effects={}) if customer.effects else customer, shop, rules)
-            if priced.gain is None:
-                raise RefusedError(f"the margin of {one.offer.offer_id} is not known, so no list can be paid for; give --margin-rate", field="margin")
-            value = priced.gain + priced.channel_cost
-            ends = [value if priced.p.value == 0 else value * end / priced.p.value for end in (priced.p.low, priced.p.high)]
-            for channel in one.channels:
+            for channel, priced in _by_channel(one, pricing):
                 place = places.get((one.offer.offer_id, channel))
-                if place is None:
-                    continue
-                contact = what[place].contact_cost
-                gain[row, place], low[row, place], high[row, place] = value - contact, min(ends) - contact, max(ends) - contact
-                cost[row, place] = contact + priced.p.value * one.offer.cost
-                chance[row, place] = priced.p.value * policy.saved_share * (customer.scores.churn or 0.0)
-        if not np.isfinite(gain[row]).any():
-            withheld[row] = Counter(each.rule for each in objections).most_common(1)[0][0] if objections else "channel"
-    none: Evidence = "D"
-    found = Persuasion(gain, low, high, cost, np.full(size, np.nan), (none,) * len(what), withheld, chance)
-    return found if effects is None else _with_effects(found, customers, what, shop, effects)
+                if place is not None:
+                    _price(found, row, place, priced, what[place].contact_cost, customer, shop, rules, is_of_purchases)
+        if not (np.isfinite(found.gain[row]) | np.isfinite(found.effect_high[row])).any():
+            found.withheld[row] = Counter(each.rule for each in objections).most_common(1)[0][0] if objections else "channel"
+    return found
 
 
 def joined(parts: Sequence[Persuasion]) -> Persuasion:
-    """Blocks of customers as one; the grades are those of the first."""
+    """Blocks of customers as one."""
     starts = np.cumsum([0, *(len(part.gain) for part in parts)]).tolist()
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts]) for name in ("gain", "low", "high", "cost", "effect_high", "assumed_effect")
-    }
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
     withheld = {start + row: rule for start, part in zip(starts, parts, strict=False) for row, rule in part.withheld.items()}
-    return Persuasion(**arrays, grades=parts[0].grades, withheld=withheld)
+    return Persuasion(**arrays, withheld=withheld)
 
 
-def priced_by(effects: Effects) -> bool:
-    """Whether effects can be told in money."""
-    return effects.outcome in PRICED
+def _by_channel(one: Passed, pricing: Pricing) -> list[tuple[str, Worth]]:
+    """What one proposal is worth on each channel; without effects only the price of the contact differs."""
+    if pricing.effects:
+        return [(channel, pricing.worth(replace(one, channels=(channel,)))) for channel in one.channels]
+    priced = pricing.worth(one)
+    return [(channel, replace(priced, contact=pricing.channels[channel], channel=channel)) for channel in one.channels]
 
 
-def _with_effects(found: Persuasion, customers: Sequence[Customer], what: Sequence[Action], shop: Shop, effects: Effects) -> Persuasion:
-    """The same with what was estimated in place of what was assumed, action by action."""
-    factor = _money(effects.outcome, np.array([each.scores.clv or 0.0 for each in customers]), shop.margin_rate)
-    gain, low, high, chance, top = (each.copy() for each in (found.gain, found.low, found.high, found.assumed_effect, found.effect_high))
-    grades: list[Evidence] = list(found.grades)
-    for place, action in enumerate(what):
-        name = next((each for each in action.names if each in effects.treatments), None)
-        if name is None:
-            continue
-        value, below, above, grade = effects.of(name)
-        if grade == "D":
-            continue
-        allowed = np.isfinite(found.gain[:, place]) & np.isfinite(value)
-        for target, source in ((gain, value), (low, below), (high, above)):
-            target[:, place] = np.where(allowed, source * factor - found.cost[:, place], target[:, place])
-        top[:, place] = np.where(allowed, above * factor, np.nan)
-        chance[:, place] = value if effects.outcome == "purchase" else np.nan
-        # A sleeping dog is let lie, whatever the rest of the sum says.
-        gain[above < 0, place] = -np.inf
-        grades[place] = grade
-    return replace(found, gain=gain, low=low, high=high, assumed_effect=chance, effect_high=top, grades=tuple(grades))
+def _price(
+    found: Persuasion, row: int, place: int, priced: Worth, contact: float, customer: Customer, shop: Shop, policy: Policy, is_of_purchases: bool
+) -> None:
+    """Write one cell."""
+    if priced.gain is None or priced.margin is None:
+        raise RefusedError(
+            f"the margin of {priced.passed.offer.offer_id} is not known, so no list can be paid for; give --margin-rate", field="margin"
+        )
+    paid, effect = priced.margin - priced.gain, priced.effect
+    if effect is None:
+        ends = [priced.margin * end / priced.p.value if priced.p.value else priced.margin for end in (priced.p.low, priced.p.high)]
+        found.keeps[row, place] = priced.p.value * policy.saved_share * (customer.scores.churn or 0.0)
+    else:
+        ends = [effect.gain.low, effect.gain.high]
+        found.effect_high[row, place] = effect.gain.high
+        worth = max(customer.scores.clv or 0.0, 0.0) * (shop.margin_rate or 0.0)
+        if is_of_purchases and worth > 0:
+            found.keeps[row, place] = effect.gain.value / worth
+    found.grade[row, place] = GRADES.index(priced.evidence)
+    found.cost[row, place] = contact + priced.cost
+    # A sleeping dog is let lie, whatever the rest of the sum says.
+    is_harm = effect is not None and effect.gain.high < 0
+    for target, margin in ((found.gain, priced.margin), (found.low, min(ends)), (found.high, max(ends))):
+        target[row, place] = -np.inf if is_harm else margin - paid
 
 
-def _money(outcome: str, value: Floats, margin_rate: float | None) -> Floats:
-    """(customers,) money of one unit of an effect: a purchase that would not have come is worth the customer's predicted margin."""
-    if outcome == "margin":
-        return np.ones(len(value))
-    if margin_rate is None:
-        raise RefusedError("the margin rate is not known, so effects cannot be told in money; give --margin-rate", field="margin")
-    return np.full(len(value), margin_rate) if outcome == "spend" else np.maximum(value, 0.0) * margin_rate
+_ARRAYS = ("gain", "low", "high", "cost", "effect_high", "grade", "keeps")

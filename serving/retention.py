@@ -23,12 +23,11 @@ from serving.decisions.facts import HABITS, Ask, Scores, Shop
 from serving.decisions.figures import Floats
 from serving.decisions.means import Means
 from serving.decisions.policy import Policy
-from serving.decisions.scoring import Evidence
+from serving.effects import in_money
 from serving.persuasion import Persuasion
 from serving.power import Power, power
 from serving.pulls import Pull
-from serving.rows import Row
-from training.effects import Effects
+from serving.rows import Row, RowsCard
 
 BLOCK = 5_000
 """Customers who are held as objects at once."""
@@ -37,6 +36,9 @@ WASTE = 0.005
 """Share of a limit that the draw of the control group may leave, or take too much, before it is solved again."""
 INBOUND = ("web", "in_app", "store")
 """Channels on which customers come to us: nobody is called there."""
+PRICED = ("margin", "spend", "purchase")
+"""Outcomes of effects that can be told in money."""
+NO_EFFECTS = "no effects are estimated (grade D): gains are propensity x value, which says who buys and not whom a contact changes"
 STATES = ("contacted", "held_out", "price", "no_gain", *groups.GROUPS[1:4], "cut")
 """What became of who might have been on the list; before them stand the reasons for which the others might not."""
 
@@ -78,6 +80,8 @@ class Entry:
     """Gain after what it takes from others, at the prices of the list."""
     is_held_out: bool
     stratum: int
+    grade: str
+    """Evidence: A, B, C or D."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,6 @@ class Retention:
     """The same arguments, rows and models give the same one."""
     at: datetime
     what: tuple[Action, ...]
-    grades: tuple[Evidence, ...]
     entries: tuple[Entry, ...]
     """The chosen, the most above the prices first."""
     solved: Solved
@@ -124,14 +127,12 @@ class Retention:
         return {name: count for name, count in sorted(counts.items(), key=lambda each: (-each[1], each[0])) if name not in STATES[:2]}
 
 
-def retention(answers: Answers, asked: Asked, effects: Effects | None = None, notes: tuple[str, ...] = ()) -> Retention:
+def retention(answers: Answers, asked: Asked) -> Retention:
     """Make the list of this moment.
 
     Args:
         answers: rows, champions, rules.
         asked: the marketer's arguments.
-        effects: of all customers of the rows, in their order; None where none are estimated.
-        notes: what has to be said beside it.
 
     Raises:
         ConfigError: no channel is left whose cost is known, or seats are given for another channel.
@@ -153,10 +154,10 @@ def retention(answers: Answers, asked: Asked, effects: Effects | None = None, no
     why = lists.why_left_out(barred, len(rows))
     state = np.array([*lists.LEFT_OUT, "no_gain"], dtype=object)[why]
     free = np.flatnonzero(why < 0)
-    found = _priced(policy, pull, free, value, shop, what, tuple(known), effects)
+    found = _priced(policy, pull, free, value, replace(shop, contact_cost=known), what)
     for row, rule in found.withheld.items():
         state[free[row]] = rule
-    codes = groups.groups(pull.churn[free], found.gain, found.effect_high, np.array([each != "D" for each in found.grades]))
+    codes = groups.groups(pull.churn[free], found.gain, found.effect_high, np.isfinite(found.effect_high))
     is_open = (np.isfinite(found.gain) | np.isfinite(found.effect_high)).any(axis=1)
     top = found.gain.max(axis=1, initial=-np.inf)
     best = np.where(np.isfinite(top), top, np.nan)
@@ -171,7 +172,11 @@ def retention(answers: Answers, asked: Asked, effects: Effects | None = None, no
     state[chosen] = "cut"
     for entry in entries:
         state[entry.position] = "held_out" if entry.is_held_out else "contacted"
-    models = {**{task: answers.champions.model_id(task) for task in ("churn", "clv")}, "rows": rows.card.version}
+    models = {
+        **{task: answers.champions.model_id(task) for task in ("churn", "clv")},
+        "uplift": rows.card.models.get("uplift"),
+        "rows": rows.card.version,
+    }
     run = hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(asked), models, policy.version, pull.at], order="deterministic"))
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
@@ -182,7 +187,6 @@ def retention(answers: Answers, asked: Asked, effects: Effects | None = None, no
         run=run.hexdigest()[:12],
         at=pull.at,
         what=what,
-        grades=found.grades,
         entries=entries,
         solved=solved,
         prices=Prices(float(solved.prices[0]), kinds, asked.campaign, pull.at, until, rows.card.version, models),
@@ -193,7 +197,7 @@ def retention(answers: Answers, asked: Asked, effects: Effects | None = None, no
         powers=_powers(pull, found, entries, free, kept, shop),
         models=models,
         policy=policy.version,
-        notes=notes,
+        notes=_notes(rows.card),
     )
 
 
@@ -212,19 +216,20 @@ def _priced(
     value: Floats,
     shop: Shop,
     what: tuple[Action, ...],
-    channels: tuple[str, ...],
-    effects: Effects | None,
 ) -> Persuasion:
     """Every action of everybody who is free, block by block."""
-    ask, parts = Ask("retention", pull.at, channels), []
+    ask, parts, known = Ask("retention", pull.at, tuple(shop.contact_cost)), [], pull.rows.card.effects
     for start in range(0, max(len(free), 1), BLOCK):
         block = free[start : start + BLOCK]
         people = []
         for position in block.tolist():
             row = Row(pull.rows, position)
             scores = Scores(float(pull.churn[position]), float(value[position]), row.stored.band, row.stored.stage)
-            people.append(pull.fresh.on(row.customer(pull.at, scores)))
-        parts.append(persuasion.persuasion(people, ask, what, shop, policy, None if effects is None else effects.take(block)))
+            person = pull.fresh.on(row.customer(pull.at, scores))
+            if known.names and shop.margin_rate != pull.rows.shop.margin_rate:
+                person = replace(person, effects=in_money(known, pull.rows.array("effect")[position].tolist(), scores.clv, shop.margin_rate))
+            people.append(person)
+        parts.append(persuasion.persuasion(people, ask, what, shop, policy, known.outcome == "purchase"))
     return persuasion.joined(parts)
 
 
@@ -259,8 +264,32 @@ def _cut(
     for place in kept.tolist():
         taken = int(solved.choice[place])
         gain, low, high, cost = (float(each[place, taken]) for each in (found.gain, found.low, found.high, found.cost))
-        entries.append(Entry(int(free[place]), taken, gain, low, high, cost, worth[place], bool(is_held[place]), int(stratum[place])))
+        entries.append(
+            Entry(
+                int(free[place]),
+                taken,
+                gain,
+                low,
+                high,
+                cost,
+                worth[place],
+                bool(is_held[place]),
+                int(stratum[place]),
+                persuasion.GRADES[found.grade[place, taken]],
+            )
+        )
     return tuple(entries), kept
+
+
+def _notes(card: RowsCard) -> tuple[str, ...]:
+    """What the gains rest on."""
+    known = card.effects
+    if not known.names:
+        return (NO_EFFECTS,)
+    if known.outcome not in PRICED:
+        return (NO_EFFECTS, f"the effects of {card.models.get('uplift')} are on {known.outcome}, which nobody tells in money")
+    grades = ", ".join(f"{name} {grade}" for name, grade in zip(known.names, known.grades, strict=True))
+    return (f"effects of {card.models.get('uplift')} on {known.outcome}, by evidence: {grades}",)
 
 
 def _powers(
@@ -276,7 +305,7 @@ def _powers(
     stay = 1.0 - pull.churn[free[kept]]
     share = float(stay.mean()) if len(stay) else 0.0
     action = np.array([each.action for each in entries], dtype=np.int64)
-    chance = found.assumed_effect[kept, action] if len(kept) else np.zeros(0)
+    chance = found.keeps[kept, action] if len(kept) else np.zeros(0)
     likely = float(chance.mean()) if len(chance) and np.isfinite(chance).all() else None
     notes = {"purchase": power(count, held, share, float(np.sqrt(share * (1 - share))), likely)}
     if shop.margin_rate is not None and len(kept):

@@ -115,7 +115,7 @@ def _rows(pull: Pull, result: Retention, entries: Sequence[Entry]) -> Iterator[l
             texts = [reason.text for reason in row.reasons[:3]]
             yield [
                 rank, row.customer_id, action.offer.offer_id, action.offer.name, action.channel, entry.gain, entry.low, entry.high, entry.cost,
-                entry.above_price, result.grades[entry.action], row.risk, row.value, row.band, row.stage, row.cause.cause, row.cause.by,
+                entry.above_price, entry.grade, row.risk, row.value, row.band, row.stage, row.cause.cause, row.cause.by,
                 row.cause.remedy, *texts, *[""] * (3 - len(texts)), result.asked.campaign, result.run,
             ]  # fmt: skip
 

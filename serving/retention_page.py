@@ -66,7 +66,9 @@ def _held_out(result: Retention) -> str:
 
 def _by_action(result: Retention) -> str:
     sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0, 0.0])
+    grades: dict[int, set[str]] = defaultdict(set)
     for each in result.contacted:
+        grades[each.action].add(each.grade)
         for place, value in enumerate((1.0, each.cost, each.gain, each.low, each.high)):
             sums[each.action][place] += value
     rows: list[list[str | Cell]] = []
@@ -74,7 +76,14 @@ def _by_action(result: Retention) -> str:
         what = result.what[action]
         name = f"{what.offer.name} by {what.channel.replace('_', ' ')}"
         rows.append(
-            [name, f"{count:,.0f}", f"{cost:,.2f}", markup.interval(gain, low, high), f"{gain / cost:,.1f}" if cost else "", result.grades[action]]
+            [
+                name,
+                f"{count:,.0f}",
+                f"{cost:,.2f}",
+                markup.interval(gain, low, high),
+                f"{gain / cost:,.1f}" if cost else "",
+                " ".join(sorted(grades[action])),
+            ]
         )
     return markup.table(["", "customers", "cost", "expected gain", "gain per cost", "evidence"], rows)
 

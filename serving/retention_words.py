@@ -39,7 +39,7 @@ def why(name: str) -> str:
 
 def grade(result: Retention) -> str:
     """The weakest evidence behind the actions that were chosen."""
-    return max((result.grades[each.action] for each in result.entries), default="D")
+    return max((each.grade for each in result.entries), default="D")
 
 
 def total(result: Retention) -> tuple[float, float, float]:
@@ -93,10 +93,12 @@ def _power(name: str, note: Power, currency: str) -> str:
 
 def evidence(result: Retention) -> list[str]:
     """On what the gains rest."""
-    used = sorted({result.grades[each.action] for each in result.entries})
+    used = {each.grade for each in result.entries}
     said = [*result.notes]
     if "D" in used or not used:
-        said.append("at grade D no uplift is claimed: the share of a loss that an accepted offer keeps is assumed, not measured")
+        count = sum(each.grade == "D" for each in result.entries)
+        which = f" ({count} of {len(result.entries)} chosen)" if used - {"D"} else ""
+        said.append(f"at grade D{which} no uplift is claimed: the share of a loss that an accepted offer keeps is assumed, not measured")
     return said
 
 

@@ -23,12 +23,6 @@ class Action:
     channel: str
     contact_cost: float
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What an effect of it may be called, the nearest first: offer and channel, kind and channel, offer, kind, channel."""
-        offer, channel = self.offer, self.channel
-        return (f"{offer.offer_id}/{channel}", f"{offer.kind}/{channel}", offer.offer_id, offer.kind, channel)
-
 
 def actions(offers: Sequence[Offer], channels: Sequence[str], costs: Mapping[str, float]) -> tuple[Action, ...]:
     """Every offer that is for keeping customers on every channel that it may use, by offer id, then by channel in the given order.

@@ -22,12 +22,12 @@ def groups(risk: Floats, gain: Floats, high: Floats, is_known: NDArray[np.bool_]
         risk: (customers,) of leaving.
         gain: (customers, actions) expected money after costs; ``-inf`` where it must not be taken.
         high: (customers, actions) upper end of the effect; NaN where none is known.
-        is_known: (actions,) whether the effect of the action was estimated.
+        is_known: (customers, actions) whether the effect was estimated.
     """
     best = gain.max(axis=1, initial=-np.inf)
-    has_dog = ((high < 0) & is_known[None, :]).any(axis=1)
+    has_dog = ((high < 0) & is_known).any(axis=1)
     found = np.select([best > 0, has_dog, risk >= LIKELY], [0, 3, 2], default=1)
-    return np.where(is_known.any(), found, GROUPS.index("undecided")).astype(np.int8)
+    return np.where(is_known.any(axis=1), found, GROUPS.index("undecided")).astype(np.int8)
 
 
 def counted(codes: NDArray[np.int8]) -> Mapping[str, int]:

@@ -27,28 +27,32 @@ from serving.decisions.eligibility import Passed
 from serving.decisions.facts import Ask, Offer, Scores
 from serving.decisions.groups import groups
 from serving.decisions.scoring import worth
+from serving.effects import Treatments
 from serving.list_commands import _amounts, _share
 from serving.power import power
 from serving.retention import Asked, Retention, retention
-from serving.rows import Row
-from training.effects import Effects
+from serving.rows import Row, Rows
 
 COFFEE = Offer("coffee", "A coffee", "service", goal="retention", cost=0.5)
 SPRING = Offer("spring", "Spring coupon", "coupon", goal="retention", cost=2.0)
 ASKED = Asked("test", channel_costs={"email": 0.01, "call_center": 3.0}, holdout=0.0, without_holdout="a test", saved_share=1.0)
 
 
-def effects(answers: Answers, treatments: dict[str, tuple[float, float, float, str]], outcome: str = "purchase") -> Effects:
-    """The same effects for everybody: value, low, high, grade by treatment."""
-    ids = np.array([answers.rows.id(place) for place in range(len(answers.rows))], dtype=object)
-    value, low, high = (np.tile([each[place] for each in treatments.values()], (len(ids), 1)).astype(float) for place in range(3))
+def known(answers: Answers, treatments: dict[str, tuple[float, float, float, str]], outcome: str = "purchase") -> Answers:
+    """The same with effects on the rows, the same for everybody: value, low, high, grade by treatment."""
+    rows = answers.rows
+    arrays = dict(rows._arrays)
+    arrays["effect"] = np.tile([each[:3] for each in treatments.values()], (len(rows), 1, 1))
     grades: Any = tuple(each[3] for each in treatments.values())
-    return Effects(ids, tuple(treatments), value, low, high, grades, outcome, "customers")
+    card = replace(rows.card, effects=Treatments(tuple(treatments), grades, outcome, "customers"), models={**rows.card.models, "uplift": "u1"})
+    return replace(answers, rows=Rows(card, rows.shop, arrays))
 
 
 def who(answers: Answers, result: Retention) -> dict[str, str]:
     """Offer and channel of everybody who is contacted."""
-    return {answers.rows.id(each.position): result.what[each.action].names[0] for each in result.contacted}
+    return {
+        answers.rows.id(each.position): f"{result.what[each.action].offer.offer_id}/{result.what[each.action].channel}" for each in result.contacted
+    }
 
 
 def test_only_those_whom_the_rules_of_calls_let_through_are_on_it_and_all_others_are_counted(make: Callable[..., Answers]) -> None:
@@ -71,13 +75,14 @@ def test_without_effects_a_contact_is_worth_what_a_call_would_say(make: Callable
     asked = Ask("retention", result.at, ("email",))
     expected = worth(Passed(COFFEE, "retention", ("email",), ()), asked, customer, answers.rows.shop, policy).gain
     assert result.entries[0].gain == pytest.approx(expected)
-    assert result.grades == ("D", "D")
+    assert result.entries[0].grade == "D"
     assert "at grade D no uplift is claimed" in " ".join(retention_words.evidence(result))
 
 
 def test_effects_take_the_place_of_propensity_and_carry_their_grade_and_interval(make: Callable[..., Answers]) -> None:
     answers = make(offers=(COFFEE, SPRING))
-    result = retention(answers, ASKED, effects(answers, {"coffee": (0.10, 0.05, 0.15, "A"), "spring/email": (0.02, 0.0, 0.04, "C")}))
+    answers = known(answers, {"coffee": (0.10, 0.05, 0.15, "A"), "spring/email": (0.02, 0.0, 0.04, "C")})
+    result = retention(answers, ASKED)
     assert who(answers, result) == {"ann": "coffee/email"}
     entry = result.entries[0]
     # A purchase that would not have come is worth 100 at a margin of a half.
@@ -88,7 +93,7 @@ def test_effects_take_the_place_of_propensity_and_carry_their_grade_and_interval
 
 def test_a_sleeping_dog_is_let_lie_and_counted_even_where_propensity_says_otherwise(make: Callable[..., Answers]) -> None:
     answers = make(offers=(COFFEE,))
-    result = retention(answers, ASKED, effects(answers, {"coffee": (-0.05, -0.08, -0.01, "A")}))
+    result = retention(known(answers, {"coffee": (-0.05, -0.08, -0.01, "A")}), ASKED)
     assert result.entries == ()
     assert result.state[0] == "sleeping_dog"
     assert result.groups["sleeping_dog"] == 1
@@ -96,11 +101,16 @@ def test_a_sleeping_dog_is_let_lie_and_counted_even_where_propensity_says_otherw
 
 def test_groups_follow_risk_gain_and_the_interval() -> None:
     gain, high = np.array([[1.0], [-1.0], [-1.0], [-np.inf]]), np.array([[0.1], [0.1], [0.1], [-0.1]])
-    assert groups(np.array([0.9, 0.9, 0.1, 0.1]), gain, high, np.array([True])).tolist() == [0, 2, 1, 3]
-    assert set(groups(np.array([0.9]), np.array([[1.0]]), np.array([[np.nan]]), np.array([False])).tolist()) == {4}
+    assert groups(np.array([0.9, 0.9, 0.1, 0.1]), gain, high, np.isfinite(high)).tolist() == [0, 2, 1, 3]
+    assert set(groups(np.array([0.9]), np.array([[1.0]]), np.array([[np.nan]]), np.array([[False]])).tolist()) == {4}
 
 
-def test_effects_that_nobody_prices_and_margins_that_nobody_knows_are_refused(make: Callable[..., Answers]) -> None:
+def test_effects_that_nobody_prices_are_not_used_and_an_unknown_margin_is_refused(make: Callable[..., Answers]) -> None:
+    visits = retention(known(make(offers=(COFFEE,)), {"coffee": (0.5, 0.4, 0.6, "A")}, "visit"), ASKED)
+    assert visits.entries[0].grade == "D"
+    assert "which nobody tells in money" in visits.notes[1]
+    dearer = retention(known(make(offers=(COFFEE,)), {"coffee": (0.1, 0.05, 0.15, "A")}), replace(ASKED, margin_rate=1.0))
+    assert dearer.entries[0].gain + dearer.entries[0].cost == pytest.approx(10.0)
     with pytest.raises(RefusedError, match="--margin-rate"):
         retention(make(offers=(COFFEE,), margin_rate=None), ASKED)
     assert retention(make(offers=(COFFEE,), margin_rate=None), replace(ASKED, margin_rate=0.5)).entries
@@ -119,7 +129,10 @@ def test_no_money_and_no_seats_make_an_empty_list(make: Callable[..., Answers], 
 
 
 def test_a_house_without_offers_can_still_talk() -> None:
-    assert [each.names[0] for each in actions((), ("email", "mail"), {"email": 0.0, "mail": 1.0})] == ["contact/email", "contact/mail"]
+    assert [f"{each.offer.offer_id}/{each.channel}" for each in actions((), ("email", "mail"), {"email": 0.0, "mail": 1.0})] == [
+        "contact/email",
+        "contact/mail",
+    ]
     only = replace(COFFEE, channels=("mail",))
     assert [each.channel for each in actions((only,), ("email", "mail"), {"email": 0.0, "mail": 1.0})] == ["mail"]
 
