@@ -23,12 +23,15 @@ WHY = {
     "involuntary": "likely to leave for reasons outside what is sold: no offer",
     "no_consent": "no consent to any of these channels",
     "no_consent_retention": "no consent to be contacted on these channels in order to be kept",
+    "no_contact_group": "in the no-contact group of the house",
     "price": "gains, but less than what it would take from others",
     "no_gain": "no contact is expected to gain more than it costs",
     "cut": "on the edge of the limits after the control group was drawn",
     **{name: KINDS[name] for name in GROUPS[1:4]},
 }
 """Why a customer is not on the list, where the name of the rule does not say it."""
+MANY = 100
+"""Campaigns that nobody waits for."""
 NAMES = {"purchase": "buyers", "margin": "margin per customer"}
 
 
@@ -88,7 +91,9 @@ def _power(name: str, note: Power, currency: str) -> str:
     rounds = note.rounds
     if rounds is None or rounds == 1:
         return said
-    return f"{said}: {rounds:,} campaigns of this size would be needed to see that" + ("; do not judge it by this one alone" if rounds > 3 else "")
+    if rounds > MANY:
+        return f"{said}: no number of campaigns like this will show that; hold out more, or contact more"
+    return f"{said}: {rounds:,} campaigns of this size would be needed to see that"
 
 
 def evidence(result: Retention) -> list[str]:
