@@ -84,6 +84,32 @@ def replay(argv: Sequence[str]) -> int:
     return 0 if equal == len(found) else DIFFERENT
 
 
+def audit(argv: Sequence[str]) -> int:
+    """Whether what was served is what training would have seen."""
+    options = parser(
+        "decisions audit",
+        "Compute the features of all logged decisions again from the tables, at the moment at which training would have read them, and compare\n"
+        "them with what was served, bit for bit. Each difference is given a cause: version skew, stale store, permuted columns, time zone, late\n"
+        "rows, or unexplained.\nexit codes: 0 all equal, 4 nothing was ingested or logged, 7 what decisions rested on was changed, 8 differences",
+    )
+    arguments = options.parse_args(argv)
+    from dataclasses import asdict
+
+    from serving.ledger import reading
+    from serving.served import audit as served
+
+    place = _with_ledger(workspace(arguments))
+    found = reading(place.ledger, lambda ledger: served(place, ledger))
+    if arguments.json:
+        say_json({**asdict(found), "share": found.share})
+    else:
+        say(f"{found.decisions} decisions, {found.values} feature values: {found.equal} equal bit for bit ({found.share:.4%})")
+        say(f"{found.without_features} decisions read no features; {found.without_receipt} were logged by a release that kept too little")
+        for one in found.causes:
+            say(f"  {one.name}: {one.values} values of {one.view} in {one.decisions} decisions, {one.detail}")
+    return 0 if found.equal == found.values else DIFFERENT
+
+
 def feedback(argv: Sequence[str]) -> int:
     """Receipts and outcomes back into the tables."""
     options = parser(
@@ -115,4 +141,4 @@ def _with_ledger(place: Workspace) -> Workspace:
     return place
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "replay": replay}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"show": show, "replay": replay, "audit": audit}
