@@ -31,7 +31,7 @@ from serving.rows import Rows
 from serving.schemas import DecisionRequest
 from serving.served import Audit, audit
 
-VIEWS = ("contacts", "gaps", "profile", "purchases")
+VIEWS = ("contacts", "profile", "purchases")
 PEOPLE = 7
 READ = 5
 """Of the seven of the shop by hand two must not be profiled: nothing of theirs is read."""
@@ -214,8 +214,8 @@ def test_faults_at_once_are_each_named_and_what_nothing_explains_is_said(place: 
     serve(place, ledger, answers, stored(place, before), before, card={"version": "b"})
     serve(place, ledger, answers, shifted, now, card={"version": "c"})
     serve(place, ledger, answers, stored(place, now), now, swapped=[("purchases__orders_365d", "purchases__orders_30d")], card={"version": "d"})
-    serve(place, ledger, answers, stored(place, now), now, raised=["gaps__mean_gap_days_365d"], card={"version": "e"})
+    serve(place, ledger, answers, stored(place, now), now, raised=["contacts__contact_cost_365d"], card={"version": "e"})
     found = audit(place, ledger)
     assert {cause.name for cause in found.causes} == {"stale store", "time zone", "permuted columns", "unexplained"}
-    assert ("unexplained", "gaps") in named(found)
+    assert ("unexplained", "contacts") in named(found)
     assert found.equal_decisions == READ + 1
