@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -93,7 +93,7 @@ class Desk:
         now = self.answers.clock()
         canonical = msgspec.json.encode(request)
         mark = receipts.fingerprint(canonical)
-        key = receipts.decision_id(request.request_id or uuid.uuid4().hex)
+        key = receipts.decision_id(request.request_id or os.urandom(16).hex())
         before = self.ledger.latest(key) if request.request_id is not None else None
         identity = key
         if before is not None and before[1] <= now - REPEAT:

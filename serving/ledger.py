@@ -116,14 +116,15 @@ class Ledger:
             now: the clock of the workspace.
             is_new: nobody else can have the same key, so nothing is looked up.
         """
+        if is_new:
+            self._append(entry, now)
+            return entry
         with self.journal.alone():
-            if not is_new:
-                self.journal.catch_up()
-                kept = self.latest(entry.key)
-                if kept is not None and (kept[1] > now - REPEAT or kept[0].decision_id == entry.decision_id):
-                    return kept[0]
-            keys = [_key("decision", name) for name in dict.fromkeys((entry.decision_id, entry.key))]
-            self.journal.append(DECISION, micros(now), keys, _encode(entry))
+            self.journal.catch_up()
+            kept = self.latest(entry.key)
+            if kept is not None and (kept[1] > now - REPEAT or kept[0].decision_id == entry.decision_id):
+                return kept[0]
+            self._append(entry, now)
         return entry
 
     def add(self, outcome: Outcome, body: bytes) -> Kept:
@@ -202,6 +203,10 @@ class Ledger:
     def conflicts(self) -> list[Conflict]:
         """Requests that contradicted kept ones, in order."""
         return [msgspec.msgpack.decode(record.body, type=Conflict) for record in self.journal.records(CONFLICT)]
+
+    def _append(self, entry: Entry, now: datetime) -> None:
+        keys = [_key("decision", name) for name in {entry.decision_id, entry.key}]
+        self.journal.append(DECISION, micros(now), keys, _encode(entry))
 
     def _outcome(self, outcome_id: str) -> Outcome | None:
         for record in self.journal.find(_key("outcome", outcome_id), OUTCOME):

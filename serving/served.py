@@ -83,7 +83,7 @@ def audit(workspace: Workspace, ledger: Ledger) -> Audit:
     values = equal = equal_decisions = 0
     causes: list[Cause] = []
     with of(workspace) as engine, of(workspace) as careless:
-        _forget_known(careless, workspace)
+        forget_known(careless, workspace)
         for one in groups:
             offline = Offline(engine, careless, one.grounds)
             blocks = list(_blocks(workspace, one))
@@ -196,7 +196,7 @@ def _newest(workspace: Workspace, view: str, moment: datetime) -> int:
     return max((micros(at) for at in times if at <= moment), default=-1)
 
 
-def _forget_known(engine: Engine, workspace: Workspace) -> None:
+def forget_known(engine: Engine, workspace: Workspace) -> None:
     """Let every row have been known when it happened."""
     for name in TABLES:
         rows = f"select * replace (occurred_at as known_at) from read_parquet({quoted(workspace.table(name))})"
