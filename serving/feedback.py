@@ -22,7 +22,8 @@ from retain.engine import Engine, identifier, of, quoted
 from retain.files import atomic_folder, read_json, remove_partials, write_json
 from retain.tables import ARROW, TABLES
 from retain.workspace import STATE, State, Workspace
-from serving.decisions.facts import Shop
+from serving.decisions.eligibility import CONTROL
+from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
 from serving.fresh import flowed
 from serving.grounds import Opened, opener
@@ -64,6 +65,12 @@ class _Answered(msgspec.Struct):
     arm: str
     as_of: datetime
     currency: str
+
+
+class _Withheld(msgspec.Struct):
+    """As much of a basis as a control needs."""
+
+    withheld: list[Withheld]
 
 
 def feedback(workspace: Workspace) -> Flowed:
@@ -124,8 +131,9 @@ def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: 
     rows: list[dict[str, Any]] = []
     for entry in ledger.decisions():
         answer = msgspec.json.decode(entry.answer, type=_Answered)
-        if answer.arm == "control" and not answer.offers and entry.at < at:
-            rows.append({**_contact(entry, answer, opened), "contact_id": entry.decision_id, "is_control": True, "cost": 0.0})
+        if answer.arm == "control" and entry.at < at and _is_held(entry):
+            held = {"contact_id": entry.decision_id, "is_control": True, "cost": 0.0, "probability": _share(entry, answer, opened)}
+            rows.append({**_contact(entry, answer, opened), **held})
         seen = by_decision.get(entry.decision_id)
         if not seen:
             continue
@@ -137,8 +145,21 @@ def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: 
                 times = {"occurred_at": _time(first.occurred_at), "known_at": _time(max(first.occurred_at, min(one.received_at for one in about)))}
                 named = {"contact_id": contact_id(entry.decision_id, offer.offer_id), "offer_id": offer.offer_id, "is_control": False}
                 row = _contact(entry, answer, opened, channel)
-                rows.append({**row, **times, **named, "probability": offer.p_shown, "position": offer.rank})
+                # The figure is that of standing in this group and of this proposal then.
+                chance = _share(entry, answer, opened) * offer.p_shown
+                rows.append({**row, **times, **named, "probability": chance, "position": offer.rank})
     return rows, {str(row["contact_id"]) for row in rows}
+
+
+def _is_held(entry: Entry) -> bool:
+    """Whether nothing was proposed only because the customer is a control: of whoever may not be contacted anyway nothing can be learned."""
+    return any(one.stage == CONTROL for one in msgspec.msgpack.decode(entry.basis, type=_Withheld).withheld)
+
+
+def _share(entry: Entry, answer: _Answered, opened: Callable[[str], Opened]) -> float:
+    """Share of customers who are, or are not, in the control group, by the rules that decided."""
+    control = opened(entry.grounds).policy.groups.control if entry.grounds else 0.0
+    return control if answer.arm == "control" else 1.0 - control
 
 
 def contact_id(decision_id: str, offer_id: str) -> str:

@@ -15,8 +15,6 @@ from retain.files import read_json
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.champions import packages
-from serving.desk import Desk
-from serving.schemas import DecisionRequest
 
 
 @pytest.fixture
@@ -63,23 +61,6 @@ def test_decisions_explains_and_writes_nothing(served: Workspace, capsys: pytest
     assert answer["policy"].startswith("nbo@")
     assert run(capsys, "decisions", "nobody", "--workspace", served.root)[1].count("degraded: unknown_customer") == 1
     assert sorted(path.name for path in served.root.rglob("*") if "ledger" not in path.parts) == before
-
-
-def test_what_the_service_read_is_what_training_would_have_read(own: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
-    desk = Desk.open(own)
-    try:
-        rows = desk.answers.rows
-        asked = [DecisionRequest(rows.id(place), placement="inbound_end") for place in range(0, len(rows), 10)]
-        answers = [desk.answered(request)[0] for request in asked]
-    finally:
-        desk.close()
-    code, out, err = run(capsys, "decisions", "audit", "--json", "--workspace", own.root)
-    found = json.loads(out)
-    assert (code, found["share"], found["causes"]) == (0, 1.0, []), err
-    assert found["decisions"] == len(asked)
-    assert found["values"] > 50 * (len(asked) - found["without_features"]) > 0
-    code, out, _ = run(capsys, "decisions", "replay", "--last", len(asked), "--json", "--workspace", own.root)
-    assert (code, json.loads(out)["equal"]) == (0, len(answers))
 
 
 def test_publishing_again_gives_the_same_rows(own: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,8 @@ from retain.files import sha256, verify_folder
 from retain.simulate import simulate
 from retain.workspace import STATE, Workspace
 from serving.answers import Answers
+from serving.decisions.control import Groups
+from serving.decisions.policy import Policy
 from serving.desk import Desk
 from serving.feedback import fed, feedback
 from serving.fresh import since
@@ -98,6 +100,30 @@ def test_what_was_shown_becomes_a_contact_and_twice_changes_nothing(place: Works
     place.write_state(place.state().model_copy(update={"as_of": now + timedelta(days=4)}))
     later = feedback(place)
     assert (later.outcomes, later.waiting) == (3, 1)
+
+
+def test_a_control_is_a_contact_that_was_not_made(place: Workspace, make: Callable[..., Answers]) -> None:
+    desk = Desk(make(policy=Policy(groups=Groups(salt="autumn", control=0.4))), Ledger(place.ledger))
+    try:
+        answers = [decided(desk, customer_id=who) for who in ("ann", "bob", "cid", "dee", "gus") for _ in range(2)]
+        treated = [one for one in answers if one["offers"]]
+        for number, one in enumerate(treated):
+            came(desk, f"o{number}", one["decision_id"], "shown", datetime.fromisoformat(one["as_of"]), offer_id=one["offers"][0]["offer_id"])
+    finally:
+        desk.close()
+    # Cid has no consent and dee must not be contacted: nothing was held back because they are controls.
+    controls = [one for one in answers if one["arm"] == "control" and one["customer_id"] not in ("cid", "dee")]
+    assert controls
+    assert treated
+    feedback(place)
+    made = {row["contact_id"]: row for row in rows(place, "contacts")}
+    assert {name for name, row in made.items() if row["is_control"]} == {one["decision_id"] for one in controls}
+    for one in controls:
+        row = made[one["decision_id"]]
+        assert (row["arm"], row["offer_id"], row["cost"], row["probability"]) == ("control", None, 0.0, 0.4)
+    for one in treated:
+        best = one["offers"][0]
+        assert made[f"{one['decision_id']}:{best['offer_id']}"]["probability"] == pytest.approx(0.6 * best["p_shown"])
 
 
 def test_the_next_features_know_what_came_back(place: Workspace, own: Desk, now: datetime) -> None:
