@@ -27,6 +27,8 @@ class Settings(BaseModel):
     host: str = "127.0.0.1"
     """Address to serve on; only loopback is accepted until there are API keys."""
     port: int = Field(default=3000, ge=0, le=65535)
+    sync_ms: float = Field(default=40.0, gt=0, le=1000)
+    """A decision is answered once it is written; a sync to disk begins at most so long after. Outcomes wait for theirs."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from retain.errors import NotReadyError, RetainError
+from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import grounds, schemas
 from serving.answers import Answers
@@ -19,6 +21,7 @@ from serving.decisions import receipts
 from serving.fresh import since
 from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
 
+_LOG = logging.getLogger("retain.serving")
 Counter = Callable[[str, str], None]
 """Counts one answer: what was asked, and how it was answered."""
 
@@ -53,9 +56,12 @@ class Desk:
     @classmethod
     def open(cls, workspace: Workspace, count: Counter = _uncounted) -> Desk:
         """Open what a service needs; raises what is missing."""
-        ledger = Ledger(workspace.ledger)
+        ledger = Ledger(workspace.ledger, sync_s=Settings.read().sync_ms / 1000)
         try:
             answers = Answers.open(workspace)
+            for torn in ledger.journal.torn:
+                _LOG.warning("the ledger had a torn tail of %d bytes, cut and laid aside; whoever asks again with its request_id is told", torn.bytes)
+                count("ledger", "torn_tail_cut")
             return cls(replace(answers, fresh=since(ledger, answers.rows.card.fed)), ledger, count)
         except BaseException:
             ledger.close()

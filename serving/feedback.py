@@ -10,7 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
 from serving.fresh import flowed
+from serving.gather import CONTACT_DAYS
 from serving.grounds import Opened, opener
 from serving.ledger import Entry, Ledger, Outcome, reading, stamp
 from serving.rows import Fed
@@ -47,7 +48,7 @@ class Flowed:
     contacts: int
     outcomes: int
     waiting: int
-    """Outcomes whose decision or customer nobody knows yet, or that lie in the future: a later run takes them."""
+    """Outcomes whose customer nobody knows yet, or that lie in the future: a later run takes them."""
     is_changed: bool
     digest: str
 
@@ -107,6 +108,7 @@ def fed(workspace: Workspace, tables: str) -> Fed | None:
 def _rows(ledger: Ledger, now: datetime) -> tuple[dict[str, pa.Table], int, Fed]:
     """Contacts and outcomes of the ledger as tables, what waits, and how far this went."""
     until, at, since = ledger.journal.end, stamp(now), None
+    oldest = stamp(now - timedelta(days=CONTACT_DAYS))
     by_decision: dict[str, list[Outcome]] = defaultdict(list)
     outcomes: list[Outcome] = []
     waiting = 0
@@ -116,7 +118,9 @@ def _rows(ledger: Ledger, now: datetime) -> tuple[dict[str, pa.Table], int, Fed]
             by_decision[outcome.decision_id].append(outcome)
         else:
             waiting += 1
-            since = place if since is None else since
+            # Whose decision has not come within the longest window of a limit is no longer waited for at every start.
+            if since is None and (outcome.customer_id is not None or outcome.received_at >= oldest):
+                since = place
     contacts, shown = _contacts(ledger, by_decision, at)
     tables = {
         "contacts": _table("contacts", contacts),

@@ -311,6 +311,28 @@ def test_the_trace_holds_what_was_asked_and_what_came_of_it(desk: Desk, wait: Wa
     assert [(each.type, each.offer_id, each.amount) for each in trace.outcomes] == [("accepted", "product:jam", 4.0)]
 
 
+def test_a_retry_of_what_a_power_loss_took_says_that_it_was_not_on_record(
+    desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path
+) -> None:
+    kept = wait(desk.decide(ask(request_id="r0")))
+    lost = wait(desk.decide(ask()))
+    identity = json.loads(lost)["decision_id"]
+    wait(desk.outcome(outcome(now, decision_id=identity)))
+    desk.close()
+    path = tmp_path / "ledger" / "log" / "00000001.log"
+    with path.open("r+b") as log:
+        log.truncate(path.read_bytes().index(lost) + 100)
+    again = Desk(make(), Ledger(tmp_path / "ledger"))
+    try:
+        assert len(again.ledger.journal.torn) == 1
+        assert again.answered(ask(request_id="r0")) == (kept, True)
+        answer, is_repeated = again.answered(ask())
+        assert (json.loads(answer)["decision_id"], is_repeated) == (identity, False)
+        assert not wait(again.outcome(outcome(now, decision_id=identity))).pending
+    finally:
+        again.close()
+
+
 def test_ready_needs_models_and_a_ledger(desk: Desk) -> None:
     assert desk.unready() is None
     assert isinstance(desk.ledger.everything(), list)
