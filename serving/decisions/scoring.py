@@ -170,7 +170,7 @@ class Pricing:
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
-    """What an effect of an offer on a channel may be called, the nearest first."""
+    """What an effect of an offer on a channel may be called, the nearest first: offer and channel, kind and channel, offer, kind, channel."""
     return f"{offer.offer_id}/{channel}", f"{offer.kind}/{channel}", offer.offer_id, offer.kind, channel
 
 

@@ -94,13 +94,18 @@ def consented(customer: Customer, channels: Sequence[str], purpose: str) -> tupl
 
 
 def _quiet(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> frozenset[str]:
+    """Channels that are quiet now. Where the customer's zone is no zone nobody knows the hour, and it is quiet."""
     zone = _zone((customer.time_zone if customer is not None else None) or shop.local_zone)
-    return frozenset(policy.quiet_hours.channels) if policy.quiet_hours.cover(ask.at.astimezone(zone).hour) else frozenset()
+    is_quiet = zone is None or policy.quiet_hours.cover(ask.at.astimezone(zone).hour)
+    return frozenset(policy.quiet_hours.channels) if is_quiet else frozenset()
 
 
 @lru_cache(maxsize=512)
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
 
 
 def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str, str]:

@@ -59,6 +59,10 @@ def test_decisions_explains_and_writes_nothing(served: Workspace, capsys: pytest
     answer = json.loads(out)
     assert answer["decision_id"] is None
     assert answer["policy"].startswith("nbo@")
+    explained = json.loads(run(capsys, "decisions", "explain", "C00000001", "--json", "--workspace", served.root)[1])["explained"]
+    assert next(each["stage"] for each in explained["funnel"]) == "consent"
+    assert explained["group"]["arm"] == answer["arm"]
+    assert "priority = margin x weight x lever" in run(capsys, "decisions", "explain", "C00000001", "--workspace", served.root)[1]
     assert run(capsys, "decisions", "nobody", "--workspace", served.root)[1].count("degraded: unknown_customer") == 1
     assert sorted(path.name for path in served.root.rglob("*") if "ledger" not in path.parts) == before
 

@@ -19,16 +19,19 @@ from retain import config
 from retain.errors import ConfigError
 from serving.answers import Answers
 from serving.basis import decided, made
-from serving.decisions.budget import Prices
+from serving.decisions.actions import actions, means
+from serving.decisions.budget import Prices, solve
 from serving.decisions.control import Groups, arm
 from serving.decisions.decide import Decision, decide
 from serving.decisions.facts import Ask, Contact, Customer, Effect, Estimate, Item, Liking, Offer, Owned, Scores, Shop
 from serving.decisions.matrix import strategy
 from serving.decisions.policy import Exploration, Law, Policy, QuietHours, Suitability, policy
 from serving.effects import Treatments, in_money
+from serving.persuasion import persuasion
 from serving.rows import Rows
 from serving.schemas import DecisionRequest
 from serving.telling import candidates, funnel, lines, told
+from training.effects import Effects
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 GROUPS = Groups(salt="s", control=0.3, random=0.3)
@@ -231,6 +234,43 @@ def test_every_action_has_its_field_of_the_matrix_and_the_stage() -> None:
     new = replace(ITEMS["jam"], launched_at=NOW - timedelta(days=10))
     assert strategy(False, (), new, "cross_sell", NOW) == "diversification"
     assert strategy(True, (), None, "retention", NOW) == "loyalty"
+
+
+def test_a_zone_that_is_none_is_quiet_at_every_hour() -> None:
+    lost = run(replace(OUT, channels=("sms",)), replace(ANN, time_zone="Mars/Olympus"))
+    assert why(lost, "product:tea") == ("suppression", "quiet_hours")
+    assert shown(run(replace(OUT, channels=("email",)), replace(ANN, time_zone="Mars/Olympus")))
+
+
+def test_a_call_at_the_prices_of_a_list_takes_the_action_of_the_list() -> None:
+    """The same gains, the same prices: neither channel nor offer differs, with effects and without."""
+    offers = [Offer(f"O{n}", "Keep", kind, goal="retention", cost=float(n)) for n, kind in enumerate(("service", "coupon", "loyalty"))]
+    channels, costs = ("call_center", "email"), {"call_center": 1.0, "email": 0.1}
+    market, rules = shop(*offers, contact_cost=costs, popular=()), Policy(quiet_hours=QuietHours(channels=()))
+    rng = np.random.default_rng(3)
+    churn, clv = rng.uniform(0.05, 0.9, 60), rng.uniform(10, 900, 60)
+    people = [replace(ANN, customer_id=f"C{n}", owned={}, likings={}, scores=Scores(churn[n], clv[n], "small", "mature")) for n in range(60)]
+    ask = replace(OUT, goal="retention", channels=channels)
+    what = actions(offers, channels, costs)
+    value = rng.normal(2.0, 3.0, (60, 2))
+    ids = np.array([each.customer_id for each in people], dtype=object)
+    known = Effects(ids, ("coupon/email", "O2"), value, value - 1, value + 9, ("A", "B"), "margin", "EUR")
+    for effects in (None, known):
+        found = persuasion(people, ask, what, market, rules, effects)
+        limits = means(found.gain, found.cost, what, {"call_center": 10}, 40.0)
+        prices = solve(limits).prices
+        asked = Prices(money=float(prices[0]), seats={"call_center": float(prices[1])})
+        chosen = limits.choose(prices)[0]
+        for row, customer in enumerate(people):
+            estimated = {} if effects is None else {
+                name: Effect(Estimate(*(float(each[row, place]) for each in (known.value, known.low, known.high))), known.grades[place])
+                for place, name in enumerate(known.treatments)
+            }  # fmt: skip
+            called = run(ask, replace(customer, effects=estimated), market, rules, prices=asked).offers
+            listed = None if chosen[row] < 0 else (what[chosen[row]].offer.offer_id, what[chosen[row]].channel)
+            assert (None if not called else (called[0].worth.passed.offer.offer_id, called[0].worth.channel)) == listed
+        assert (chosen >= 0).any()
+        assert (chosen < 0).any()
 
 
 # What must not be declared.
