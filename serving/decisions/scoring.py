@@ -73,11 +73,6 @@ class Worth:
         return -self.contact if self.margin is None else self.priority
 
     @property
-    def channel_cost(self) -> float:
-        """The price of contact that ``gain`` has paid."""
-        return self.contact
-
-    @property
     def evidence(self) -> Evidence:
         """How the margin is known to be incremental."""
         return "D" if self.effect is None else self.effect.evidence
@@ -174,11 +169,6 @@ def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
     return f"{offer.offer_id}/{channel}", f"{offer.kind}/{channel}", offer.offer_id, offer.kind, channel
 
 
-def worth(passed: Passed, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> Worth:
-    """Price one proposal alone; ``customer`` is None where nothing personal may be used."""
-    return Pricing.of(ask, customer, shop, policy).worth(passed)
-
-
 def expected_loss(churn: float | None, clv: float | None) -> float | None:
     """Money at stake: risk times predicted value; a negative value is nothing to lose."""
     if churn is None or clv is None or not (math.isfinite(churn) and math.isfinite(clv)):
@@ -245,7 +235,6 @@ def _channel_cost(shop: Shop, channel: str) -> float:
 
 __all__ = [
     "PURPOSE",
-    "Evidence",
     "Pricing",
     "SeatPrices",
     "Worth",
@@ -253,5 +242,4 @@ __all__ = [
     "rate",
     "treatments",
     "wilson",
-    "worth",
 ]

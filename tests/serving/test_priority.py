@@ -31,7 +31,6 @@ from serving.persuasion import persuasion
 from serving.rows import Rows
 from serving.schemas import DecisionRequest
 from serving.telling import candidates, funnel, lines, told
-from training.effects import Effects
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 GROUPS = Groups(salt="s", control=0.3, random=0.3)
@@ -250,27 +249,20 @@ def test_a_call_at_the_prices_of_a_list_takes_the_action_of_the_list() -> None:
     rng = np.random.default_rng(3)
     churn, clv = rng.uniform(0.05, 0.9, 60), rng.uniform(10, 900, 60)
     people = [replace(ANN, customer_id=f"C{n}", owned={}, likings={}, scores=Scores(churn[n], clv[n], "small", "mature")) for n in range(60)]
-    ask = replace(OUT, goal="retention", channels=channels)
-    what = actions(offers, channels, costs)
-    value = rng.normal(2.0, 3.0, (60, 2))
-    ids = np.array([each.customer_id for each in people], dtype=object)
-    known = Effects(ids, ("coupon/email", "O2"), value, value - 1, value + 9, ("A", "B"), "margin", "EUR")
-    for effects in (None, known):
-        found = persuasion(people, ask, what, market, rules, effects)
+    told = [
+        {name: Effect(Estimate(x, x - 1, x + 9), "A") for name, x in zip(("coupon/email", "O2"), rng.normal(2, 3, 2), strict=True)} for _ in people
+    ]
+    ask, what = replace(OUT, goal="retention", channels=channels), actions(offers, channels, costs)
+    for customers in (people, [replace(each, effects=effects) for each, effects in zip(people, told, strict=True)]):
+        found = persuasion(customers, ask, what, market, rules)
         limits = means(found.gain, found.cost, what, {"call_center": 10}, 40.0)
-        prices = solve(limits).prices
-        asked = Prices(money=float(prices[0]), seats={"call_center": float(prices[1])})
-        chosen = limits.choose(prices)[0]
-        for row, customer in enumerate(people):
-            estimated = {} if effects is None else {
-                name: Effect(Estimate(*(float(each[row, place]) for each in (known.value, known.low, known.high))), known.grades[place])
-                for place, name in enumerate(known.treatments)
-            }  # fmt: skip
-            called = run(ask, replace(customer, effects=estimated), market, rules, prices=asked).offers
-            listed = None if chosen[row] < 0 else (what[chosen[row]].offer.offer_id, what[chosen[row]].channel)
+        money, seat = solve(limits).prices.tolist()
+        chosen = limits.choose(np.array([money, seat]))[0].tolist()
+        for place, customer in zip(chosen, customers, strict=True):
+            called = run(ask, customer, market, rules, prices=Prices(money=money, seats={"call_center": seat})).offers
+            listed = None if place < 0 else (what[place].offer.offer_id, what[place].channel)
             assert (None if not called else (called[0].worth.passed.offer.offer_id, called[0].worth.channel)) == listed
-        assert (chosen >= 0).any()
-        assert (chosen < 0).any()
+        assert 0 < sum(place >= 0 for place in chosen) < len(people)
 
 
 # What must not be declared.

@@ -26,7 +26,7 @@ from serving.decisions.actions import actions
 from serving.decisions.eligibility import Passed
 from serving.decisions.facts import Ask, Offer, Scores
 from serving.decisions.groups import groups
-from serving.decisions.scoring import worth
+from serving.decisions.scoring import Pricing
 from serving.effects import Treatments
 from serving.list_commands import _amounts, _share
 from serving.power import power
@@ -73,7 +73,7 @@ def test_without_effects_a_contact_is_worth_what_a_call_would_say(make: Callable
     assert isinstance(row, Row)
     customer = row.customer(result.at, Scores(0.2, 100.0, row.stored.band, row.stored.stage))
     asked = Ask("retention", result.at, ("email",))
-    expected = worth(Passed(COFFEE, "retention", ("email",), ()), asked, customer, answers.rows.shop, policy).gain
+    expected = Pricing.of(asked, customer, answers.rows.shop, policy).worth(Passed(COFFEE, "retention", ("email",), ())).gain
     assert result.entries[0].gain == pytest.approx(expected)
     assert result.entries[0].grade == "D"
     assert "at grade D no uplift is claimed" in " ".join(retention_words.evidence(result))
