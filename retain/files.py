@@ -6,6 +6,7 @@ new one. A folder is built beside its place with its manifest last; a folder wit
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -130,6 +131,18 @@ def append_line(path: Path, line: str) -> None:
     finally:
         os.close(handle)
     sync_folder(path.parent)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a file against other processes that do the same, for a change that reads it first; the kernel lets go however the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_json(path: Path) -> Any:

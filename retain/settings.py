@@ -29,6 +29,8 @@ class Settings(BaseModel):
     port: int = Field(default=3000, ge=0, le=65535)
     sync_ms: float = Field(default=40.0, gt=0, le=1000)
     """A decision is answered once it is written; a sync to disk begins at most so long after. Outcomes wait for theirs."""
+    hosts: str = ""
+    """Names under which callers may reach the service, with commas between them; besides loopback and the address that it listens on."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:

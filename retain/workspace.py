@@ -158,6 +158,16 @@ class Workspace:
         return self.root / "ledger"
 
     @property
+    def keys(self) -> Path:
+        """Hashes of the API keys, readable by their owner only."""
+        return self.root / "keys.json"
+
+    @property
+    def pulls(self) -> Path:
+        """Who pulled which list when, line after line, each chained to the one before."""
+        return self.root / "pulls.jsonl"
+
+    @property
     def lists(self) -> Path:
         """Lists and reports made for people."""
         return self.root / "lists"

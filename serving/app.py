@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, cast
 
+import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.enums import MediaType
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromQuery, JSONBody, Parameter
 
 from retain import __version__
 from serving import problems, schemas
+from serving.access import holder
 from serving.desk import Desk
 from serving.guard import App, Guard
 from serving.openapi import ExactJson
@@ -39,7 +42,9 @@ def _errors(*statuses: int) -> dict[int, ResponseSpec]:
     return {status: ResponseSpec(schemas.ErrorBody, description=problems.WORDS[status], generate_examples=False) for status in statuses}
 
 
-BODY = _errors(400, 413, 415, 422, 500, 503)
+DOOR = _errors(400, 401, 403, 422, 429, 500, 503)
+"""What every route may answer instead."""
+BODY = {**DOOR, **_errors(408, 413, 415)}
 
 
 def _desk(request: Request[Any, Any, Any]) -> Desk:
@@ -78,7 +83,7 @@ async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any,
     return await _desk(request).outcome(data)
 
 
-@get("/v1/lists/churn", responses=_errors(400, 422, 500, 503), summary="Customers by what their leaving would cost")
+@get("/v1/lists/churn", responses=DOOR, summary="Customers by what their leaving would cost")
 async def churn_list(
     request: Request[Any, Any, Any],
     top: Top = 100,
@@ -89,10 +94,11 @@ async def churn_list(
     return _desk(request).answers.churn_list(top, channel, language)
 
 
-@get("/v1/decisions/{decision_id:str}", responses=_errors(400, 404, 422, 500, 503), summary="A logged decision")
+@get("/v1/decisions/{decision_id:str}", responses={**DOOR, **_errors(404)}, summary="A logged decision")
 async def decision(request: Request[Any, Any, Any], decision_id: PathId) -> schemas.DecisionTrace:
-    """What was asked, what was answered, what came of it."""
-    return _desk(request).trace(decision_id)
+    """What was asked, what was answered, what came of it; what it rested on is for those who look into models."""
+    trace, key = _desk(request).trace(decision_id), holder(request.scope)
+    return trace if key is None or {"scientist", "admin"} & set(key.scopes) else msgspec.structs.replace(trace, basis=None)
 
 
 def application() -> Litestar:
@@ -108,6 +114,9 @@ def application() -> Litestar:
             description="Which customers are about to leave, what each is worth, and what to offer next. JSON only; every error has one shape.",
             path="/v1/openapi.json",
             create_examples=False,
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer", description=_KEY)}),
+            # Either, because a service without any key answers this machine as it is.
+            security=[{"key": []}, {}],
             render_plugins=[ExactJson(path="/")],
         ),
     )
@@ -116,6 +125,9 @@ def application() -> Litestar:
 def guarded(app: Litestar, body_cap: int) -> Guard:
     """The application behind its guard: what a runner serves."""
     return Guard(cast(App, app), POSTS, body_cap)
+
+
+_KEY = "A key of `retain keys create`. From the first key of a workspace on every route demands one; docs/api.md says which scope opens which."
 
 
 def _raw(body: bytes, headers: dict[str, str]) -> Response[Any]:

@@ -44,26 +44,29 @@ def serve(argv: Sequence[str]) -> int:
     settings = Settings.read()
     options = parser(
         "serve",
-        "Run the service on loopback. Health at /livez and /readyz, metrics at /metrics, requests under /v1, their description at /v1/openapi.json.\n"
-        "exit codes: 0 stopped, 4 nothing was published, 5 another address than loopback, 6 a service runs on this workspace already",
+        "Run the service, on loopback until there are keys (`retain keys`). Health at /livez and /readyz, metrics at /metrics, requests under\n"
+        "/v1, their description at /v1/openapi.json.\n"
+        "exit codes: 0 stopped, 4 nothing was published, 5 another address than loopback without keys, 6 a service runs on this workspace already",
     )
     options.add_argument("--runner", choices=("uvicorn", "bentoml"), default="uvicorn", help="uvicorn is faster, bentoml has its own page and client")
-    options.add_argument("--host", default=settings.host, help="only loopback addresses are accepted")
+    options.add_argument("--host", default=settings.host, help="another than loopback needs keys, and RETAIN_HOSTS for the names it has")
     options.add_argument("--port", type=int, default=settings.port)
     arguments = options.parse_args(argv)
-    from serving.runner import loopback, run
+    from serving.keys import Keyring
+    from serving.runner import reachable, run
 
-    host = loopback(arguments.host)
+    host = arguments.host
+    place = workspace(arguments)
+    reachable(host, settings.hosts, Keyring(place.keys))
     if not 0 <= arguments.port <= 65535:
         raise RefusedError(f"--port {arguments.port}: a port is a number from 0 to 65535", field="port")
-    place = workspace(arguments)
     from serving.rows import open_rows
 
     rows = open_rows(place)
     note(f"{len(rows)} customers as of {rows.card.moment:%Y-%m-%d %H:%M} UTC")
     note(f"http://{host}:{arguments.port}/v1/openapi.json with {arguments.runner}; Ctrl-C stops")
     if arguments.runner == "uvicorn":
-        run(place, host, arguments.port)
+        run(place, host, arguments.port, settings.hosts)
         return 0
     return _bentoml(place.root, host, arguments.port)
 

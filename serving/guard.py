@@ -1,8 +1,9 @@
-"""What is refused before anything is parsed: other content types than JSON, and bodies that are too large."""
+"""What is refused before anything is parsed: forged hosts, other content types than JSON, bodies that are too large or too slow."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -16,14 +17,39 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+BODY_S = 10.0
+"""A body that is not there by then is not waited for."""
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Hosts:
+    """ASGI middleware: a request for a name that is not ours is not answered, so that no page can point its own name at this service."""
+
+    def __init__(self, app: App, names: Collection[str] = ()) -> None:
+        self.app = app
+        self.names = frozenset(name.lower().encode() for name in (*LOOPBACK, *names))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or hand on."""
+        if scope["type"] == "http":
+            asked = [value for name, value in scope["headers"] if name.lower() == b"host"]
+            if len(asked) != 1 or _name(bytes(asked[0])) not in self.names:
+                await refuse(
+                    send, 400, Problem("host", "the Host header names another service; RETAIN_HOSTS lists further names of this one", "host")
+                )
+                return
+        await self.app(scope, receive, send)
+
+
 class Guard:
     """ASGI middleware before every framework. It reads the whole body within its limit and hands it on as one piece."""
 
-    def __init__(self, app: App, posts: Collection[str], limit: int) -> None:
+    def __init__(self, app: App, posts: Collection[str], limit: int, body_s: float = BODY_S) -> None:
         self.app = app
         self.posts = frozenset(posts)
         """Paths whose POST must be JSON even with an empty body."""
         self.limit = limit
+        self.body_s = body_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or hand on."""
@@ -51,7 +77,12 @@ class Guard:
         if lengths and int(lengths[0]) > self.limit:
             await refuse(send, 413, self._too_large())
             return
-        body = await self._read(receive)
+        try:
+            async with asyncio.timeout(self.body_s):
+                body = await self._read(receive)
+        except TimeoutError:
+            await refuse(send, 408, Problem("too_slow", f"the body was not here within {self.body_s:g} s"))
+            return
         if body is None:
             await refuse(send, 413, self._too_large())
             return
@@ -82,11 +113,11 @@ class Guard:
         return Problem("too_large", f"the body is larger than {self.limit} bytes; split the request")
 
 
-async def refuse(send: Send, status: int, problem: Problem) -> None:
+async def refuse(send: Send, status: int, problem: Problem, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
     """Answer with the one error shape and close the connection: whatever follows on it is not read."""
     body = msgspec.json.encode(ErrorBody(problem))
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -98,6 +129,16 @@ def _once(body: bytes, receive: Receive) -> Receive:
         return waiting.pop() if waiting else await receive()
 
     return given
+
+
+def _name(host: bytes) -> bytes:
+    """A Host header without its port.
+
+    >>> _name(b"[::1]:3000"), _name(b"Crm.example:80"), _name(b"a:b:80")
+    (b'[::1]', b'crm.example', b'a:b')
+    """
+    name, colon, port = host.lower().rpartition(b":")
+    return name if colon and port.isdigit() else host.lower()
 
 
 def _is_json(value: bytes) -> bool:

@@ -20,12 +20,16 @@ from serving.strict import ContentProblem, SyntaxProblem
 _LOG = logging.getLogger("retain.serving")
 WORDS = {
     400: "The request is not well-formed: JSON syntax, a key twice, NaN, wrong length.",
+    401: "A key is demanded, and none that holds was sent.",
+    403: "The key does not open this.",
     404: "Nothing stands under that id.",
     405: "The path has no such method.",
+    408: "The body came too slowly.",
     409: "The key was used for something else before.",
     413: "The body or the batch is too large.",
     415: "The body is not application/json.",
     422: "The request is well-formed and says what cannot be; field and row are named.",
+    429: "Too many requests; Retry-After says how long to wait.",
     500: "An error that we did not foresee.",
     503: "The service cannot answer now.",
 }

@@ -1,4 +1,4 @@
-"""uvicorn around the application: health, readiness and metrics beside ``/v1``, on loopback only."""
+"""uvicorn around the application: health, readiness and metrics beside ``/v1``, behind the doors; on loopback only until there are keys."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import msgspec
 
 from retain.errors import RefusedError
 from retain.workspace import Workspace
+from serving.access import Access
 from serving.app import application, guarded
 from serving.desk import Desk
-from serving.guard import App, Receive, Scope, Send
+from serving.guard import App, Hosts, Receive, Scope, Send
+from serving.keys import Keyring
 from serving.metrics import Metrics
 
 
@@ -51,21 +53,33 @@ class Health:
                 return
 
 
-def loopback(host: str) -> str:
-    """``host``, if only this machine can reach it.
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reachable(host: str, hosts: str, keyring: Keyring) -> tuple[str, ...]:
+    """Names by which callers may reach a service on an address, if it may listen there.
 
     Raises:
-        RefusedError: others could; there are no API keys yet.
+        RefusedError: others than this machine could reach it, and no key holds or nobody said under which name.
     """
-    try:
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if not is_local:
+    names = tuple(dict.fromkeys(name.strip() for name in hosts.split(",") if name.strip()))
+    if is_loopback(host):
+        return (*names, _literal(host))
+    if not keyring.has_any:
         raise RefusedError(
-            f"--host {host}: without API keys the service listens on loopback only; use 127.0.0.1 and a proxy that authenticates", field="host"
+            f"--host {host}: without API keys the service listens on loopback only; make one with `retain keys create`, or use 127.0.0.1",
+            field="host",
         )
-    return host
+    if host in _EVERYWHERE and not names:
+        raise RefusedError(
+            f"--host {host}: say in RETAIN_HOSTS under which names callers reach it; requests for other names are refused", field="host"
+        )
+    return names if host in _EVERYWHERE else (*names, _literal(host))
 
 
 def whole(desk: Desk, metrics: Metrics) -> Health:
@@ -75,19 +89,34 @@ def whole(desk: Desk, metrics: Metrics) -> Health:
     return Health(guarded(app, desk.answers.policy.body_cap), desk, metrics)
 
 
-def run(workspace: Workspace, host: str, port: int) -> None:
+def run(workspace: Workspace, host: str, port: int, hosts: str = "") -> None:
     """Serve until told to stop."""
     import uvicorn
 
+    from serving.connections import Bounded
+
+    keyring = Keyring(workspace.keys)
+    names = reachable(host, hosts, keyring)
     metrics = Metrics(drift=workspace.drift)
     desk = Desk.open(workspace, metrics.count)
     # What is loaded by now stays: the collector need not walk it again.
     gc.collect()
     gc.freeze()
+    doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
-        uvicorn.run(whole(desk, metrics), host=loopback(host), port=port, access_log=False, log_level="warning", server_header=False)
+        uvicorn.run(
+            doors, host=host, port=port, http=Bounded, ws="none", access_log=False, log_level="warning", server_header=False, proxy_headers=False
+        )
     finally:
         desk.close()
+
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+def _literal(host: str) -> str:
+    """An address as a Host header writes it."""
+    return f"[{host}]" if ":" in host else host
 
 
 async def _send(send: Send, status: int, body: bytes, kind: str = "application/json") -> None:

@@ -17,10 +17,12 @@ from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import problems, schemas
+from serving.access import Access
 from serving.app import POSTS, application
 from serving.decisions.policy import policy
 from serving.desk import Desk
-from serving.guard import App, Guard, Receive, Scope, Send
+from serving.guard import App, Guard, Hosts, Receive, Scope, Send
+from serving.keys import Keyring
 from serving.metrics import Metrics
 from serving.strict import parse
 
@@ -78,7 +80,13 @@ class Retain:
         self._desk.close()
 
 
-# The decorator made a service of the class; the types do not know.
+def _keyring() -> Keyring:
+    return Keyring(Workspace.at(Settings.read().workspace).keys)
+
+
+# The decorator made a service of the class; the types do not know. What is added first sees a request first.
+cast(Any, Retain).add_asgi_middleware(Hosts, names=tuple(name.strip() for name in Settings.read().hosts.split(",") if name.strip()))
+cast(Any, Retain).add_asgi_middleware(Access, open_keyring=_keyring)
 cast(Any, Retain).add_asgi_middleware(Guard, posts=(*POSTS, "/decisions", "/scores"), limit=policy().body_cap)
 
 

@@ -96,6 +96,28 @@ def test_both_runners_answer_the_same_bytes(place: Workspace) -> None:
         assert client.post("/decisions", content=b"\x80", headers={"content-type": "application/vnd.bentoml+pickle"}).status_code == 415
         assert client.get("/").status_code == 200
         assert "retain_answers_total" in client.get("/metrics").text
+        closed_by_the_first_key(place, client)
+
+
+def closed_by_the_first_key(place: Workspace, client: httpx.Client) -> None:
+    """BentoML's own routes are behind the same doors."""
+    made = subprocess.run(
+        [sys.executable, "-m", "retain", "keys", "create", "crm", "--scope", "crm", "--workspace", str(place.root)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    time.sleep(1.1)
+    held = {"authorization": f"Bearer {made.stdout.strip()}"}
+    for path in ("/", "/docs.json", "/metrics", "/schema.json", "/static_content/index.css", "/v1/openapi.json"):
+        assert client.get(path).status_code == 401, path
+    assert client.post("/v1/decisions", json=ASKED).status_code == 401
+    assert client.post("/decisions", json={"request": ASKED}).status_code == 401
+    assert client.post("/v1/decisions", json=ASKED, headers=held).status_code == 200
+    assert client.post("/decisions", json={"request": ASKED}, headers=held).status_code == 200
+    assert client.get("/docs.json", headers=held).status_code == 403
+    assert client.get("/livez").status_code == 200
+    assert client.get("/livez", headers={"host": "evil.example"}).status_code == 400
 
 
 @pytest.mark.slow

@@ -1,0 +1,110 @@
+"""Connections that cost nothing while they do nothing: uvicorn's protocol with an end to every wait.
+
+uvicorn waits for ever for a request line that never ends, keeps headers of any length, and keeps what a caller does not read. Here each of
+them has a limit, and beyond so many connections the idle ones go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from serving.schemas import ErrorBody, Problem
+
+HEAD_S = 10.0
+"""A request line and its headers that are not there by then are not waited for."""
+TAKE_S = 30.0
+"""A caller who takes nothing of an answer for so long is dropped."""
+HEAD_BYTES = 64 * 1024
+CONNECTIONS = 2000
+"""Open at once; one more costs an idle one its place, or is closed where none is idle."""
+
+
+class Bounded(HttpToolsProtocol):
+    """A connection of a caller."""
+
+    head_s = HEAD_S
+    take_s = TAKE_S
+    most = CONNECTIONS
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self._head_bytes = 0
+        self._is_head = True
+        """Whether a request line or headers are awaited, or on their way."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._taking: asyncio.TimerHandle | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no answer is on its way."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Make room, and wait for a request no longer than the limit."""
+        if len(self.connections) >= self.most:
+            idle = next((each for each in self.connections if isinstance(each, Bounded) and each.is_idle), None)
+            (transport if idle is None else idle.transport).close()
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        for timer in (self._deadline, self._taking):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what belongs to a request's head."""
+        if self._is_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES + len(data):
+                self._refuse(431, Problem("too_large", f"the headers are larger than {HEAD_BYTES} bytes"))
+                return
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._is_head, self._head_bytes = False, 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next bytes begin another request."""
+        self._is_head = True
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """The caller does not keep up with reading."""
+        self._taking = self.loop.call_later(self.take_s, self.transport.abort)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The caller has read."""
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we
+        """What is no HTTP is told in the one shape too."""
+        self._refuse(400, Problem("syntax", "this is not HTTP"))
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self._refuse(408, Problem("too_slow", f"no whole request was here within {self.head_s:g} s"))
+
+    def _refuse(self, status: int, problem: Problem) -> None:
+        body = msgspec.json.encode(ErrorBody(problem))
+        head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(head.encode() + body)
+        self.transport.close()

@@ -1,0 +1,117 @@
+"""A real uvicorn on a real socket: callers who send or take slowly, or send too much, are let go, and others are answered meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from serving.connections import HEAD_BYTES, Bounded
+from serving.guard import Guard, Receive, Scope, Send
+
+OK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Impatient(Bounded):
+    head_s = 0.3
+    take_s = 0.3
+    most = 8
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers what it is asked for: a little or a lot."""
+    body = b"x" * (64_000_000 if scope["path"] == "/big" else 2)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        guard = Guard(app, ("/",), 1000, body_s=0.3)
+        config = uvicorn.Config(guard, http=Impatient, ws="none", lifespan="off", log_config=None, loop="asyncio")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
+def answered(connection: socket.socket) -> tuple[int, str]:
+    """Status and error code of what comes back before the other side closes."""
+    connection.settimeout(10)
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+def fine(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(OK)
+        return connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("start", [b"", b"GET", b"GET / HTTP/1.1\r\nhost: x\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nslow: a"])
+def test_a_head_that_never_ends_is_not_waited_for(port: int, start: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(start)
+        assert answered(connection) == (408, "too_slow")
+    assert fine(port)
+
+
+def test_a_second_request_has_the_same_time_as_the_first(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(OK)
+        first = b""
+        while not first.endswith(b"xx"):
+            first += connection.recv(65536)
+        connection.sendall(OK[:9])
+        assert answered(connection) == (408, "too_slow")
+
+
+def test_a_body_that_never_ends_is_not_waited_for(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{")
+        assert answered(connection) == (408, "too_slow")
+    assert fine(port)
+
+
+def test_endless_headers_and_what_is_no_http_are_refused(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"a" * (HEAD_BYTES * 3))
+        assert answered(connection) == (431, "too_large")
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        assert answered(connection) == (400, "syntax")
+
+
+def test_a_caller_who_does_not_read_is_dropped(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+        threading.Event().wait(1.0)
+        connection.settimeout(10)
+        taken = 0
+        try:
+            while piece := connection.recv(1_000_000):
+                taken += len(piece)
+        except ConnectionResetError:
+            pass
+        assert taken < 64_000_000
+    assert fine(port)
+
+
+def test_idle_connections_make_room(port: int) -> None:
+    idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(40)]
+    try:
+        assert fine(port)
+    finally:
+        for connection in idle:
+            connection.close()
