@@ -67,6 +67,7 @@ def page(report: Report) -> str:
         markup.section("Lift", _HOW, _table(report.measures, better=1), _ranges(report.measures, "effect per contacted customer")),
         markup.section("What it was worth", "Over all contacted customers whose window is over.", _worth(report)) if main else "",
         _curves(report),
+        _funnel(report),
         markup.section(
             "Harm",
             "What the campaign did that nobody wants; more is worse. Money sent back is the over-selling meter.",
@@ -129,6 +130,18 @@ def _worth(report: Report) -> str:
     if report.returned is not None:
         rows.append([f"return per {report.currency or 'unit'} spent", markup.interval(*report.returned, signed=True)])
     return markup.table(["", report.currency or "money"], rows)
+
+
+def _funnel(report: Report) -> str:
+    """How far contacts went; what was bought without them is in it too, so it is no effect."""
+    if not report.funnel:
+        return ""
+    before, rows = report.contacted, []
+    for kind, count in report.funnel.items():
+        rows.append([kind, f"{count:,}", f"{count / max(report.contacted, 1):.1%}", f"{count / max(before, 1):.1%}"])
+        before = count
+    words = "Contacted customers with each answer. It shows where they drop out, not what the campaign changed."
+    return markup.section("Funnel", words, markup.table(["", "customers", "of the contacted", "of the step before"], rows))
 
 
 def _whole(triple: tuple[float, float, float]) -> markup.Markup:

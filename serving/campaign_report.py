@@ -64,6 +64,8 @@ class Report:
     """Of all contacts whose window is over."""
     paths: dict[str, Path]
     by_day: dict[str, Path]
+    funnel: dict[str, int]
+    """Contacted customers with each outcome, the nearest first; empty where none is recorded."""
     notes: tuple[str, ...]
     as_of: str
     currency: str
@@ -126,6 +128,7 @@ def reported(found: Gathered) -> Report:
         cost=float(found.cost[closed][is_contacted].sum()),
         paths=paths,
         by_day=by_day,
+        funnel=found.funnel,
         notes=found.notes,
         as_of=found.as_of.isoformat(),
         currency=found.currency,

@@ -20,6 +20,8 @@ from serving import gather
 from serving.decisions.figures import Floats
 from serving.retention_files import CAMPAIGN
 
+FUNNEL = ("shown", "opened", "clicked", "accepted", "purchased")
+"""Outcomes of a contact, each further than the one before."""
 HARMS = ("unsubscribed", "complained", "returned")
 """Customers who left a channel, complained, or sent something back."""
 
@@ -56,6 +58,8 @@ class Gathered:
     groups_by: Literal["list", "contacts"]
     notes: tuple[str, ...]
     synthetic: bool
+    funnel: dict[str, int]
+    """Contacted customers with each outcome of ``FUNNEL`` of this campaign, where any is recorded."""
     has_days: bool
     """False of a source without times: everything stands on the first day."""
 
@@ -83,6 +87,7 @@ def gathered(workspace: Workspace, campaign: str, days: int | None = None, margi
         if margin_rate is not None:
             rate, basis = margin_rate, "declared"
         told = _told(sql, arms, state.kind == "snapshot", campaign)
+        reached = dict(sql.rows(_REACHED.format(campaign=quoted(campaign))))
         cost = sql.query(_COST.format(campaign=quoted(campaign)), arms=arms).set_index("place")["cost"].reindex(arms["place"]).fillna(0.0)
     if groups_by == "list" and not cost.any():
         cost = arms["expected_cost"] * arms["is_contacted"]
@@ -119,6 +124,7 @@ def gathered(workspace: Workspace, campaign: str, days: int | None = None, margi
         groups_by=groups_by,
         notes=notes,
         synthetic=state.synthetic,
+        funnel={kind: int(reached[kind]) for kind in FUNNEL if kind in reached},
         has_days=state.kind == "history",
     )
 
@@ -215,4 +221,10 @@ taken as (
     where r.campaign_id = {campaign} and r.kind = 'accepted' group by a.place
 )
 select place, sum(cost) as cost from (select * from sent union all select * from taken) group by place
+"""
+_REACHED = """
+select r.kind, count(distinct r.customer_id) from outcomes_then as r
+where r.campaign_id = {campaign} and r.customer_id in (
+    select customer_id from contacts_then where campaign_id = {campaign} and not coalesce(is_control, false))
+group by r.kind
 """

@@ -52,6 +52,7 @@ def drawn(customers: int, seed: int, lift: float = 0.0, chance: float = 0.9, **c
         "groups_by": "list",
         "notes": (),
         "synthetic": True,
+        "funnel": {"shown": 30, "clicked": 3},
         "has_days": True,
     }
     return Gathered(**{**values, **changes})
@@ -94,7 +95,9 @@ def test_harm_is_told_and_money_sent_back_is_the_over_selling_meter() -> None:
     assert report.harms["unsubscribed"].low > 0
     assert report.harms["over_selling"].low > 0
     assert "complained, in points: none recorded" in " ".join(campaign_page.spoken(report))
-    assert '<td class="bad">' in campaign_page.page(report)
+    page = campaign_page.page(report)
+    assert '<td class="bad">' in page
+    assert "<td>clicked</td><td>3</td>" in page
 
 
 def test_customers_whose_window_is_not_over_count_nowhere() -> None:

@@ -23,6 +23,7 @@ from retain.workspace import Workspace
 from serving import differences, holdout, prices, retention_files, retention_words
 from serving.answers import Answers
 from serving.decisions.actions import actions
+from serving.decisions.decide import decide
 from serving.decisions.eligibility import Passed
 from serving.decisions.facts import Ask, Offer, Scores
 from serving.decisions.groups import groups
@@ -265,3 +266,19 @@ def test_a_campaign_is_a_plain_name() -> None:
     for name in ("", "../x", "a/b", "x" * 65, "-x"):
         with pytest.raises(ConfigError):
             retention_files.named(name)
+
+
+def test_a_call_at_the_prices_of_the_list_says_what_the_list_says(make: Callable[..., Answers]) -> None:
+    answers = make(offers=(COFFEE, SPRING), contact_cost={"email": 0.01})
+    answers = known(answers, {"coffee": (0.10, 0.05, 0.15, "A"), "spring": (0.02, 0.0, 0.04, "C")})
+    asked = replace(ASKED, channel_costs={"email": 0.01}, seats={"email": 1.0}, saved_share=None)
+    row = answers.rows.get("ann")
+    assert isinstance(row, Row)
+    for seats, expected in ((1.0, {"ann": "coffee/email"}), (0.0, {})):
+        result = retention(answers, replace(asked, seats={"email": seats}))
+        ask = Ask("retention", result.at, ("email",), max_offers=1)
+        customer = row.customer(result.at, Scores(0.2, 100.0, row.stored.band, row.stored.stage))
+        made = decide(ask, customer, answers.rows.shop, answers.policy, prices=result.prices)
+        kept = [offered.worth.passed.offer.offer_id for offered in made.offers if not offered.worth.passed.items]
+        assert who(answers, result) == expected
+        assert kept == [name.partition("/")[0] for name in expected.values()]
