@@ -26,28 +26,27 @@ def ranges(comparison: Comparison) -> str:
     return svg.ranges(rows, x_label=f"{primary} (dashed: the baseline)", level=comparison.standing[0].metrics[primary].baseline, width=1080)
 
 
-def windows(comparison: Comparison) -> str:
-    """The primary metric of each model on each test window."""
+def windows(comparison: Comparison) -> tuple[str, str]:
+    """The primary metric of each model on each test window, and the words below; who lies far off is named there and not drawn."""
     shown = comparison.standing[:SHOWN]
     primary = shown[0].card.primary
-    parts = shown[0].parts[::-1]
+    found = [[part.evidence.interval(primary) for part in each.parts[::-1]] for each in shown]
+    spans = [
+        svg.Range(each.label, number, own[-1].value, min(one.low for one in own), max(one.high for one in own))
+        for number, (each, own) in enumerate(zip(shown, found, strict=True))
+    ]
+    near = {row.colour for row in svg.near(spans, None)}
     series = []
-    for number, each in enumerate(shown):
-        found = [part.evidence.interval(primary) for part in each.parts[::-1]]
+    for number, (each, own) in enumerate(zip(shown, found, strict=True)):
         apart = (number - (len(shown) - 1) / 2) * 0.06
-        series.append(
-            svg.Line(
-                each.label,
-                number,
-                [place + apart for place in range(len(found))],
-                [one.value for one in found],
-                [one.low for one in found],
-                [one.high for one in found],
-                has_dots=True,
-            )
-        )
-    names = [f"from {part.windows.test[0]:%Y-%m-%d}" for part in parts]
-    return svg.lines(series, x_label="test window", y_label=primary, x_names=names, width=1080, height=360)
+        along = [place + apart for place in range(len(own))]
+        if number in near:
+            values, low, high = [one.value for one in own], [one.low for one in own], [one.high for one in own]
+            series.append(svg.Line(each.label, number, along, values, low, high, has_dots=True))
+    names = [f"from {part.windows.test[0]:%Y-%m-%d}" for part in shown[0].parts[::-1]]
+    off = [row.label for row in spans if row.colour not in near]
+    words = f"{primary} on each test window, the newest at the right" + (f"; {' and '.join(off)} far off the others, not drawn" if off else "")
+    return svg.lines(series, x_label="test window", y_label=primary, x_names=names, width=1080, height=360), words
 
 
 def curves(comparison: Comparison) -> Iterator[str]:

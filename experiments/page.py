@@ -77,7 +77,7 @@ def _body(comparison: Comparison) -> Iterator[str]:
             "Window by window",
             "Each recipe is fitted anew before each test window, on windows that had closed by then. A lead that changes hands is no lead.",
             markup.legend([each.label for each in standing[: charts.SHOWN]]),
-            markup.figure(charts.windows(comparison), f"{card.primary} on each test window, the newest at the right"),
+            markup.figure(*charts.windows(comparison)),
         )
     yield from charts.curves(comparison)
     apart = sliced(comparison)

@@ -107,7 +107,7 @@ def ranges(rows: Sequence[Range], *, x_label: str, level: float | None = None, w
 
     What lies so far off that the others could not be told apart beside it stands at the edge, as an arrow.
     """
-    values = [value for row in _near(rows, level) for value in (row.low, row.value, row.high) if isfinite(value)] + ([] if level is None else [level])
+    values = [value for row in near(rows, level) for value in (row.low, row.value, row.high) if isfinite(value)] + ([] if level is None else [level])
     if not values:
         return ""
     label_width = min(240, 20 + 7 * max(len(row.label) for row in rows))
@@ -144,20 +144,20 @@ def ranges(rows: Sequence[Range], *, x_label: str, level: float | None = None, w
     return _svg(width, height, x_label, parts)
 
 
-def _near(rows: Sequence[Range], level: float | None) -> list[Range]:
-    """The rows that an axis is made for: without the farthest, one by one, as long as that leaves most of them and makes it four times as short."""
-    near = [row for row in rows if isfinite(row.low) and isfinite(row.high)]
+def near(rows: Sequence[Range], level: float | None) -> list[Range]:
+    """The rows that an axis should be made for: those without which it would not be four times as short; more than half of them in any case."""
+    kept = [row for row in rows if isfinite(row.low) and isfinite(row.high)]
 
-    def span(kept: Sequence[Range]) -> float:
-        ends = [end for row in kept for end in (row.low, row.high)] + ([] if level is None else [level])
+    def span(some: Sequence[Range]) -> float:
+        ends = [end for row in some for end in (row.low, row.high)] + ([] if level is None else [level])
         return max(ends) - min(ends)
 
-    while len(near) > 2:
-        left = min(([row for row in near if row is not each] for each in near), key=span)
-        if 2 * len(left) <= len(rows) or 4 * span(left) > span(near):
+    while len(kept) > 2:
+        left = min(([row for row in kept if row is not each] for each in kept), key=span)
+        if 2 * len(left) <= len(rows) or 4 * span(left) > span(kept):
             break
-        near = left
-    return near
+        kept = left
+    return kept
 
 
 def tenths(label: str, colour: int, predicted: Sequence[float], actual: Sequence[float], *, y_label: str, width: int = 340, height: int = 240) -> str:
