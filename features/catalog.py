@@ -112,11 +112,6 @@ def customer_views() -> tuple[View, ...]:
     return tuple(view for view in views() if view.entity == "customer")
 
 
-def product_views() -> tuple[View, ...]:
-    """The views about products."""
-    return tuple(view for view in views() if view.entity == "product")
-
-
 def view(name: str) -> View:
     """One view.
 

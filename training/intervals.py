@@ -57,11 +57,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def is_clear_of_zero(self) -> bool:
-        """Whether zero lies outside."""
-        return self.low > 0 or self.high < 0
-
 
 def draws(customers: NDArray[np.object_] | Sequence[str], reps: int, seed: int) -> Iterator[Floats]:
     """Bootstrap counts of rows as (resamples, rows) blocks; a customer drawn twice brings all its rows twice."""

@@ -95,16 +95,6 @@ def cutoffs(experiment: Experiment, workspace: Workspace) -> list[datetime]:
     return cadence(workspace)
 
 
-def open_trial(experiment: Experiment, workspace: Workspace, moments: list[datetime]) -> Trial:
-    """Read what the task needs at those moments, to judge on the newest closed window.
-
-    Raises:
-        NotReadyError: snapshots are missing.
-        RefusedError: the data are too few, or a feature holds the outcome.
-    """
-    return open_trials(experiment, workspace, moments, 1)[0]
-
-
 def open_trials(experiment: Experiment, workspace: Workspace, moments: list[datetime], tests: int) -> tuple[Trial, ...]:
     """One trial per test window, the newest first, at most ``tests`` and as many as history holds; each learns before its own window.
 

@@ -22,7 +22,7 @@ from training.evidence import Evidence
 from training.experiment import Experiment
 from training.intervals import Interval
 from training.judgement import Cost, Judged
-from training.trials import open_trial
+from training.trials import open_trials
 
 NOW = datetime(2018, 1, 1, tzinfo=UTC)
 RECOMMEND = {
@@ -126,7 +126,7 @@ def test_what_a_wish_costs_stands_on_every_form_of_the_board() -> None:
 
 
 def test_the_price_of_wishes_is_that_of_the_lists_the_service_makes(filled: Workspace) -> None:
-    trial = open_trial(Experiment.model_validate(RECOMMEND), filled, [])
+    (trial,) = open_trials(Experiment.model_validate(RECOMMEND), filled, [], 1)
     card = STRONG.card.model_copy(update={"model_spec": {"use": "training.models.personal:Personal"}})
     assert prices(filled, trial, card, Controls()) == ()
     found = {(each.wish, each.purpose): each for each in prices(filled, trial, card, Controls(variety=0.5, most_of_category=1))}

@@ -17,6 +17,7 @@ from retain.facts import PURCHASE
 from retain.tables import PROTECTED, TABLES
 
 INTERMEDIATES = sorted(path.stem for path in INTERMEDIATE.glob("*.sql"))
+PRODUCTS = tuple(view for view in catalog.views() if view.entity == "product")
 QUERIES = {view.name: view.sql for view in catalog.views()} | {name: catalog.intermediate(name) for name in INTERMEDIATES}
 
 
@@ -27,12 +28,12 @@ def tables_of(sql: str) -> set[str]:
 
 def test_all_four_classes_and_both_entities_are_there():
     assert {view.kind for view in catalog.customer_views()} == set(KINDS)
-    assert {view.kind for view in catalog.product_views()} == {"transaction", "descriptive"}
-    assert set(catalog.views()) == {*catalog.customer_views(), *catalog.product_views()}
+    assert {view.kind for view in PRODUCTS} == {"transaction", "descriptive"}
+    assert set(catalog.views()) == {*catalog.customer_views(), *PRODUCTS}
 
 
 def test_feature_names_are_unique_within_an_entity():
-    for views in (catalog.customer_views(), catalog.product_views()):
+    for views in (catalog.customer_views(), PRODUCTS):
         names = [name for view in views for name in view.names]
         assert len(names) == len(set(names))
 
