@@ -42,6 +42,8 @@ class Frame:
     """Columns whose numbers are codes of categories: equal or not, never more or less."""
     share: float = 1.0
     """Share of the rows with closed windows that were read: those of customers chosen by a hash, where there are very many."""
+    measure: Literal["spend", "margin"] = "spend"
+    """What amounts in ``y`` are: money received, or the margin of it. Models that read no outcome need to be told."""
     asked_at: np.datetime64 | None = None
     """The moment that a model of these rows will be asked about; the window after it has a season. None where nothing is said of it."""
     weight: Floats | None = None

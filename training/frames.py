@@ -76,6 +76,7 @@ def frame(
             y=outcome,
             horizon_days=horizon_days,
             categorical=frozenset(learned.categories),
+            measure=getattr(task, "measure", "spend"),
             share=len(closed) / max(int(is_closed.sum()), 1) if is_closed.any() else 1.0,
         ),
         learned,

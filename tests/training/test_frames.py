@@ -45,6 +45,12 @@ def test_rows_are_the_population_of_each_cutoff(filled: Workspace, made: tuple[F
     assert len(made[0].at((moments[-6],))) == (found["cutoff"] == moments[-6]).sum() > 100
 
 
+def test_a_frame_says_what_its_amounts_are(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
+    moment = cadence(filled)[-6]
+    assert made[0].measure == "spend"
+    assert frame(filled, Clv(measure="margin"), [moment], horizon_days=HORIZON)[0].measure == "margin"
+
+
 def test_outcomes_are_known_where_the_window_has_closed(filled: Workspace, made: tuple[Frame, Encoder]) -> None:
     moments = cadence(filled)
     closed = made[0].at((moments[-6],))

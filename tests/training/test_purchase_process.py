@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from retain.workspace import Workspace
 from training.contracts import Frame, score
 from training.horizons import lengthen
 from training.models import stored
+from training.models.period import LastPeriod
 from training.models.purchase_process import bgnbd, pareto, spend
 from training.models.purchase_process.bgnbd import BgNbdProcess
 from training.models.purchase_process.history import COLUMNS, History
@@ -247,6 +249,18 @@ def test_money_is_net_and_another_horizon_needs_no_new_fit() -> None:
     assert ((said.next > 90) == (said.none > 0.5)).all()
     split = Split(train=(), valid=(), test=(), judged=(), final=(), horizon_days=30, asked_days=90, words="")
     assert lengthen(Workspace.at(Path("nowhere")), Clv(), "amount", net, full, split) == longer
+
+
+@pytest.mark.parametrize("model", [BgNbd(kind="amount"), ParetoNbd(kind="amount"), LastPeriod()])
+def test_margin_is_asked_of_what_reads_no_outcome(model) -> None:
+    frame = sample(kind="amount")
+    amount = frame.x[:, frame.columns.index("purchases__amount_365d")]
+    columns = (*frame.columns, "purchases__margin_365d")
+    full = replace(frame, columns=columns, x=np.column_stack([frame.x, 0.3 * amount]))
+    money, margin = model.fit(full), model.fit(replace(full, measure="margin"))
+    assert score(margin, full) == pytest.approx(0.3 * score(money, full))
+    with pytest.raises(RefusedError, match="margin rate"):
+        model.fit(replace(frame, measure="margin"))
 
 
 def test_a_frame_that_dropped_what_never_varied_is_learned_from() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from retain.errors import RefusedError
 from retain.files import write_json
 from training.contracts import Floats, Frame
-from training.models import stored
+from training.models import margins, stored
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class LastPeriod(BaseModel):
     """Columns named ``<family>_<days>d`` hold the money of the last so many days."""
 
     def fit(self, frame: Frame) -> FittedLastPeriod:
-        """Choose the window; nothing is learned from outcomes.
+        """Choose the window; nothing is learned from outcomes. Where margin is asked for, money counts by its share of margin.
 
         Raises:
-            RefusedError: the frame has no column of the family.
+            RefusedError: the frame has no column of the family, or margin is asked for and none is known.
         """
         found = {name: int(match[1]) for name in frame.columns if (match := re.fullmatch(re.escape(self.family) + r"_(\d+)d", name))}
         if not found:
             raise RefusedError(f"last period: the frame has no column {self.family}_<days>d; name the columns of money with `family`")
         name = min(found, key=lambda each: (abs(np.log(found[each] / frame.horizon_days)), found[each]))
-        return FittedLastPeriod(name, frame.horizon_days / found[name])
+        return FittedLastPeriod(name, frame.horizon_days / found[name] * margins.share(frame))

@@ -1,11 +1,13 @@
 """Counts and money of a window per day that the customer was seen in it: the same meaning however long the history before a cutoff is.
 
 A history shorter than a window makes its counts grow from cutoff to cutoff; divided by the days since the first purchase in it they do not.
+A window shorter than that, told by the name of the column (``..._180d``), is divided by its own length at most.
 Ratios belong to the model, so the features stay as they are and the rates are made here, alike in training and in serving.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -44,8 +46,9 @@ class Rates:
         """(rows, columns) -> (rows, columns and rates)."""
         if not self.columns:
             return x
-        days = np.maximum(x[:, columns.index(self.by)], self.least_days)
-        return np.hstack([x, x[:, self.places(columns)] / days[:, None]])
+        seen = np.maximum(x[:, columns.index(self.by)], self.least_days)
+        days = np.minimum(seen[:, None], [_window(name) for name in self.columns])
+        return np.hstack([x, x[:, self.places(columns)] / days])
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a file."""
@@ -62,3 +65,9 @@ class Rates:
         if not isinstance(by, str) or not set(divided) <= set(columns) or (divided and by not in columns):
             raise IntegrityError("columns.json: the rates name columns that the model does not have; train the model again")
         return cls(divided, by, stored.number(found, "least_days", least=1))
+
+
+def _window(name: str) -> float:
+    """Days of the window that a column is named after; no end where it names none."""
+    found = re.search(r"_(\d+)d$", name)
+    return float(found[1]) if found else np.inf

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from retain.errors import IntegrityError, RefusedError
 from retain.files import write_json
 from training.contracts import Floats, Frame
-from training.models import stored
+from training.models import margins, stored
 from training.models.purchase_process import history as parts
 from training.models.purchase_process.bgnbd import BgNbdProcess
 from training.models.purchase_process.history import History
@@ -41,7 +41,7 @@ class FittedProcess:
     kind: Kind
     horizon_days: int
     net_share: float
-    """Money that is left after returns, as a share."""
+    """Money that is left after returns, or the margin of it, as a share of what was sold."""
 
     def predict(self, x: Floats) -> Floats:
         """Chance of no purchase within the horizon, or net money to expect in it."""
@@ -98,7 +98,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind = "chance"
-    """``chance`` of no purchase in the horizon, for churn; ``amount`` of net money in it, for value."""
+    """``chance`` of no purchase in the horizon, for churn; ``amount`` of net money in it, or of its margin, for value."""
     most_customers: int = Field(default=100_000, ge=1)
     """Parameters are learned from at most about so many customers; all get answers."""
 
@@ -108,7 +108,7 @@ class _Model(BaseModel):
         """The most likely parameters of the histories at the newest cutoff.
 
         Raises:
-            RefusedError: the frame has none of the columns that count purchase days.
+            RefusedError: the frame has none of the columns that count purchase days, or margin is asked for and none is known.
         """
         asked = parts.COLUMNS if self.kind == "amount" else parts.COLUMNS[:3]
         columns = tuple(name for name in asked if name in frame.columns)
@@ -123,7 +123,8 @@ class _Model(BaseModel):
         if self.kind == "chance":
             return FittedProcess(columns, process, GammaGamma(1.0, 2.0, 0.0), self.kind, frame.horizon_days, 1.0)
         spend = GammaGamma.fit(seen.repeats, mean, self.most_customers)
-        return FittedProcess(columns, process, spend, self.kind, frame.horizon_days, _net_share(rows))
+        # Purchases are seen in money; what stays of them is that after returns and, where margin is asked for, the margin of it.
+        return FittedProcess(columns, process, spend, self.kind, frame.horizon_days, min(_net_share(rows) * margins.share(frame), 1.0))
 
 
 class BgNbd(_Model):
