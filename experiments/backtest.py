@@ -136,7 +136,7 @@ def backtest(
     workspace = Workspace.at(out / "workspace")
     ingest(source, workspace, data=data, until=today, say=say)
     with workspace.lock("retain backtest"):
-        plans = {task: _asked(plan(task), horizon_days, item) for task in tasks}
+        plans = {task: _asked(plan(task, workspace.state().churn), horizon_days, item) for task in tasks}
         predicted: dict[str, Predicted] = {}
         refused: dict[str, str] = {}
         for task, chosen in plans.items():

@@ -100,7 +100,7 @@ def tune(
         ConfigError: no such model, or it has no settings to search.
         RefusedError: history holds no window before the test window to choose on.
     """
-    chosen = plan(task)
+    chosen = plan(task, workspace.state().churn)
     experiment = _experiment(chosen, model)
     opened = bench_of(experiment, workspace, experiment.tests + windows)
     if len(opened.trials) <= experiment.tests:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,6 +12,7 @@ from retain.config import build, read, read_yaml, shipped, validate
 from retain.errors import ConfigError
 from training.card import Card
 
+Leaving = Literal["purchases", "subscriptions"]
 Spec = dict[str, Any]
 """``{use: module:Class, field: value, ...}`` as ``retain.config.build`` reads it."""
 
@@ -73,6 +74,8 @@ class Plan(BaseModel):
     recipe from a bad one, but the best of several good ones by chance. Empty: the best of the window."""
     quick: dict[str, Spec] = {}
     """With ``--quick``: fields of some models that differ."""
+    contractual: str = ""
+    """Task file whose recipes answer where leaving is the end of a contract: a process of purchases says nothing of contracts. Empty: these."""
     cutoffs: tuple[datetime, ...] = ()
     seed: int = 7
     tests: int = Field(default=1, ge=1, le=12)
@@ -114,8 +117,12 @@ class Plan(BaseModel):
         ]
 
 
-def plan(task: str) -> Plan:
+def plan(task: str, leaving: Leaving = "purchases") -> Plan:
     """The plan of a task: a name in ``configs/tasks/``, or the path of a file that holds a plan or one experiment.
+
+    Args:
+        task: Its name or path.
+        leaving: What leaving means for the source, unless the task says it itself.
 
     Raises:
         ConfigError: no such task, or its file says what cannot be.
@@ -125,7 +132,9 @@ def plan(task: str) -> Plan:
         known = ", ".join(sorted(file.stem for file in shipped("tasks").glob("*.yaml")))
         raise ConfigError(f"there is no task {task!r}; choose from {known}, or give the path of a YAML file", field="task")
     if "model" not in read_yaml(path):
-        return read(path, Plan)
+        found = read(path, Plan)
+        is_contractual = (found.task.get("leaving") or leaving) == "subscriptions"
+        return plan(found.contractual) if found.contractual and is_contractual else found
     run = validate(read_yaml(path), Experiment, str(path))
     names = {"baseline": run.baseline, run.title: run.model}
     return Plan(task=run.task, models=names, baseline="baseline", simple=("baseline",), cutoffs=run.cutoffs, seed=run.seed, tests=run.tests)

@@ -1,7 +1,7 @@
 """From the window that history allowed to the horizon that was asked: how predictions are lengthened, and on what assumption.
 
-Returns slow down as a window gets longer, because some customers have left. Chances follow a purchase process where the features hold
-what it needs. Else, and for money, we let them grow as log(1 + days / b): a straight line
+Returns slow down as a window gets longer, because some customers have left. Chances of no purchase follow a purchase process where the
+features hold what it needs. Else, and for money, we let them grow as log(1 + days / b): a straight line
 for a large ``b``, flat for a small one. For chances of no purchase this is the gamma-Poisson curve with the customer's own rate kept:
 P0(H) = P0(h) ** (g(H) / g(h)); for money, value(H) = value(h) * g(H) / g(h). ``b`` is read off how much of the window's returns, or
 of its money, had come by half of it. Seasons are not in it.
@@ -18,6 +18,7 @@ from training.contracts import Fitted, Floats, Frame, Lasting, score
 from training.frames import Asked
 from training.models.stretched import FittedStretched, Kind
 from training.splits import Split
+from training.tasks.churn import Churn
 
 _STRAIGHT = 0.5005
 """A share at half the window that is this close to one half is a straight line."""
@@ -40,7 +41,8 @@ def lengthen(workspace: Workspace, task: Asked, kind: Kind, fitted: Fitted, fina
         return fitted
     if isinstance(fitted, Lasting):
         return fitted.over(split.asked_days)
-    if kind == "chance" and (power := process_power(final, split.asked_days)) is not None:
+    is_contractual = isinstance(task, Churn) and task.is_contractual(workspace.state())
+    if kind == "chance" and not is_contractual and (power := process_power(final, split.asked_days)) is not None:
         return FittedStretched(fitted, kind, power)
     half_days = split.horizon_days // 2
     with engine.of(workspace) as sql:

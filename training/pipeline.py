@@ -167,7 +167,7 @@ def train(
         commit: Commit of the code, for the card.
         show: Progress on a terminal.
     """
-    chosen = plan(task)
+    chosen = plan(task, workspace.state().churn)
     experiments: Iterable[Experiment] = chosen.experiments(tuple(models), quick)
     with workspace.lock(f"retain train {task}"):
         promotions.follow(workspace)

@@ -196,9 +196,9 @@ def test_contractual_churn_is_learned_over_windows(filled: Workspace, tmp_path: 
     missing = {column.name: pd.Series(dtype="object") for column in TABLES["subscriptions"].columns if column.name not in rows}
     rows.assign(**missing).to_parquet(workspace.table("subscriptions"))
     # Other tables: their features are made anew.
-    workspace.write_state(workspace.state().model_copy(update={"digest": "with contracts"}))
+    workspace.write_state(workspace.state().model_copy(update={"digest": "with contracts", "churn": "subscriptions"}))
     fill(workspace)
-    found = train("attrition", workspace, models=("prevalence", "logistic"), quick=True)
+    found = train("churn", workspace, models=("prevalence", "logistic"), quick=True)
     assert found.task == "churn"
     assert {each.card.title for each in found.trained} == {"prevalence", "logistic"}
     logistic = next(each.card for each in found.trained if each.card.title == "logistic")

@@ -161,6 +161,14 @@ def test_every_shipped_plan_builds(task: str) -> None:
         run.answer()
 
 
+def test_where_leaving_is_the_end_of_a_contract_no_purchase_process_is_trained() -> None:
+    assert "purchase_process" in str(plan("churn").models)
+    found = plan("churn", "subscriptions")
+    assert found == plan("attrition")
+    assert "purchase_process" not in str(found.models)
+    assert plan("clv", "subscriptions") == plan("clv")
+
+
 def test_one_file_of_one_run_is_a_plan_too(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     values = {

@@ -49,10 +49,14 @@ class Churn(BaseModel):
     }
     """Each metric with the direction that is better; None where it only describes."""
 
+    def is_contractual(self, state: State) -> bool:
+        """Whether leaving is the end of a contract."""
+        return (self.leaving or state.churn) == "subscriptions"
+
     def after(self, engine: Engine, cutoffs: Sequence[datetime], horizon_days: int, state: State, now: datetime) -> pd.DataFrame:
         """Active customers and whether they bought again, or contract holders and whether they still hold one."""
         zone = state.stored_zone
-        if (self.leaving or state.churn) == "subscriptions":
+        if self.is_contractual(state):
             return labels.contracts(engine, cutoffs, horizon_days, zone, now)
         found = labels.after(engine, cutoffs, horizon_days, zone, now)
         return found.assign(is_involuntary=labels.involuntary(engine, found, horizon_days, zone))
