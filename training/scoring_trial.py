@@ -23,6 +23,7 @@ from training.guards import sound
 from training.horizons import lengthen
 from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction, Metric, tenths
+from training.models.remarks import remarks
 from training.models.seasons import is_unseen
 from training.reference import of_rows
 from training.splits import Split, rolling
@@ -167,6 +168,7 @@ class ScoringTrial:
         # Every window that is learned from has closed: what has no outcome there left for a cause that nobody chose.
         if usable.open_rows:
             notes.append(f"{usable.open_rows} rows of customers who left for a cause that nobody chose are neither learned from nor judged")
+        notes += remarks(fitted)
         return Learned(fitted, self.encoder, golden, len(usable.frame), score(fitted, newest), of_rows(rows.select(fitted.columns)), tuple(notes))
 
 

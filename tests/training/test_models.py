@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features import services
 from retain.errors import IntegrityError, RefusedError
 from training.contracts import Frame, bounds, score
 from training.models import stored
@@ -370,3 +371,16 @@ def test_rates_are_per_day_observed_and_missing_where_the_days_are() -> None:
     x = np.array([[10.0, 100.0, 1.0], [10.0, 5.0, 1.0], [10.0, np.nan, 1.0]])
     assert np.array_equal(rates.extend(x, columns)[:, 3], [0.1, 10 / 28, np.nan], equal_nan=True)
     assert Rates.among(("orders",), ("orders",), "days", 28.0).columns == ()
+
+
+def test_a_rate_of_a_shorter_window_is_divided_by_no_more_than_its_length() -> None:
+    columns = ("orders_180d", "orders_365d", "days")
+    rates = Rates.among(columns, columns[:2], "days", 28.0)
+    x = np.array([[18.0, 36.0, 360.0], [9.0, 9.0, 90.0], [2.0, 2.0, 5.0]])
+    assert rates.extend(x, columns)[:, 3:].tolist() == [[18 / 180, 36 / 360], [0.1, 0.1], [2 / 28, 2 / 28]]
+
+
+def test_what_grows_with_the_history_is_given_to_trees_per_day_observed() -> None:
+    lasting = {"purchases__orders_365d", "purchases__orders_180d", "purchases__amount_365d", "purchases__amount_180d", "days__order_days_365d"}
+    assert lasting <= set(LightGBM().per_day)
+    assert set(LightGBM().per_day) <= {ref.replace(":", "__") for ref in services.refs("churn")}

@@ -106,8 +106,12 @@ class Bounded(BaseModel):
     def learn(self, frame: Frame) -> Learned:
         """See ``HoldsOut``."""
         inner = held_out.learn(build(self.inner, "bounded"), frame)
+        return Learned(self.around(inner, frame), inner.held_out)
+
+    def around(self, inner: Learned, frame: Frame) -> FittedBounded:
+        """Intervals around a model that has learned from a frame."""
         if inner.held_out is None or not (inner.held_out > 0).any():
-            return Learned(FittedBounded(inner.fitted, np.ones(1), np.tile([0.0, math.e], len(PROMISED))[None, :], 1.0), inner.held_out)
+            return FittedBounded(inner.fitted, np.ones(1), np.tile([0.0, math.e], len(PROMISED))[None, :], 1.0)
         said = inner.held_out
         least = float(np.quantile(said[said > 0], 0.01))
         at, ratios = _ratios(np.maximum(said, least), frame.y, self.group_rows, self.most_groups)
@@ -118,7 +122,7 @@ class Bounded(BaseModel):
             wider = float(np.exp(_NORMAL[share] * level))
             ratios[:, 2 * number] = np.where(ratios[:, 2 * number] > 0, ratios[:, 2 * number] / wider, ratios[:, 2 * number] * wider)
             ratios[:, 2 * number + 1] = np.maximum(ratios[:, 2 * number + 1], 0.0) * wider
-        return Learned(FittedBounded(inner.fitted, at, ratios, least), said)
+        return FittedBounded(inner.fitted, at, ratios, least)
 
 
 def _ratios(size: Floats, y: Floats, rows: int, most: int) -> tuple[Floats, Floats]:

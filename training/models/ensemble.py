@@ -36,6 +36,21 @@ _FILE = "ensemble.json"
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a blend of a frame is made of, row-aligned with it: members, and what they say of rows that they did not learn from."""
+
+    fitted: tuple[Fitted, ...]
+    said: Floats
+    """(rows, members) by members of other customers."""
+    later: Floats | None
+    """(rows of the newest cutoff, members) by members of the windows before; None where there are too few of them."""
+
+    def only(self, kept: Sequence[int]) -> Parts:
+        """Some of the members."""
+        return Parts(tuple(self.fitted[k] for k in kept), self.said[:, kept], None if self.later is None else self.later[:, kept])
+
+
+@dataclass(frozen=True)
 class FittedEnsemble:
     """Models, how much each counts, and what kind of answer they give."""
 
@@ -101,20 +116,29 @@ class Ensemble(BaseModel):
 
     def learn(self, frame: Frame) -> Learned:
         """See ``HoldsOut``."""
+        found = self.parts(frame)
+        if isinstance(found, Parts):
+            return self.blend(found, frame)
+        return Learned(FittedEnsemble(found, (1 / len(found),) * len(found), self.kind), None)
+
+    def parts(self, frame: Frame) -> Parts | tuple[Fitted, ...]:
+        """The members learned; alone where they are to count alike, or there are too few customers to say how much each counts."""
         models = [build(member, f"ensemble member {number}") for number, member in enumerate(self.members)]
-        count = len(models)
         if self.weights == "equal" or not len(frame):
-            fitted = tuple(model.fit(frame) for model in models)
-            return Learned(FittedEnsemble(fitted, (1 / count,) * count, self.kind), None)
+            return tuple(model.fit(frame) for model in models)
         learned = [held_out.learn(model, frame) for model in models]
-        said = [each.held_out for each in learned if each.held_out is not None]
         fitted = tuple(each.fitted for each in learned)
-        if len(said) < count or len(np.unique(frame.y)) < 2:
-            return Learned(FittedEnsemble(fitted, (1 / count,) * count, self.kind), None)
-        weights = self._weights(said, frame, _later(models, frame))
+        said = [each.held_out for each in learned if each.held_out is not None]
+        if len(said) < len(models) or len(np.unique(frame.y)) < 2:
+            return fitted
+        return Parts(fitted, np.column_stack(said), _later(models, frame))
+
+    def blend(self, parts: Parts, frame: Frame) -> Learned:
+        """How much each member counts, and the map of a chance or the level of an amount."""
+        weights = self._weights(parts, frame)
         used = np.flatnonzero(weights > 0)
-        ensemble = FittedEnsemble(tuple(fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
-        answer = _pool([said[k] for k in used], ensemble.weights, self.kind)
+        ensemble = FittedEnsemble(tuple(parts.fitted[k] for k in used), tuple(weights[used].tolist()), self.kind)
+        answer = _pool([parts.said[:, k] for k in used], ensemble.weights, self.kind)
         if self.kind == "amount":
             season = anniversaries(frame)
             factor = float(np.clip(np.exp(move(answer[season], frame.y[season])), 1 / self.widest, self.widest)) if len(season) else 1.0
@@ -123,14 +147,14 @@ class Ensemble(BaseModel):
         found = calibration(answer, frame, self.method, self.level)
         return Learned(FittedCalibrated(ensemble, found), found(answer))
 
-    def _weights(self, said: Sequence[Floats], frame: Frame, later: Floats | None) -> Floats:
+    def _weights(self, parts: Parts, frame: Frame) -> Floats:
         customers = len(np.unique(frame.customer_id.astype(str)))
-        factors = np.ones(len(said))
+        answers, actual, later = parts.said, frame.y, parts.later
+        factors = np.ones(len(parts.fitted))
         if self.kind == "amount":
             came = float(frame.y.sum())
-            totals = [float(answer.sum()) for answer in said]
+            totals = [float(answer.sum()) for answer in answers.T]
             factors = np.array([np.clip(came / total, 1 / self.widest, self.widest) if came > 0 and total > 0 else 1.0 for total in totals])
-        answers, actual = np.column_stack(said), frame.y
         if later is not None:
             # As much evidence from a later window as from other customers: each of its rows stands for several.
             times = max(1, round(len(frame) / len(later)))

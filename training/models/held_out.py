@@ -33,10 +33,24 @@ class HoldsOut(Protocol):
         """Learn from a frame in canonical order."""
 
 
+@runtime_checkable
+class Settles(Protocol):
+    """A model that chooses some of its settings on earlier windows of what it learns from."""
+
+    def settle(self, frame: Frame) -> Model:
+        """The model with its settings chosen, on a frame in canonical order: chosen once for all folds of it."""
+
+
+def settled(model: Model, frame: Frame) -> Model:
+    """A model whose settings are chosen, where it leaves any open."""
+    return model.settle(frame) if isinstance(model, Settles) else model
+
+
 def learn(model: Model, frame: Frame) -> Learned:
     """Learn from all rows of a frame in canonical order, and from all but each fold of customers."""
     if isinstance(model, HoldsOut):
         return model.learn(frame)
+    model = settled(model, frame)
     fold = folds(frame, FOLDS)
     asked = [np.flatnonzero(fold == k) for k in range(FOLDS)]
     if any(len(rows) == len(frame) for rows in asked):
@@ -60,10 +74,13 @@ def forward(model: Model, frame: Frame) -> Floats | None:
 
 
 def closed_before_newest(frame: Frame) -> Rows:
-    """Rows whose windows closed before the newest cutoff, with a day of slack: a day with a clock change has 23 or 25 hours."""
-    if not len(frame):
-        return np.empty(0, dtype=np.intp)
-    return np.flatnonzero(frame.cutoff <= frame.cutoff.max() - np.timedelta64(frame.horizon_days * 24 - 2, "h"))
+    """Rows whose windows closed before the newest cutoff."""
+    return closed_before(frame, frame.cutoff.max()) if len(frame) else np.empty(0, dtype=np.intp)
+
+
+def closed_before(frame: Frame, moment: np.datetime64) -> Rows:
+    """Rows whose windows closed before a moment, with two hours of slack: a day with a clock change has 23 or 25."""
+    return np.flatnonzero(frame.cutoff <= moment - np.timedelta64(frame.horizon_days * 24 - 2, "h"))
 
 
 def owners(frame: Frame) -> Integers:

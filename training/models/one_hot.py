@@ -6,7 +6,7 @@ Which columns hold codes is said by the frame; the outcome is not looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from retain.config import build
 from retain.errors import IntegrityError
 from retain.files import write_json
-from training.contracts import Fitted, Floats, Frame
-from training.models import stored
+from training.contracts import Fitted, Floats, Frame, Model
+from training.models import held_out, stored
 from training.models.explained import contributions
 from training.models.rows import canonical
 
@@ -60,7 +60,7 @@ class Spread:
 
     def wide(self, frame: Frame) -> Frame:
         """The frame with the inner columns."""
-        return Frame(frame.customer_id, frame.cutoff, self.names, self(frame.x), frame.y, frame.horizon_days, weight=frame.weight)
+        return replace(frame, columns=self.names, x=self(frame.x), categorical=frozenset())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a file."""
@@ -155,6 +155,25 @@ class OneHot(BaseModel):
         ordered = canonical(frame)
         spread = Spread.learn(ordered, self.least_rows, self.most)
         return FittedOneHot(spread, build(self.inner, "one hot").fit(spread.wide(ordered)))
+
+    def settle(self, frame: Frame) -> Model:
+        """See ``Settles``: the model inside chooses its settings on all rows, each fold then finds its own categories."""
+        inner: Model = build(self.inner, "one hot")
+        return _Settled(self, held_out.settled(inner, Spread.learn(frame, self.least_rows, self.most).wide(frame)))
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The spread, and a model inside whose settings are chosen."""
+
+    outer: OneHot
+    inner: Model
+
+    def fit(self, frame: Frame) -> FittedOneHot:
+        """Find the categories, spread them and learn."""
+        ordered = canonical(frame)
+        spread = Spread.learn(ordered, self.outer.least_rows, self.outer.most)
+        return FittedOneHot(spread, self.inner.fit(spread.wide(ordered)))
 
 
 def _frequent(frame: Frame, name: str, least_rows: int, most: int) -> tuple[float, ...]:

@@ -77,6 +77,7 @@ def check(text: str, columns: tuple[str, ...]) -> None:
 def _check_header(head: str, columns: tuple[str, ...]) -> list[int]:
     first, _, rest = head.partition("\n")
     fields = _fields(rest.split("\n"), "header")
+    directions = fields.pop("monotone_constraints", None)
     if first != "tree" or set(fields) != set(_HEADER):
         raise _unsound("its header is not LightGBM's")
     if (fields["version"], fields["num_class"], fields["num_tree_per_iteration"], fields["label_index"]) != ("v4", "1", "1", "0"):
@@ -87,6 +88,8 @@ def _check_header(head: str, columns: tuple[str, ...]) -> list[int]:
         raise _unsound("its features are not those that the model folder names")
     if len(fields["feature_infos"].split(" ")) != len(columns):
         raise _unsound("it does not describe each feature once")
+    if directions is not None and not np.isin(_integers(directions, "monotone_constraints", len(columns)), (-1, 0, 1)).all():
+        raise _unsound("a direction is neither up nor down nor none")
     sizes = _integers(fields["tree_sizes"], "tree_sizes")
     if not 1 <= len(sizes) <= MOST_TREES:
         raise _unsound(f"it has {len(sizes)} trees, 1 to {MOST_TREES} are expected")
