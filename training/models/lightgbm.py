@@ -98,7 +98,7 @@ class LightGBM(Settings):
 
     constraints: Literal["given", "searched"] = "given"
     """``searched``: what the trees are held to is found on earlier windows, see ``training.models.shapes``; else as given."""
-    search_trees: int = Field(default=60, ge=1, le=5000)
+    search_trees: int = Field(default=50, ge=1, le=5000)
     """Trees of a candidate in the search, at a learning rate of a tenth."""
 
     def fit(self, frame: Frame) -> FittedLightGBM:

@@ -22,7 +22,7 @@ from training.models.rows import Rows, folds
 
 WINDOWS = 2
 """Windows that judge, the newest; each is asked of trees that learned from the windows which had closed by then."""
-MOST_ROWS = 20_000
+MOST_ROWS = 10_000
 """Rows to learn from and to judge on, of whole customers: more would not move a choice among four."""
 _LEAST_ROWS = 200
 _GAIN = 0.5
