@@ -99,7 +99,7 @@ def once(frame: Frame, settings: str, search: Callable[[], Found]) -> Found:
     """What a search finds on these rows with these settings; the same question is answered once in a process, because several recipes ask it."""
     digest = hashlib.sha256(f"{settings}/{frame.columns}/{frame.horizon_days}".encode())
     digest.update("\n".join(frame.customer_id.astype(str)).encode())
-    for array in (frame.cutoff, frame.x, frame.y):
+    for array in (frame.cutoff, frame.x, frame.y, *([] if frame.weight is None else [frame.weight])):
         digest.update(np.ascontiguousarray(array).tobytes())
     key = digest.hexdigest()
     if key not in _KNOWN:
