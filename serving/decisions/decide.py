@@ -126,7 +126,7 @@ def decide(
 @lru_cache(maxsize=65_536)
 def item_offer(item_id: str, name: str, kind: str) -> Offer:
     """An item standing for itself as a proposal, as ``product:ID`` or ``category:ID``."""
-    return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,))
+    return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,), is_item=True)
 
 
 def _group(customer: Customer | None, customer_id: str | None, policy: Policy, ask: Ask, *, may_know: bool) -> Arm:

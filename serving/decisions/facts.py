@@ -206,6 +206,8 @@ class Offer:
     lever: float = 1.0
     outcome_days: int | None = None
     text: str | None = None
+    is_item: bool = False
+    """An item standing for itself: no offer of the table, so no effect of offers of its kind is its own."""
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ class Pricing:
 
     def _effect(self, offer: Offer, channel: str) -> Effect | None:
         """What was estimated of the nearest treatment; an estimate without evidence is none."""
-        if not self.effects:
+        if not self.effects or offer.is_item:
             return None
         found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
         return None if found is None or found.evidence == "D" else found

@@ -103,6 +103,13 @@ def test_where_an_effect_was_estimated_the_margin_is_incremental(grade: Any) -> 
     assert why(harmed) == ("arbitration", "no_incremental_gain")
 
 
+def test_an_item_standing_for_itself_has_no_effect_of_offers_of_its_kind() -> None:
+    helped = replace(ANN, effects={"product": Effect(Estimate(9.0, 8.0, 10.0), "A"), "email": Effect(Estimate(9.0, 8.0, 10.0), "A")})
+    assert {each.evidence for each in run(customer=helped).candidates} == {"D"}
+    named = run(customer=helped, market=shop(offer(kind="product"))).candidates
+    assert {each.passed.offer.offer_id for each in named if each.evidence == "A"} == {"O1"}
+
+
 def test_without_evidence_no_uplift_is_claimed() -> None:
     decision = run(customer=replace(ANN, effects={"coupon": Effect(Estimate(9.0, 8.0, 10.0), "D")}), market=shop(offer()))
     one = next(each.worth for each in decision.offers if each.worth.passed.offer.offer_id == "O1")
