@@ -237,7 +237,7 @@ class Answers:
         return np.concatenate([self._predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
     def _customer(self, row: Row, at: datetime, *, explain: bool = False) -> Customer:
-        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain))
+        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain), at)
 
     def _score(
         self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest

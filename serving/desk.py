@@ -6,7 +6,9 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -19,6 +21,7 @@ from serving.answers import Answers
 from serving.basis import packed, unpacked
 from serving.decisions import receipts
 from serving.fresh import since
+from serving.holds import hold, holds, take_up
 from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
 
 _LOG = logging.getLogger("retain.serving")
@@ -62,7 +65,9 @@ class Desk:
             for torn in ledger.journal.torn:
                 _LOG.warning("the ledger had a torn tail of %d bytes, cut and laid aside; whoever asks again with its request_id is told", torn.bytes)
                 count("ledger", "torn_tail_cut")
-            return cls(replace(answers, fresh=since(ledger, answers.rows.card.fed)), ledger, count)
+            fresh = since(ledger, answers.rows.card.fed)
+            take_up(ledger, fresh, answers.policy, answers.clock())
+            return cls(replace(answers, fresh=fresh), ledger, count)
         except BaseException:
             ledger.close()
             raise
@@ -91,8 +96,8 @@ class Desk:
         """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it."""
         start = time.monotonic()
         is_over = _over(start, request.budget_ms)
-        self._hear()
         if request.dry_run:
+            self._hear()
             answer, _, _ = self.answers.decision(request, None, is_over)
             self.count("decision", answer.source)
             return msgspec.json.encode(answer), False
@@ -104,23 +109,22 @@ class Desk:
         identity = key
         if before is not None and before[1] <= now - REPEAT:
             identity, before = receipts.decision_id(f"{request.request_id}\n{stamp(now)}"), None
-        if before is None:
-            entry = self._entry(request, identity, key, mark, canonical, is_over)
-            try:
+        if before is not None:
+            return self._standing(before[0], mark, canonical, now), True
+        try:
+            # A contact that we start is weighed and held while nobody else decides: callers at once cannot exceed a limit.
+            is_held = holds(request, self.answers.policy)
+            with self.ledger.alone() if is_held else nullcontext():
+                self._hear()
+                entry = self._entry(request, identity, key, mark, canonical, is_over)
                 kept = self.ledger.record(entry, now, is_new=request.request_id is None)
-            except LedgerError:
-                if self.answers.policy.when_unlogged == "refuse":
-                    raise
-                return self._unlogged(request, is_over), False
-            is_repeated = kept is not entry
-        else:
-            kept, is_repeated = before[0], True
-        if is_repeated:
-            self.count("decision", "repeated")
-        if kept.body_hash != mark:
-            self.ledger.conflict("decision", kept.decision_id, canonical, stamp(now))
-            raise ConflictError("this request_id was used for a different request; use a new one", field="request_id")
-        return kept.answer, is_repeated
+                if is_held and kept is entry:
+                    self._hold(entry)
+        except LedgerError:
+            if self.answers.policy.when_unlogged == "refuse":
+                raise
+            return self._unlogged(request, is_over), False
+        return self._standing(kept, mark, canonical, now, is_repeated=kept is not entry), kept is not entry
 
     async def outcome(self, request: schemas.OutcomeRequest) -> schemas.OutcomeAnswer:
         """Keep an outcome on disk before answering.
@@ -172,6 +176,20 @@ class Desk:
         at, encoded = stamp(answer.as_of), msgspec.json.encode(answer)
         return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), self.grounds)
 
+    def _standing(self, kept: Entry, mark: str, canonical: bytes, now: datetime, *, is_repeated: bool = True) -> bytes:
+        """The answer that stands for a request, if it is the same request."""
+        if is_repeated:
+            self.count("decision", "repeated")
+        if kept.body_hash != mark:
+            self.ledger.conflict("decision", kept.decision_id, canonical, stamp(now))
+            raise ConflictError("this request_id was used for a different request; use a new one", field="request_id")
+        return kept.answer
+
+    def _hold(self, entry: Entry) -> None:
+        held = hold(entry, self.answers.policy)
+        if held is not None:
+            self.answers.fresh.hold(entry.customer_id, held)
+
     def _unlogged(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> bytes:
         """An answer that stands nowhere: without an id nothing is left to chance."""
         answer, _, _ = self.answers.decision(request, None, is_over)
@@ -184,6 +202,7 @@ class Desk:
             if isinstance(each, Outcome):
                 self.answers.fresh.add(each)
             else:
+                self._hold(each)
                 self.answers.fresh.join(each.decision_id, each.customer_id)
 
 

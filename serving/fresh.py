@@ -23,11 +23,21 @@ class _Since:
     complaint_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A contact that was decided and of which nobody has said yet that it was made."""
+
+    decision_id: str
+    contact: Contact
+    until: datetime
+
+
 class Fresh:
-    """Outcomes by customer, in memory; filled from the ledger at start and by each outcome after."""
+    """Outcomes and held contacts by customer, in memory; filled from the ledger at start and by each decision and outcome after."""
 
     def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
         self._since: dict[str, _Since] = {}
+        self._holds: dict[str, list[Hold]] = {}
         self._waiting: dict[str, list[Outcome]] = {}
         """Outcomes whose customer nobody knows yet, by decision."""
         for outcome in outcomes:
@@ -39,6 +49,8 @@ class Fresh:
             self._waiting.setdefault(outcome.decision_id, []).append(outcome)
             return
         since = self._since.setdefault(outcome.customer_id, _Since())
+        if outcome.kind == "shown":
+            self.release(outcome.customer_id, outcome.decision_id)
         at = datetime.fromisoformat(outcome.occurred_at)
         if outcome.kind == "shown":
             since.contacts.append(Contact(at, outcome.channel, outcome.offer_id))
@@ -54,15 +66,26 @@ class Fresh:
         for outcome in self._waiting.pop(decision_id, ()):
             self.add(msgspec.structs.replace(outcome, customer_id=customer_id))
 
-    def on(self, customer: Customer) -> Customer:
-        """The customer with what came in since."""
+    def hold(self, customer_id: str, hold: Hold) -> None:
+        """A contact was decided; those that have lapsed by then are forgotten."""
+        holds = self._holds.get(customer_id, [])
+        self._holds[customer_id] = [*(one for one in holds if one.until > hold.contact.at and one.decision_id != hold.decision_id), hold]
+
+    def release(self, customer_id: str, decision_id: str) -> None:
+        """What was held for a decision is no longer held: it was made, or nobody was answered."""
+        if customer_id in self._holds:
+            self._holds[customer_id] = [one for one in self._holds[customer_id] if one.decision_id != decision_id]
+
+    def on(self, customer: Customer, at: datetime | None = None) -> Customer:
+        """The customer with what came in since, and with the contacts that are held at a moment (all that are, where none is named)."""
+        held = tuple(one.contact for one in self._holds.get(customer.customer_id, ()) if at is None or one.until > at)
         since = self._since.get(customer.customer_id)
         if since is None:
-            return customer
+            return replace(customer, contacts=(*customer.contacts, *held)) if held else customer
         complaints = [at for at in (customer.complaint_at, since.complaint_at) if at is not None]
         return replace(
             customer,
-            contacts=(*customer.contacts, *since.contacts),
+            contacts=(*customer.contacts, *since.contacts, *held),
             accepted=customer.accepted | since.accepted,
             unsubscribed=customer.unsubscribed | since.unsubscribed,
             complaint_at=max(complaints) if complaints else None,

@@ -198,6 +198,21 @@ class Journal:
             if (place := Place(self._number, offset)) >= since:
                 yield read_at(self._file, place)
 
+    def lately(self, kind: int, since: int) -> list[Record]:
+        """Records of a kind that were recorded from a moment on (microseconds), in order; older segments are not looked into."""
+        found: list[Record] = []
+        for offset in [offset for noted, offset in reversed(self._rows) if noted == kind]:
+            record = read_at(self._file, Place(self._number, offset))
+            if record.at < since:
+                return found[::-1]
+            found.append(record)
+        for sealed in reversed(self._sealed):
+            part = [record for record in sealed.records(kind) if record.at >= since]
+            found.extend(reversed(part))
+            if len(part) == 0:
+                break
+        return found[::-1]
+
     def _begin(self, number: int) -> None:
         path = segment_path(self.folder, number)
         self._number, self._end = number, 0

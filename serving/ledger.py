@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
@@ -108,6 +109,10 @@ class Ledger:
         """Sync what is written and let go."""
         self.journal.close()
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else decides or records within; what others did before is read by ``heard``."""
+        return self.journal.alone()
+
     def record(self, entry: Entry, now: datetime, *, is_new: bool = False) -> Entry:
         """Keep a decision; return the one that stands for its request, which is an earlier one after a retry within a day.
 
@@ -185,6 +190,10 @@ class Ledger:
     def decisions(self, since: Place = START) -> Iterator[Entry]:
         """All decisions in the order in which they were recorded."""
         return (_ENTRY.decode(record.body) for record in self.journal.records(DECISION, since))
+
+    def lately(self, since: datetime) -> list[Entry]:
+        """Decisions recorded from a moment on, in order."""
+        return [_ENTRY.decode(record.body) for record in self.journal.lately(DECISION, micros(since))]
 
     def outcomes(self, decision_id: str) -> list[Outcome]:
         """What came of a decision so far, by time."""

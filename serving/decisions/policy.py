@@ -165,6 +165,9 @@ class Policy(_Rule):
     """Rows at most so old are called fresh."""
     max_age_days: float = Field(default=8.0, gt=0)
     """Rows older than this are called stale."""
+    hold_hours: float = Field(default=24.0, ge=0)
+    """A proposal that we start holds its contact against the limits from the moment it is decided, so that callers at once cannot exceed them;
+    where nothing says within so many hours that it was shown, the contact is free again. 0: only what was shown counts."""
     when_unlogged: Literal["deterministic", "refuse"] = "deterministic"
     """What is done with decisions while the ledger cannot be written: given without chance and marked ``not_logged``, or refused."""
     batch_cap: int = Field(default=10_000, ge=1)
