@@ -96,7 +96,7 @@ def _show(said: Mapping[str, Any], uncosted: Sequence[str]) -> None:
     say(f"campaign {said['campaign']}, run {said['run']}, as of {said['as_of']}")
     say(f"{said['contacted']} customers to contact, {said['held_out']} held out, of {said['customers']}")
     say(f"expected gain {gain:,.2f} {currency} [{low:,.2f}, {high:,.2f}] after costs of {said['expected_cost']:,.2f}; evidence {said['evidence']}")
-    say(f"no list within these limits gains {said['below_bound']:.2%} more than this one")
+    say(f"the chosen, control group included, gain at most {said['below_best']:.2%} less than the best possible choice within these limits")
     for words in said["said"]:
         say(f"  {words}")
     say("kinds of customers: " + ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in groups.items()))

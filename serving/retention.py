@@ -121,6 +121,11 @@ class Retention:
         return [each for each in self.entries if each.is_held_out]
 
     @property
+    def below_best(self) -> float:
+        """Share by which the chosen, control group included, may gain less than the best possible choice."""
+        return max(0.0, 1.0 - sum(each.gain for each in self.entries) / self.solved.bound) if self.solved.bound > 0 else 0.0
+
+    @property
     def left_out(self) -> dict[str, int]:
         """Who is not on the list, by why."""
         counts = Counter(self.state.tolist())

@@ -30,8 +30,8 @@ def page(result: Retention, said: dict[str, Any], first: Sequence[tuple[str, Seq
     chips = [f"{result.at:%Y-%m-%d %H:%M} UTC", f"run {result.run}", f"policy {result.policy}", f"evidence {grade}: {GRADES[grade]}"]
     lede = (
         f"{len(result.contacted):,} customers to contact and {len(result.held_out):,} held out, of {said['customers']:,}. Expected gain "
-        f"{gain:,.0f} {currency} ({low:,.0f} to {high:,.0f}) after {said['expected_cost']:,.0f} {currency} of costs; no list within these limits "
-        f"gains {'measurably' if said['below_bound'] < 5e-5 else format(said['below_bound'], '.2%')} more."
+        f"{gain:,.0f} {currency} ({low:,.0f} to {high:,.0f}, the sums of the ends) after {said['expected_cost']:,.0f} {currency} of costs. The "
+        f"choice, control group included, is at most {said['below_best']:.2%} below the best possible one within these limits."
     )
     body = [
         f'<p class="kicker">retention list</p><h1>{markup.escape(result.asked.campaign)}</h1><p class="lede">{markup.escape(lede)}</p>',

@@ -128,7 +128,7 @@ def manifest(result: Retention, currency: str, customers: int) -> dict[str, Any]
             "seats": dict(result.prices.seats),
             "valid_until": f"{result.prices.valid_until:%Y-%m-%dT%H:%M:%S%z}",
         },
-        "below_bound": result.solved.gap,
+        "below_best": result.below_best,
         "power": msgspec.to_builtins(result.powers),
         "evidence": grade(result),
         "said": [*prices(result, currency), *powers(result, currency), *evidence(result)],

@@ -74,7 +74,7 @@ def solve(means: Means) -> Solved:
     """The best choice that the limits allow. Equal gains fall to the earlier action and the earlier customer; equal input gives an equal answer."""
     limits = means.limits
     live = _live(means)
-    case = means.take(live)
+    case = means if len(live) == len(means) else means.take(live)
     bound_by = np.flatnonzero(np.isfinite(limits))
     prices, evaluations = np.zeros(len(limits)), 1
     choice, bound, used = case.choose(prices)
