@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune": ("experiments.commands:tune", "search for better settings, on earlier windows"),
     "reproduce": ("experiments.commands:reproduce", "make a model again and compare it byte by byte"),
     "drift": ("experiments.commands:drift", "what has changed since the champion was trained"),
+    "policies": ("experiments.policy_commands:policies", "what a policy would have earned, from logged decisions; the gate"),
     "backtest": ("experiments.commands:backtest", "predict as if today were a date in the past"),
     "crossfit": ("experiments.commands:crossfit", "predict a source without time, by folds"),
     "publish": ("serving.commands:publish", "make the rows that the service reads"),

@@ -1,0 +1,150 @@
+"""The value of a policy per decision by three estimators, and the difference to the policy it would replace, with 95 % intervals.
+
+IPS is the mean of weighted rewards (Horvitz and Thompson, 1952), SNIPS divides by the mean weight (Hájek, 1971; Swaminathan and Joachims,
+2015), DR adds weighted surprises to what a regression expects (Robins, Rotnitzky and Zhao, 1994; Dudík, Langford and Li, 2011). All are
+ratios of sums over customers, so one jackknife gives their intervals, and pairs of them give intervals of differences. Weights are cut at
+the square root of the number of decisions (Ionides, 2008); what that moves is told beside each value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Literal
+
+import numpy as np
+
+from experiments.ope import direct
+from experiments.ope.log import Log
+from training.contracts import Floats, Integers
+from training.intervals import LEVEL, Interval
+
+Name = Literal["ips", "snips", "dr"]
+NAMES: tuple[Name, ...] = ("ips", "snips", "dr")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one estimator says."""
+
+    value: Interval
+    """Reward per decision."""
+    difference: Interval
+    """To the champion, on the same decisions."""
+    clipping: float
+    """How far cutting the weights moved the difference."""
+
+
+@dataclass(frozen=True)
+class Values:
+    """Everything the log says about a policy."""
+
+    champion: Interval
+    """Reward per decision of the policy it would replace."""
+    estimates: dict[Name, Estimate]
+    direct: float
+    """By the regression alone: shown, never decided by."""
+    effective: float
+    """Decisions of the challenger that its weighted decisions are worth."""
+    decisions: int
+    customers: int
+    clip: float
+    """Weights were cut here."""
+    clipped: float
+    """Share of decisions whose weight was cut."""
+    highest: float
+    """Largest weight before cutting."""
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """A ratio of sums over customers, and what each customer moves it by."""
+
+    value: float
+    moved: Floats
+
+    def minus(self, other: _Ratio) -> _Ratio:
+        return _Ratio(self.value - other.value, self.moved - other.moved)
+
+    def interval(self, freedom: float) -> Interval:
+        from scipy.stats import t
+
+        count = len(self.moved)
+        spread = sqrt((count - 1) / count * float(((self.moved - self.moved.mean()) ** 2).sum()))
+        reach = float(t.ppf(0.5 + LEVEL / 2, max(1.0, freedom))) * spread
+        return Interval(self.value, self.value - reach, self.value + reach)
+
+
+def judge(log: Log, clip: float | None = None, seed: int = 7, expected: Floats | None = None) -> Values:
+    """The value of the challenger and its difference to the champion.
+
+    Args:
+        log: Decisions and what the policies would have done.
+        clip: Weights are cut here; None is the square root of the number of decisions, ``inf`` cuts nothing.
+        seed: Of the parts for cross-fitting.
+        expected: From ``direct.rewards``, where it was computed for another policy on the same log.
+    """
+    limit = sqrt(len(log)) if clip is None else clip
+    owner, expected = log.owner, direct.rewards(log, seed) if expected is None else expected
+    whole = log.weights(log.challenger)
+    weights = np.minimum(whole, limit)
+    mine = _ratios(log, log.challenger, weights, expected, owner)
+    uncut = _ratios(log, log.challenger, whole, expected, owner) if (whole > limit).any() else mine
+    other, other_free = _champion(log, limit, expected, owner)
+    effective = _effective(weights, owner)
+    freedom = min(effective, float(owner.max() + 1)) - 1
+    estimates: dict[Name, Estimate] = {
+        name: Estimate(
+            mine[name].interval(freedom),
+            mine[name].minus(other[name]).interval(min(freedom, other_free)),
+            mine[name].value - uncut[name].value,
+        )
+        for name in NAMES
+    }
+    return Values(
+        champion=other["dr"].interval(other_free),
+        estimates=estimates,
+        direct=float((log.challenger * expected).sum(axis=1).mean()),
+        effective=effective,
+        decisions=len(log),
+        customers=int(owner.max() + 1),
+        clip=limit,
+        clipped=float((whole > limit).mean()),
+        highest=float(whole.max()),
+    )
+
+
+def _champion(log: Log, limit: float, expected: Floats, owner: Integers) -> tuple[dict[Name, _Ratio], float]:
+    """The policy that is to be replaced: the rewards as logged, or weighted like the challenger's; and the degrees of freedom."""
+    if log.champion is None:
+        logged = _ratio(log.reward, np.ones(len(log)), owner)
+        return dict.fromkeys(NAMES, logged), float(owner.max())
+    weights = np.minimum(log.weights(log.champion), limit)
+    return _ratios(log, log.champion, weights, expected, owner), _effective(weights, owner) - 1
+
+
+def _ratios(log: Log, policy: Floats, weights: Floats, expected: Floats, owner: Integers) -> dict[Name, _Ratio]:
+    ones = np.ones(len(log))
+    surprise = log.reward - expected[np.arange(len(log)), log.action]
+    return {
+        "ips": _ratio(weights * log.reward, ones, owner),
+        "snips": _ratio(weights * log.reward, weights, owner),
+        "dr": _ratio((policy * expected).sum(axis=1) + weights * surprise, ones, owner),
+    }
+
+
+def _ratio(above: Floats, below: Floats, owner: Integers) -> _Ratio:
+    """The sum of one over the sum of the other, and by customer what it is moved by leaving that customer out."""
+    upper, lower = np.bincount(owner, above), np.bincount(owner, below)
+    total = lower.sum()
+    value = float(upper.sum() / total) if total > 0 else 0.0
+    rest = total - lower
+    # Where one customer carries all the weight nothing is left without them: no interval is wide enough.
+    moved = np.divide(upper - value * lower, rest, out=np.full(len(rest), np.inf), where=rest > 1e-12 * max(total, 1.0))
+    return _Ratio(value, np.where(np.isfinite(moved), moved, np.abs(upper).max() + np.abs(value) + 1.0))
+
+
+def _effective(weights: Floats, owner: Integers) -> float:
+    """Kish's effective sample size, in customers."""
+    each = np.bincount(owner, weights)
+    return float(each.sum() ** 2 / max(float((each**2).sum()), 1e-300))
