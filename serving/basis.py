@@ -77,7 +77,7 @@ def made(
         max_offers=request.max_offers,
         exclude=frozenset(request.exclude),
         language=request.language,
-        chance=decision_id or _trial(request, basis.at),
+        chance=decision_id if decision_id is not None else _trial(request, basis.at),
     )
     return decide(
         ask,
@@ -102,8 +102,13 @@ def decided(
     return answer, ends, replace(basis, is_over=OVER_BUDGET in decision.degraded, candidates=_weighed(decision), withheld=decision.withheld)
 
 
-def _trial(request: DecisionRequest, at: datetime) -> str:
-    """What a trial draws chance from: the id that the decision would have, or customer and moment where no request is named."""
+def _trial(request: DecisionRequest, at: datetime) -> str | None:
+    """What a trial draws chance from: the id that the decision would have, or customer and moment where no request is named.
+
+    An answer that is no trial and has no id stands nowhere, so nothing of it is left to chance.
+    """
+    if not request.dry_run:
+        return None
     return f"{request.customer_id}\n{at.isoformat()}" if request.request_id is None else receipts.decision_id(request.request_id)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from features import catalog
 from retain import config
 from retain.errors import ConfigError
 from serving.answers import Answers
-from serving.basis import decided, made
+from serving.basis import decided, made, packed, unpacked
 from serving.decisions.actions import actions, means
 from serving.decisions.budget import Prices, solve
 from serving.decisions.control import Groups, arm
@@ -418,3 +419,20 @@ def test_effects_on_the_rows_are_told_in_money_with_their_grade(make: Callable[.
     assert in_money(Treatments(("x",), ("B",), "purchase"), [[0.1, 0.0, 0.2]], 40.0, 0.5)["x"].gain == pytest.approx((2.0, 0.0, 4.0))
     assert in_money(Treatments(("x",), ("B",), "visit"), [[0.1, 0.0, 0.2]], 40.0, 0.5) == {}
     assert in_money(Treatments(("x",), ("B",), "spend"), [[0.1, 0.0, 0.2]], 40.0, None) == {}
+
+
+def test_what_chance_chose_is_made_again_from_what_is_kept(make: Callable[..., Answers]) -> None:
+    rules = policy().model_copy(update={"exploration": Exploration(floor=0.05, most=0.5, seed="s"), "groups": GROUPS})
+    answers = replace(make(policy=rules), prices=Prices(money=0.1, seats={"email": 0.01}))
+    explored = 0
+    for number in range(40):
+        request = DecisionRequest(("ann", "bob", "gus", "x")[number % 4], channel="email", placement=("inbound_end", None)[number % 2])
+        answer, _, basis = answers.decision(request, f"d_{number}")
+        kept = unpacked(packed(basis))
+        assert kept is not None
+        again, _, _ = decided(request, f"d_{number}", kept, answers.rows.shop, rules)
+        assert msgspec.json.encode(again) == msgspec.json.encode(answer)
+        assert sum(each.probability for each in basis.candidates) == pytest.approx(len(answer.offers))
+        explored += answer.exploration
+        assert not answers.decision(request, None)[0].exploration, "what is not written down is not left to chance"
+    assert explored
