@@ -41,6 +41,7 @@ def test_fifty_callers_in_two_processes_share_the_last_contacts(make: Callable[.
             try:
                 os.close(go)
                 desk = Desk(make(), Ledger(tmp_path))
+                os.write(writer, b" ")
                 os.read(ready, 1)
                 found = [bool(call(desk, customer)["offers"]) for _ in range(25) for customer in ("ann", "bob")]
                 desk.close()
@@ -50,6 +51,8 @@ def test_fifty_callers_in_two_processes_share_the_last_contacts(make: Callable[.
         os.close(writer)
         children.append((child, reader))
     os.close(ready)
+    for _, reader in children:
+        assert os.read(reader, 1) == b" ", "it has opened the ledger"
     os.write(go, b"..")
     os.close(go)
     given = []
