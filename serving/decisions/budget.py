@@ -24,6 +24,13 @@ WITHIN = 2e-4
 """Share of the bound at which the search for prices stops."""
 
 
+TIED = 5e-4
+"""Share of the bound beyond which a choice is looked at as one among customers who are alike."""
+GOLDEN = (5**0.5 - 1) / 2
+Mixture = tuple[tuple[float, Floats], ...]
+"""Weights and prices."""
+
+
 @dataclass(frozen=True)
 class Prices:
     """What money and seats are worth at the margin: the same for a list and for a call."""
@@ -79,15 +86,18 @@ def solve(means: Means) -> Solved:
     prices, evaluations = np.zeros(len(limits)), 1
     choice, bound, used = case.choose(prices)
     if np.any(used > limits):
-        prices, count = _search(case, bound_by, used)
+        prices, mixture, count = _search(case, bound_by, used)
         evaluations += count
         choice, total, used = case.choose(prices)
         bound = total + float(prices[bound_by] @ limits[bound_by])
         choice = fill(case, fit(case, choice, prices), prices)
+        if _value(case, choice) < (1 - TIED) * bound and len(mixture) > 1:
+            # Many customers are alike: at the prices alone all would do the same, where the best is that some do and some do not.
+            other = fill(case, fit(case, _mixed(case, mixture), prices), prices)
+            choice = other if _value(case, other) > _value(case, choice) else choice
     everybody = np.full(len(means), NOTHING, dtype=np.int16)
     everybody[live] = choice
-    rows = np.flatnonzero(choice >= 0)
-    value = float(case.gain[rows, choice[rows]].sum(dtype=np.float64))
+    rows, value = np.flatnonzero(choice >= 0), _value(case, choice)
     return Solved(everybody, value, max(bound, value), prices, case.used(rows, choice), evaluations)
 
 
@@ -119,6 +129,23 @@ def _fits(left: Floats, cost: float, kind: int) -> bool:
     return cost <= left[0] and (kind < 0 or bool(left[kind + 1] >= 1))
 
 
+def _value(case: Means, choice: Choices) -> float:
+    rows = np.flatnonzero(choice >= 0)
+    return float(case.gain[rows, choice[rows]].sum(dtype=np.float64))
+
+
+def _mixed(case: Means, mixture: Mixture) -> Choices:
+    """Each customer's choice at one of several prices, in the shares of the mixture, evenly spread over the customers."""
+    ends = np.cumsum([weight for weight, _ in mixture])
+    # Multiples of the golden ratio, without their whole part: any run of customers has its fair part of every share.
+    turn = np.searchsorted(ends[:-1], np.arange(len(case)) * GOLDEN % 1.0, side="right")
+    result = np.full(len(case), NOTHING, dtype=np.int16)
+    for place, (_, prices) in enumerate(mixture):
+        mine = turn == place
+        result[mine] = case.choose(prices)[0][mine]
+    return result
+
+
 def _live(means: Means) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     """Customers with something to gain."""
     if not means.gain.shape[1]:
@@ -126,7 +153,7 @@ def _live(means: Means) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     return np.concatenate([np.flatnonzero(means.gain[block].max(axis=1) > 0) + block.start for block in means.blocks()] or [np.zeros(0, np.intp)])
 
 
-def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], used: Floats) -> tuple[Floats, int]:
+def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], used: Floats) -> tuple[Floats, Mixture, int]:
     """The prices with the lowest bound: on a sample of every so-many-th customer, then, from there, on everybody."""
     most = _highest(case)[bound_by]
     mean = case.choose(np.zeros(len(case.limits)))[1] / np.maximum(used[bound_by], 1e-12)
@@ -145,9 +172,13 @@ def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], us
         found = descend(oracle, point, unit, most, within=within)
         point, evaluations = found.point, evaluations + found.evaluations * (every == 1)
         unit = np.maximum(point / 20, unit / 1000)
-    prices = np.zeros(len(case.limits))
-    prices[bound_by] = point
-    return prices, evaluations
+
+    def whole(at: Floats) -> Floats:
+        prices = np.zeros(len(case.limits))
+        prices[bound_by] = at
+        return prices
+
+    return whole(point), tuple((weight, whole(at)) for weight, at in found.mixture), evaluations
 
 
 def _highest(case: Means) -> Floats:

@@ -25,6 +25,8 @@ class Lowest:
     point: Floats
     value: float
     evaluations: int
+    mixture: tuple[tuple[float, Floats], ...]
+    """Points whose slopes, weighed so, cancel out but for what the lower ends hold: weights that sum to one, and points (Dantzig and Wolfe, 1960)."""
 
 
 def descend(oracle: Oracle, start: Floats, unit: Floats, most: Floats, *, within: float) -> Lowest:
@@ -40,14 +42,15 @@ def descend(oracle: Oracle, start: Floats, unit: Floats, most: Floats, *, within
     value, slope = oracle(start)
     best, lowest, box = start, value, 1.0
     cuts = [(value, slope, start)]
+    weights = np.ones(1)
     for count in range(1, MOST):
         low, high = np.maximum(best - box * unit, 0.0), np.minimum(best + box * unit, most)
-        point, model = _master(cuts, low, high)
+        point, model, weights = _master(cuts, low, high)
         promised = lowest - model
         if promised <= within * abs(lowest):
             # As good as it gets in this box; the end only where the box is not in the way.
             if (np.all((point > low) | (low <= 0)) and np.all((point < high) | (high >= most))) or box > 1e6:
-                return Lowest(best, lowest, count)
+                return Lowest(best, lowest, count, _mixture(cuts, weights))
             box *= 8
             continue
         value, slope = oracle(point)
@@ -58,11 +61,15 @@ def descend(oracle: Oracle, start: Floats, unit: Floats, most: Floats, *, within
             if value < lowest:
                 best, lowest = point, value
             box = max(box / 2, 1e-9)
-    return Lowest(best, lowest, MOST)
+    return Lowest(best, lowest, MOST, _mixture(cuts[: len(weights)], weights))
 
 
-def _master(cuts: list[tuple[float, Floats, Floats]], low: Floats, high: Floats) -> tuple[Floats, float]:
-    """The lowest point of the highest cut inside a box, and its height."""
+def _mixture(cuts: list[tuple[float, Floats, Floats]], weights: Floats) -> tuple[tuple[float, Floats], ...]:
+    return tuple((float(weight), point) for weight, (_, _, point) in zip(weights, cuts, strict=True) if weight > 1e-9)
+
+
+def _master(cuts: list[tuple[float, Floats, Floats]], low: Floats, high: Floats) -> tuple[Floats, float, Floats]:
+    """The lowest point of the highest cut inside a box, its height, and how much each cut holds it up."""
     from scipy.optimize import linprog
 
     size = len(low)
@@ -79,5 +86,6 @@ def _master(cuts: list[tuple[float, Floats, Floats]], low: Floats, high: Floats)
         method="highs",
     )
     if solved.x is None:
-        return low, float("-inf")
-    return low + span * np.asarray(solved.x[:size], dtype=np.float64), float(solved.x[size]) * scale
+        return low, float("-inf"), np.eye(1, len(cuts))[0]
+    weights = np.maximum(-np.asarray(solved.ineqlin.marginals, dtype=np.float64), 0.0)
+    return low + span * np.asarray(solved.x[:size], dtype=np.float64), float(solved.x[size]) * scale, weights / weights.sum()

@@ -51,7 +51,8 @@ def _give_back(means: Means, choice: Choices, at: Floats, resource: int, over: f
     if resource:
         rows = rows[means.kind[choice[rows]] == resource - 1]
     mine = choice[rows].astype(np.int64)
-    net = means.net(at, rows)
+    # Seats were given back before: one that falls free for the sake of money stays empty, so it is worth nothing.
+    net = means.net(at if resource else np.concatenate([at[:1], np.zeros(len(at) - 1)]), rows)
     current = net[np.arange(len(rows)), mine].astype(np.float64)
     paid = means.paid(rows, mine)
     seatless = (means.kind < 0)[None, :]

@@ -74,6 +74,17 @@ def test_equal_customers_fall_to_the_earlier_and_equal_actions_to_the_first() ->
     assert solve(means).choice.tolist() == [0, 0, 0, -1, -1, -1, -1, -1, -1, -1]
 
 
+def test_customers_who_are_all_alike_are_told_apart_only_by_what_there_is() -> None:
+    random = np.random.default_rng(0)
+    gain = np.tile(np.round(random.gamma(2, 2, 8), 2), (2000, 1))
+    gain[random.random(gain.shape) < 0.3] = -np.inf
+    means = Means(gain, np.round(random.gamma(2, 1, 8), 2), np.array([0, -1, 0, 1, 1, -1, -1, 1]), np.array([900.0, 80.0, 50.0]))
+    solved = solve(means)
+    # At the prices alone everybody who is alike would do the same.
+    assert solved.value >= 0.995 * linear_program(means)
+    assert np.all(solved.used <= means.limits * (1 + 1e-8))
+
+
 def test_one_more_seat_is_worth_what_its_price_says() -> None:
     means = shop(1500, 5)
     more = replace(means, limits=means.limits + np.array([0.0, 10.0]))
