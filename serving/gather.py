@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from retain.engine import Engine, quoted
 from retain.facts import INTERACTION, PURCHASE, SELLABLE
 from retain.workspace import State, shift_days
-from serving.decisions.facts import HABITS, Basis
+from serving.decisions.facts import HABITS, WORDS, Basis
 from training.segments import Rules
 
 CONTACT_DAYS = 31
 """Contacts are kept for so long: the longest window of a limit."""
 FLAGS = ("do_not_contact", "refuses_profiling", "is_minor", "is_credit_blocked", "is_vulnerable")
-WORDS = ("relation", "region", "country", "time_zone")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from serving import candidates, effects, explaining, gather, likely, new_items, 
 from serving.champions import SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
-from serving.decisions.facts import HABITS, Estimate, Shop
+from serving.decisions.facts import HABITS, WORDS, Estimate, Shop
 from serving.decisions.signals import NEEDS, SIGNALS
 from serving.decisions.value_parts import KINDS, amounts, priced, value_parts
 from serving.feedback import fed
@@ -146,7 +146,7 @@ def _facts(
     """Consent, flags, limits and habits into ``arrays``; return the habits."""
     consent = gather.assumption(state, "consent")
     described = gather.descriptions(engine, ids, None if consent is None else str(consent))
-    for name in ("consents", *gather.WORDS):
+    for name in ("consents", *WORDS):
         arrays[name] = words.code(name, described[name])
     arrays["flags"] = described[list(gather.FLAGS)].to_numpy(dtype=np.bool_)
     arrays["birth_year"] = described["birth_year"].astype("Float64").fillna(0).to_numpy(dtype=np.int32)

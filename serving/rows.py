@@ -22,7 +22,7 @@ from retain.files import read_json, verify_folder
 from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
-from serving.decisions.facts import HABITS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
+from serving.decisions.facts import HABITS, WORDS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
 from serving.decisions.figures import Known
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
@@ -196,7 +196,7 @@ class Row:
         """What the rules may know of the customer; with ``explain`` also why the customer may leave."""
         rows, i = self.rows, self.position
         flags = rows.array("flags")[i].tolist()
-        relation, region, country, zone = (rows.word(name, i) for name in ("relation", "region", "country", "time_zone"))
+        relation, region, country, zone, level, preferred = (rows.word(name, i) for name in WORDS)
         complaint, born, limit = int(rows.array("complaint")[i]), int(rows.array("birth_year")[i]), float(rows.array("credit_limit")[i])
         passed_days = max((at - rows.card.moment).days, 0)
         return Customer(
@@ -213,6 +213,8 @@ class Row:
             country=country,
             birth_year=born if born > 0 else None,
             time_zone=zone,
+            relation_level=level,
+            preferred_channel=preferred,
             complaint_at=None if complaint < 0 else _moment(complaint),
             unsubscribed=frozenset((rows.word("unsubscribed", i) or "").split(",")) - {""},
             contacts=tuple(

@@ -71,6 +71,10 @@ HABITS = ("recency_days", "tenure_days", "usual_gap_days", "pause_days", "spend"
 """The figures of ``Habits``, in the order in which the serving rows hold them."""
 
 
+WORDS = ("relation", "region", "country", "time_zone", "relation_level", "preferred_channel")
+"""What the serving rows hold of a customer as words."""
+
+
 @dataclass(frozen=True)
 class Sign:
     """One sign that a customer may leave: a row of ``serving.decisions.signals`` with the customer's own figures."""
@@ -133,6 +137,9 @@ class Customer:
     country: str | None = None
     birth_year: int | None = None
     time_zone: str | None = None
+    relation_level: str | None = None
+    """How much contact is earned: basic, reactive, accountable, proactive, partner."""
+    preferred_channel: str | None = None
     complaint_at: datetime | None = None
     """When the open complaint was made, where one is open."""
     unsubscribed: frozenset[str] = frozenset()

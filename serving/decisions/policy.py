@@ -17,6 +17,9 @@ from serving.decisions.facts import Customer, Lens
 Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation", "cause"]
 
 
+Level = Literal["basic", "reactive", "accountable", "proactive", "partner"]
+
+
 class _Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -132,6 +135,8 @@ class Policy(_Rule):
     """opt_out: personalised unless refused; opt_in: only with a consent for profiling."""
     total_limits: tuple[Limit, ...] = (Limit(most=3, days=7), Limit(most=8, days=28))
     channel_limits: dict[str, tuple[Limit, ...]] = {}
+    level_limits: dict[Level, tuple[Limit, ...]] = {}
+    """Over all channels, by how much contact the relation has earned; beside ``total_limits``."""
     same_offer_limit: Limit = Limit(most=2, days=7)
     quiet_hours: QuietHours = QuietHours()
     complaint_days: int = Field(default=60, ge=0)

@@ -82,15 +82,16 @@ def standing(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *,
         quiet=quiet,
         unsuitable=tuple(rule for rule in policy.suitability if rule.holds(customer)) if is_personal else (),
         kinds=policy.remedies.get(customer.cause) if is_personal and customer.cause is not None else None,
-        limit=next((limit.rule for limit in policy.total_limits if _is_reached(contacts, ask, limit)), None),
+        limit=_total(contacts, ask, customer, policy),
         limits=_reached(contacts, ask, policy),
         repeated=_repeated(contacts, ask, policy.same_offer_limit),
     )
 
 
 def consented(customer: Customer, channels: Sequence[str], purpose: str) -> tuple[str, ...]:
-    """Those of the channels that the customer may be contacted on for a purpose."""
-    return tuple(channel for channel in channels if may_contact(customer, channel, purpose))
+    """Those of the channels that the customer may be contacted on for a purpose; the one that the customer asked for stands first."""
+    found = [channel for channel in channels if may_contact(customer, channel, purpose)]
+    return tuple(sorted(found, key=lambda channel: channel != customer.preferred_channel))
 
 
 def _quiet(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> frozenset[str]:
@@ -106,6 +107,15 @@ def _zone(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         return None
+
+
+def _total(contacts: Sequence[Contact], ask: Ask, customer: Customer, policy: Policy) -> str | None:
+    """The limit over all channels that is used up, the house's before that of the relation's level."""
+    rule = next((limit.rule for limit in policy.total_limits if _is_reached(contacts, ask, limit)), None)
+    level = next((each for each in policy.level_limits if each == customer.relation_level), None)
+    if rule is not None or level is None:
+        return rule
+    return next((f"{level}_{limit.rule}" for limit in policy.level_limits[level] if _is_reached(contacts, ask, limit)), None)
 
 
 def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str, str]:

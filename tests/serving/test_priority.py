@@ -223,6 +223,21 @@ def test_what_the_law_credit_and_suitability_rule_out(changes: dict[str, Any], c
     assert why(decision) == (stage, rule)
 
 
+def test_a_relation_is_contacted_as_often_as_it_has_earned() -> None:
+    rules = Policy.model_validate({"level_limits": {"basic": [{"most": 1, "days": 28}]}})
+    sent = replace(ANN, relation_level="basic", contacts=(Contact(NOW - timedelta(days=20), "email", None),))
+    assert why(run(customer=sent, rules=rules), "product:tea") == ("fatigue", "basic_max_1_per_28d")
+    assert shown(run(customer=replace(sent, relation_level="partner"), rules=rules))
+    assert shown(run(customer=replace(sent, relation_level=None), rules=rules))
+
+
+def test_the_channel_that_the_customer_asked_for_stands_first() -> None:
+    ask, asked = replace(OUT, channels=("email", "sms", "web")), replace(ANN, preferred_channel="web")
+    one = run(ask, asked).candidates[0]
+    assert (one.passed.channels, one.channel) == (("web", "email", "sms"), "web")
+    assert run(ask, asked, shop(contact_cost={"web": 0.5})).candidates[0].channel == "email"
+
+
 def test_what_is_declared_is_let_through() -> None:
     rules = Policy(laws=(Law(name="no_discount_up_north", regions=("north",), kinds=("discount",)),))
     assert "O1" in shown(run(market=shop(offer(audience=(ANN.customer_id,), is_individual_price=True))))
