@@ -110,7 +110,7 @@ def decide(
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
     return Decision(
         offers=offered,
-        withheld=_unique([*withheld, *more], offered),
+        withheld=_unique([*withheld, *more], ranked),
         source=source if offered else "none",
         degraded=tuple(codes),
         is_personal=is_personal,
@@ -217,12 +217,12 @@ def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | Non
     return tuple(found)
 
 
-def _unique(withheld: list[Withheld], offered: tuple[Offered, ...]) -> tuple[Withheld, ...]:
+def _unique(withheld: list[Withheld], ranked: Sequence[Worth]) -> tuple[Withheld, ...]:
     """Each offer once, with the objection furthest down the funnel; what another lens let through is not withheld."""
-    shown = {one.worth.passed.offer.offer_id for one in offered}
+    candidates = {one.passed.offer.offer_id for one in ranked}
     seen: dict[str, Withheld] = {}
     for one in withheld:
-        if one.offer_id not in shown and (one.offer_id not in seen or _depth(one) > _depth(seen[one.offer_id])):
+        if one.offer_id not in candidates and (one.offer_id not in seen or _depth(one) > _depth(seen[one.offer_id])):
             seen[one.offer_id] = one
     return (seen[EVERYTHING],) if EVERYTHING in seen else tuple(seen.values())
 

@@ -288,6 +288,12 @@ def test_a_call_at_the_prices_of_a_list_takes_the_action_of_the_list() -> None:
         assert 0 < sum(place >= 0 for place in chosen) < len(people)
 
 
+def test_what_one_lens_lets_through_is_no_withheld_offer_though_others_outrank_it() -> None:
+    decision = run(replace(ASK, goal="best", max_offers=1))
+    assert "product:bread" in {each.passed.offer.offer_id for each in decision.candidates}
+    assert "product:bread" not in {each.offer_id for each in decision.withheld}
+
+
 # What must not be declared.
 
 
