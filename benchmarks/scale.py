@@ -37,16 +37,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--customers", type=int, nargs="*", default=[])
     options.add_argument("--parts", action="store_true", help="features of one moment, scores and lists of everybody, by models of a smaller shop")
+    options.add_argument("--stages", nargs="+", choices=(*WHOLE, *PARTS), default=None, metavar="STAGE", help="only these")
+    options.add_argument("--quick", action="store_true", help="train with the smaller settings of the tasks' files; said in the table")
     options.add_argument("--folder", type=Path, default=Path("var/scale"), help="where shops and figures are kept (default: var/scale)")
     options.add_argument("--picture", type=Path, default=None, metavar="FILE", help="also draw it, as SVG or PNG")
     options.add_argument("--stage", help=argparse.SUPPRESS)
     given = options.parse_args()
     if given.stage:
-        print(json.dumps(_measured(given.stage, given.folder, given.customers[0])))
+        print(json.dumps(_measured(given.stage, given.folder, given.customers[0], is_quick=given.quick)))
         return
     for customers in given.customers:
-        for stage in (SIMULATE, *WHOLE, *PARTS) if not given.parts else (SIMULATE, *PARTS):
-            _keep(given.folder, customers, stage)
+        for stage in (SIMULATE, *(given.stages or (PARTS if given.parts else (*WHOLE, *PARTS)))):
+            _keep(given.folder, customers, stage, is_quick=given.quick and stage.startswith("train"))
     rows = _read(given.folder)
     print(table(rows))
     if given.picture is not None:
@@ -63,7 +65,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = []
         for size in sizes:
             row = found.get((stage, size))
-            cells.append("-" if row is None else f"{row['cpu_s']:,.0f} s, {1000 * row['cpu_s'] / size:.2f} ms each, {row['peak_mb'] / 1024:.1f} GB")
+            quick = " (quick)" if row is not None and row.get("quick") else ""
+            words = "" if row is None else f"{row['cpu_s']:,.0f} s, {1000 * row['cpu_s'] / size:.2f} ms each, {row['peak_mb'] / 1024:.1f} GB"
+            cells.append(words + quick or "-")
         lines.append(f"| {stage} | " + " | ".join(cells) + " |")
     return "\n".join([head, *lines])
 
@@ -93,13 +97,14 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _keep(folder: Path, customers: int, stage: str) -> None:
+def _keep(folder: Path, customers: int, stage: str, *, is_quick: bool) -> None:
     """Measure one stage in a process of its own, and keep the figures."""
     if stage == SIMULATE and Workspace.at(folder / str(customers)).is_filled:
         return
     command = [sys.executable, "-m", "benchmarks.scale", "--stage", stage, "--folder", str(folder), "--customers", str(customers)]
+    command += ["--quick"] if is_quick else []
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    row = {"customers": customers, "stage": stage, **json.loads(ran.stdout.splitlines()[-1])}
+    row = {"customers": customers, "stage": stage, "quick": is_quick, **json.loads(ran.stdout.splitlines()[-1])}
     print(json.dumps(row), flush=True)
     others = [each for each in _read(folder) if (each["customers"], each["stage"]) != (customers, stage)]
     with atomic_path(folder / "scale.json") as partial:
@@ -111,18 +116,21 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.is_file() else []
 
 
-def _measured(stage: str, folder: Path, customers: int) -> dict[str, float]:
+def _measured(stage: str, folder: Path, customers: int, *, is_quick: bool) -> dict[str, float]:
     workspace = Workspace.at(folder / str(customers))
     models = _models(folder, customers)
     began, before = time.perf_counter(), time.process_time()
     work: dict[str, Callable[[], object]] = {
         SIMULATE: lambda: _simulate(workspace, customers),
-        "features": lambda: _command("features", "build", workspace),
-        "publish": lambda: _command("publish", "", workspace),
+        "features": lambda: _command(workspace, "features", "build"),
+        "publish": lambda: _command(workspace, "publish"),
         "features, one moment": lambda: _one_moment(workspace),
         "score": lambda: _score(workspace, models),
         "lists": lambda: _lists(workspace, models),
-        **{f"train {task}": lambda task=task: _command("train", task, workspace) for task in ("churn", "clv", "recommend")},  # type: ignore[misc]
+        **{
+            f"train {task}": lambda task=task: _command(workspace, "train", task, *(["--quick"] if is_quick else []))
+            for task in ("churn", "clv", "recommend")
+        },  # type: ignore[misc]
     }
     work[stage]()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -142,10 +150,10 @@ def _simulate(workspace: Workspace, customers: int) -> None:
     simulate(workspace, customers=customers, seed=SEED, lines_per_customer=LINES, progress=False)
 
 
-def _command(name: str, argument: str, workspace: Workspace) -> None:
+def _command(workspace: Workspace, *words: str) -> None:
     from retain.cli import main as retain
 
-    code = retain([name, *([argument] if argument else []), "--json", "--workspace", str(workspace.root)])
+    code = retain([*words, "--json", "--workspace", str(workspace.root)])
     if code not in (0, 1):
         raise SystemExit(code)
 
