@@ -46,6 +46,8 @@ class Difference:
     """What changed between two lists."""
 
     stayed: int
+    moved: int
+    """Of those who stayed, who are now to be told something else, or on another channel."""
     entered: int
     left: int
     counts: list[tuple[str, str, int]]
@@ -82,12 +84,13 @@ def read(path: Path) -> Kept:
 def difference(before: Kept, after: Kept) -> Difference:
     """Compare two lists, the earlier one first."""
     rows: list[list[Any]] = []
-    stayed = 0
+    stayed = moved = 0
     for customer in sorted(before.standings.keys() | after.standings.keys()):
         was, now = before.standings.get(customer), after.standings.get(customer)
         is_on, was_on = now is not None and now.state == ON, was is not None and was.state == ON
-        if is_on and was_on:
+        if was is not None and now is not None and is_on and was_on:
             stayed += 1
+            moved += (was.offer_id, was.channel) != (now.offer_id, now.channel)
         elif is_on or was_on:
             change = "entered" if is_on else "left"
             why, detail = _why(was, now, is_on)
@@ -97,7 +100,7 @@ def difference(before: Kept, after: Kept) -> Difference:
     counts = Counter((row[1], row[2]) for row in rows)
     ordered = sorted(((change, why, count) for (change, why), count in counts.items()), key=lambda each: (each[0], -each[2], each[1]))
     entered = sum(row[1] == "entered" for row in rows)
-    return Difference(stayed, entered, len(rows) - entered, ordered, changed(before.manifest, after.manifest), rows)
+    return Difference(stayed, moved, entered, len(rows) - entered, ordered, changed(before.manifest, after.manifest), rows)
 
 
 def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -122,9 +122,18 @@ def diff(argv: Sequence[str]) -> int:
     if arguments.out is not None:
         write_table(arguments.out, COLUMNS, found.rows, after.as_of, NUMBERS, frozenset())
     if arguments.json:
-        say_json({"counts": found.counts, "changed": found.changed, "entered": found.entered, "left": found.left, "stayed": found.stayed})
+        say_json(
+            {
+                "counts": found.counts,
+                "changed": found.changed,
+                "entered": found.entered,
+                "left": found.left,
+                "stayed": found.stayed,
+                "moved": found.moved,
+            }
+        )
         return 0
-    say(f"{found.stayed} stayed, {found.entered} entered, {found.left} left")
+    say(f"{found.stayed} stayed, {found.moved} of them with another offer or channel; {found.entered} entered, {found.left} left")
     for words in found.changed:
         say(f"  {words}")
     say(table([[way, why, str(count)] for way, why, count in found.counts], ("", "why", "customers"), left=(0, 1)))
