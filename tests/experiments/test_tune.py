@@ -89,12 +89,12 @@ def test_a_search_goes_on_where_it_stopped_and_its_file_can_be_trained(
     assert [moment == newest for moment, _ in seen].index(True) == 3, "the test window is looked at after the last trial only"
     again = tune("churn", workspace, model="logistic", trials=5, windows=1)
     assert (again.new, len(again.search.tried), again.search.study) == (2, 5, first.search.study)
-    assert len({tried.settings.get("c") for tried in again.search.tried}) == 5, "nothing is proposed twice"
+    assert len({tried.settings.get("inner.c") for tried in again.search.tried}) == 5, "nothing is proposed twice"
     assert again.best <= again.standing, "log loss: the standing recipe is the first trial"
     assert again.gain.low <= again.gain.value <= again.gain.high
 
     run = plan(str(again.file)).experiments(("logistic_tuned",))[0]
-    assert run.answer().c == (again.settings.get("c") or plan("churn").models["logistic"]["c"])
+    assert run.answer().inner["c"] == (again.settings.get("inner.c") or plan("churn").models["logistic"]["inner"]["c"])
     assert main(["tune", "churn", "--model", "logistic", "--trials", "5", "--windows", "1", "--json", "--workspace", str(workspace.root)]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["new_trials"], said["trials"], said["mlflow"]) == (0, 5, "told")

@@ -12,6 +12,7 @@ import pytest
 from retain.errors import IntegrityError
 from retain.files import read_json, write_json
 from training.contracts import Fitted, Frame, score
+from training.experiment import plan
 from training.models.logistic import Logistic
 from training.models.one_hot import FittedOneHot, OneHot, Spread
 
@@ -78,3 +79,17 @@ def test_a_frame_keeps_what_is_categorical() -> None:
     frame = replace(sample(), categorical=frozenset({"profile__region"}))
     assert frame.take(np.arange(3)).categorical == {"profile__region"}
     assert frame.select(frame.columns[:2]).categorical == frozenset()
+
+
+@pytest.mark.parametrize("task", ["churn", "attrition"])
+def test_no_logistic_regression_over_all_features_takes_codes_for_quantities(task: str) -> None:
+    def bare(spec: object, above: str = "") -> list[str]:
+        if isinstance(spec, dict):
+            use = str(spec.get("use", above))
+            own = [use] if use.endswith(":Logistic") and not above.endswith(":OneHot") else []
+            return own + [each for value in spec.values() for each in bare(value, use)]
+        return [each for value in spec for each in bare(value, above)] if isinstance(spec, list | tuple) else []
+
+    found = plan(task)
+    assert ":Logistic" in str(found.models)
+    assert bare([found.models, found.quick]) == []

@@ -19,7 +19,7 @@ from training.models.directions import ACTIVE, AWAY, WORTH, declared
 from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.one_hot import OneHot
 from training.models.remarks import remarks
-from training.models.shapes import FREE, Found, Shape, find, met, once, plainest, strongest
+from training.models.shapes import FREE, Found, Shape, best, find, met, once, strongest
 from training.models.trees import check
 
 _FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
@@ -91,22 +91,22 @@ def test_half_of_the_gain_is_kept_by_the_fewest_pairs() -> None:
     assert strongest({}) == ()
 
 
-def test_the_plainest_within_one_standard_error_is_taken() -> None:
+def test_trees_stay_free_unless_a_gain_is_larger_than_its_standard_error() -> None:
     random = np.random.default_rng(1)
-    best, owner = random.random(400), np.arange(400)
-    alike, worse = best + random.normal(0, 0.2, 400), best + 0.1 + random.normal(0, 0.2, 400)
-    alike += best.mean() - alike.mean() + 0.005
-    assert plainest({"plain": alike, "free": best}, owner) == "plain"
-    assert plainest({"plain": worse, "free": best}, owner) == "free"
+    free, owner = random.random(400), np.arange(400)
+    noise = random.normal(0, 0.2, 400)
+    noise -= noise.mean()
+    assert best({"held": free + noise - 0.005, "free": free}, owner) == "free"
+    assert best({"held": free + noise - 0.05, "free": free}, owner) == "held"
     # Rows of few customers that err together are weaker evidence than as many customers.
     few = np.arange(400) // 100
-    assert plainest({"plain": best + np.where(few == 0, 0.1, -0.01), "free": best}, few) == "plain"
+    assert best({"held": free - np.where(few == 0, 0.1, -0.01), "free": free}, owner) == "held"
+    assert best({"held": free - np.where(few == 0, 0.1, -0.01), "free": free}, few) == "free"
 
 
 def test_a_direction_that_does_not_hold_is_not_taken() -> None:
     frame = sample()
     turned = replace(frame, y=1 - frame.y)
-    assert "directions" in find(frame, "binary", lambda rows: Boosting.of(LightGBM(trees=20, learning_rate=0.1), rows)).shape.name
     assert "directions" not in find(turned, "binary", lambda rows: Boosting.of(LightGBM(trees=20, learning_rate=0.1), rows)).shape.name
 
 

@@ -1,7 +1,8 @@
 """What trees are held to: directions of columns, and which of them may act together. Found on closed windows, by trees of windows before them.
 
 Candidates are free trees, trees that follow the declared directions, trees in which only the pairs of columns may meet that carry half of
-the gain which free trees drew from meetings, and both. The plainest whose pooled loss is within one standard error of the best is taken.
+the gain which free trees drew from meetings, and both. Trees stay free unless the best of the others gains more than one standard error over
+customers.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def find(frame: Frame, objective: str, prepare: Callable[[Frame], Boost]) -> Fou
     parts = together([partial(_compare, rows, early, late, objective, prepare) for early, late in rounds])
     owner = np.concatenate([held_out.owners(rows)[late] for _, late in rounds])
     losses = {name: np.concatenate([part[name][1] for part in parts]) for name in parts[0] if all(name in part for part in parts)}
-    name = plainest(losses, owner)
+    name = best(losses, owner)
     # Of pairs, those of the newest round: it learned from most windows.
     figures = ", ".join(f"{each} {float(loss.mean()):.4f}" for each, loss in losses.items())
     what = "log loss" if objective == "binary" else "deviance"
@@ -109,20 +110,16 @@ def once(frame: Frame, settings: str, search: Callable[[], Found]) -> Found:
     return _KNOWN[key]
 
 
-def plainest(losses: Mapping[str, Floats], owner: Integers) -> str:
-    """The first candidate whose loss is within one standard error of the best one's.
+def best(losses: Mapping[str, Floats], owner: Integers) -> str:
+    """The candidate with the least loss, if it gains more than one standard error on free trees; else those.
 
     Args:
-        losses: Candidate to (rows,) losses, the plainest first.
+        losses: Candidate to (rows,) losses.
         owner: (rows,) a number per customer: the rows of one customer err together.
     """
-    best = min(losses, key=lambda name: float(losses[name].sum()))
-    present = np.bincount(owner) > 0
-    for name, loss in losses.items():
-        worse = np.bincount(owner, loss - losses[best])[present]
-        if name == best or worse.sum() <= worse.std(ddof=1) * np.sqrt(len(worse)):
-            return name
-    return best
+    least = min(losses, key=lambda name: float(losses[name].sum()))
+    gain = np.bincount(owner, losses[FREE.name] - losses[least])[np.bincount(owner) > 0]
+    return least if gain.sum() > gain.std(ddof=1) * np.sqrt(len(gain)) else FREE.name
 
 
 def strongest(meetings: Mapping[Pair, float], share: float = _GAIN) -> tuple[Pair, ...]:
@@ -157,7 +154,7 @@ def met(trees: Iterable[Mapping[str, Any]], names: tuple[str, ...]) -> dict[Pair
 
 
 def _compare(rows: Frame, early: Rows, late: Rows, objective: str, prepare: Callable[[Frame], Boost]) -> dict[str, tuple[Shape, Floats]]:
-    """Candidate to its shape and its losses on the later window, the plainest first."""
+    """Candidate to its shape and its losses on the later window."""
     boost, judged = prepare(rows.take(early)), rows.take(late)
     free = boost(FREE)
     pairs = strongest(free.meetings())
