@@ -78,7 +78,10 @@ class Solved:
 
 
 def solve(means: Means) -> Solved:
-    """The best choice that the limits allow. Equal gains fall to the earlier action and the earlier customer; equal input gives an equal answer."""
+    """The best choice that the limits allow. Equal gains fall to the earlier action and the earlier customer; equal input gives an equal answer.
+
+    Where many customers are alike and a limit divides them, they are spread evenly over their order.
+    """
     limits = means.limits
     live = _live(means)
     case = means if len(live) == len(means) else means.take(live)
