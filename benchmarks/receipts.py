@@ -316,15 +316,35 @@ def audits(workspace: Workspace, decisions: int, replays: int) -> Iterator[dict[
     with serving_scratch(workspace) as place:
         ledger = Ledger(place.ledger)
         now, part = answers.clock(), decisions // 6
-        log(answers, ledger, part)
+        delay(place, now)
+        right = recomputed(place, answers, now, now, "right")
+        log(right, ledger, part)
         log(recomputed(place, answers, now - timedelta(days=7), now - timedelta(days=7), "stale"), ledger, part)
         log(recomputed(place, answers, now - timedelta(hours=8), now, "zone"), ledger, part)
         log(recomputed(place, answers, now, now, "late", known=False), ledger, part)
-        for _, wrong in faulty(answers):
+        for _, wrong in faulty(right):
             log(wrong, ledger, part)
         start = time.perf_counter()
         yield {"with_faults": described(audit(place, ledger)), "audit_s": round(time.perf_counter() - start, 1)}
         ledger.close()
+
+
+def delay(place: Workspace, now: datetime) -> None:
+    """Let a tenth of the customers' purchases of the last ten days become known only after ``now``."""
+    from retain.engine import of
+
+    tables = place.tables.resolve()
+    place.tables.unlink()
+    place.tables.mkdir()
+    for file in tables.glob("*.parquet"):
+        (place.tables / file.name).symlink_to(file)
+    late = f"md5_number_lower(customer_id) % 10 = 0 and occurred_at >= timestamptz '{(now - timedelta(days=10)).isoformat()}'"
+    known = f"case when {late} then timestamptz '{(now + timedelta(days=1)).isoformat()}' else known_at end"
+    with of(place) as engine:
+        engine.write(
+            f"select * replace ({known} as known_at) from transactions order by customer_id, occurred_at, order_id, line_id", place.root / "t"
+        )
+    (place.root / "t").replace(place.table("transactions"))
 
 
 @contextmanager
