@@ -169,7 +169,7 @@ def _one_moment(workspace: Workspace) -> None:
 
 
 def _score(workspace: Workspace, models: Workspace) -> None:
-    """Churn and value of everybody from the newest snapshot, in blocks."""
+    """Churn and value of everybody from the newest snapshot, in blocks; what has no champion is left out."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -178,7 +178,8 @@ def _score(workspace: Workspace, models: Workspace) -> None:
 
     for task in ("churn", "clv"):
         at = champion(models, task)
-        assert at is not None, f"no champion of {task} in {models.root}; run a smaller shop whole first"
+        if at is None:
+            continue
         package = load(at)
         wanted: dict[str, list[str]] = {}
         for ref in package.refs:
