@@ -46,7 +46,7 @@ def serve(argv: Sequence[str]) -> int:
         "serve",
         "Run the service, on loopback until there are keys (`retain keys`). Health at /livez and /readyz, metrics at /metrics, requests under\n"
         "/v1, their description at /v1/openapi.json.\n"
-        "exit codes: 0 stopped, 4 nothing was published, 5 another address than loopback without keys, 6 a service runs on this workspace already",
+        "exit codes: 0 stopped, 4 nothing was published, 5 another address than loopback without keys; several may run on one workspace",
     )
     options.add_argument("--runner", choices=("uvicorn", "bentoml"), default="uvicorn", help="uvicorn is faster, bentoml has its own page and client")
     options.add_argument("--host", default=settings.host, help="another than loopback needs keys, and RETAIN_HOSTS for the names it has")
