@@ -276,3 +276,23 @@ def _open(workspace: Workspace) -> Any:
         return store
     apply(workspace)
     return layout.opened(workspace.feast)
+
+
+def forget(workspace: Workspace, ids: Sequence[str]) -> dict[str, int]:
+    """Remove customers from the online store; return rows removed by view.
+
+    Raises:
+        RefusedError: the online store is of a kind that cannot be told to; fill it anew.
+    """
+    if not workspace.feast.is_dir() or not ids:
+        return {}
+    from features.repo import layout
+
+    if not (workspace.feast / layout.CONFIG).is_file():
+        return {}
+    store = layout.opened(workspace.feast)
+    backend = layout.backend(store)
+    if not hasattr(backend, "forget"):
+        raise RefusedError("this online store removes nobody by itself; empty it and run `retain features build`")
+    removed: dict[str, int] = backend.forget(store.config, "customer_id", ids)
+    return removed

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
-from retain import quarantine
+from retain import erasure, quarantine
 from retain.assemble import assembled, nothing
 from retain.census import census
 from retain.digest import digest
 from retain.engine import Engine, empty, quoted
+from retain.erasure import Tombstones
 from retain.errors import DataError
 from retain.files import atomic_folder, remove_partials, write_json, write_text
 from retain.inputs import Opened, located, opened, unused
@@ -60,6 +61,7 @@ def ingest(
     """
     mapping, dropped = _without_sensitive(load(source))
     files = located(mapping, data_folder(mapping, data))
+    buried = erasure.tombstones(erasure.place(workspace))
     with workspace.lock("retain ingest"):
         remove_partials(workspace.root)
         for orphan in workspace.temporary.glob("ingest-*"):
@@ -71,9 +73,10 @@ def ingest(
                 engine.restrict([path for paths in files.values() for path in paths], [workspace.root])
                 say("opening the files")
                 readable = opened(engine, files, folder)
-                staged, as_of = _staged(engine, mapping, readable, folder, now or computer_time(), say)
+                staged, as_of, erased = _staged(engine, mapping, readable, folder, now or computer_time(), buried, say)
                 ignored = unused(mapping, readable)
-                read = _Read(staged, as_of if until is None else until, until, sample, ignored, _warnings(mapping, staged, ignored, dropped))
+                warnings = _warnings(mapping, staged, ignored, dropped)
+                read = _Read(staged, as_of if until is None else until, until, sample, ignored, warnings, erased)
                 return _written(engine, mapping, workspace, read, say)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,24 +92,29 @@ class _Read:
     sample: float | None
     ignored: dict[str, tuple[str, ...]]
     warnings: tuple[str, ...]
+    erased: dict[str, int]
+    """Table -> rows of erased customers."""
 
 
 def _staged(
-    engine: Engine, source: Source, readable: Opened, folder: Path, now: datetime, say: Callable[[str], None]
-) -> tuple[dict[str, Staged], datetime | None]:
-    """Every mapped table staged and judged, transactions first because they can set the clock; and the clock."""
+    engine: Engine, source: Source, readable: Opened, folder: Path, now: datetime, buried: Tombstones, say: Callable[[str], None]
+) -> tuple[dict[str, Staged], datetime | None, dict[str, int]]:
+    """Every mapped table staged and judged, transactions first because they can set the clock; the clock; rows of erased customers by table."""
     stage_rates(engine, source, readable)
     as_of = moment(source.as_of.isoformat(), source.stored) if not isinstance(source.as_of, str) else None
     staged: dict[str, Staged] = {}
+    erased: dict[str, int] = {}
     for name in sorted(source.tables, key=lambda one: one != "transactions"):
         say(f"reading {name}")
         limit = (now if as_of is None else min(now, as_of)) + GRACE
-        staged[name] = stage(engine, source, name, readable, limit, folder / f"{name}.parquet")
+        whole = stage(engine, source, name, readable, limit, folder / f"{name}.parquet")
+        erased[name] = erasure.reject(engine, whole.path, whole.mapped, buried)
+        staged[name] = replace(whole, rows=whole.rows - erased[name])
         bad = quarantine.reasons(engine, staged[name])
         quarantine.refuse_if_too_many(source, name, staged[name].rows + bad.get(quarantine.MALFORMED, 0), bad)
         if name == "transactions" and source.as_of == "last_complete_day":
             as_of = _last_complete_day(engine, staged[name], source)
-    return staged, as_of
+    return staged, as_of, erased
 
 
 def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> datetime:
@@ -133,7 +141,7 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
             merged = merge(engine, staged[name], read.until, read.sample)
             quarantine.write_rows(engine, staged[name], merged.superseded_sql, refused / f"{name}.parquet")
             rows = engine.write(assembled(engine, source, staged[name], merged), tables / f"{name}.parquet")
-            reports[name] = _report(engine, staged[name], merged, rows)
+            reports[name] = _report(engine, staged[name], merged, rows, read.erased[name])
         needed = "customers" if source.kind == "snapshot" else "transactions"
         if reports[needed].rows_out == 0:
             raise DataError(f"{source.name}: {needed}: no rows are left; check the files, the mapping's expressions and the date asked for")
@@ -161,11 +169,12 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
     return report
 
 
-def _report(engine: Engine, staged: Staged, merged: Merged, rows: int) -> TableReport:
+def _report(engine: Engine, staged: Staged, merged: Merged, rows: int, erased: int) -> TableReport:
     bad = quarantine.reasons(engine, staged)
     return TableReport(
-        rows_in=staged.rows + bad.get(quarantine.MALFORMED, 0),
+        rows_in=staged.rows + bad.get(quarantine.MALFORMED, 0) + erased,
         rows_out=rows,
+        erased=erased,
         quarantined=sum(bad.values()),
         reasons=bad,
         merged=merged.merged,

@@ -17,7 +17,7 @@ MALFORMED = "file:malformed"
 
 
 class TableReport(BaseModel):
-    """The rows of one table: ``rows_in = rows_out + quarantined + merged + superseded + after_until + not_sampled``."""
+    """The rows of one table: ``rows_in = rows_out + quarantined + merged + superseded + after_until + not_sampled + erased``."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,6 +35,8 @@ class TableReport(BaseModel):
     """Rows that happened or became known at or after the date asked for."""
     not_sampled: int = 0
     """Rows of customers outside the sample asked for."""
+    erased: int = 0
+    """Rows of customers who were erased: rejected, and kept nowhere."""
     left_out: int = 0
     """Rows that the mapping's own ``where`` leaves out; not among ``rows_in``."""
     duplicates_kept: int = 0
@@ -73,6 +75,7 @@ class Report(BaseModel):
                 "replaced by a row known later": table.superseded,
                 "after the date asked for": table.after_until,
                 "not in the sample of customers": table.not_sampled,
+                "of erased customers, kept nowhere": table.erased,
                 "left out by the mapping's where": table.left_out,
                 "exact duplicates kept (no key is declared)": table.duplicates_kept,
                 "known before they happened, set to when they happened": table.raised,

@@ -31,6 +31,8 @@ class Settings(BaseModel):
     """A decision is answered once it is written; a sync to disk begins at most so long after. Outcomes wait for theirs."""
     hosts: str = ""
     """Names under which callers may reach the service, with commas between them; besides loopback and the address that it listens on."""
+    tombstones: Path | None = None
+    """Folder of the tombstones of erased customers, where no restore reaches it; within the workspace where it is not said."""
 
     @classmethod
     def read(cls, environment: Mapping[str, str] | None = None) -> Settings:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from retain import erasure
+from retain.erasure import Erased
 from retain.errors import NotReadyError, RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
@@ -49,8 +51,9 @@ class NotFoundError(RetainError):
 class Desk:
     """Answers and ledger of one workspace."""
 
-    def __init__(self, answers: Answers, ledger: Ledger, count: Counter = _uncounted) -> None:
-        self.answers = answers
+    def __init__(self, answers: Answers, ledger: Ledger, count: Counter = _uncounted, erased: Erased | None = None) -> None:
+        self._answers = answers
+        self._erased = erased
         self.ledger = ledger
         self.count = count
         self.grounds = grounds.keep(ledger.folder, answers.rows, answers.policy)
@@ -67,10 +70,18 @@ class Desk:
                 count("ledger", "torn_tail_cut")
             fresh = since(ledger, answers.rows.card.fed)
             take_up(ledger, fresh, answers.policy, answers.clock())
-            return cls(replace(answers, fresh=fresh), ledger, count)
+            return cls(replace(answers, fresh=fresh), ledger, count, Erased(erasure.place(workspace)))
         except BaseException:
             ledger.close()
             raise
+
+    @property
+    def answers(self) -> Answers:
+        """What is answered from; who was erased since it was opened is nobody, within a second."""
+        buried = None if self._erased is None else self._erased.news()
+        if buried is not None:
+            self._answers = replace(self._answers, rows=self._answers.rows.burying(buried))
+        return self._answers
 
     def close(self) -> None:
         """Write what waits and let go."""
@@ -102,6 +113,9 @@ class Desk:
             self.count("decision", answer.source)
             return msgspec.json.encode(answer), False
         now = self.answers.clock()
+        if self._erased is not None and request.customer_id in self._erased.buried:
+            # Whoever was erased leaves no new trace.
+            return self._unlogged(request, is_over), False
         canonical = msgspec.json.encode(request)
         mark = receipts.fingerprint(canonical)
         key = receipts.decision_id(request.request_id or os.urandom(16).hex())

@@ -195,8 +195,8 @@ class Journal:
             if sealed.number >= since.segment:
                 yield from (record for record in sealed.records(kind) if record.place >= since)
         for offset in [offset for noted, offset in self._rows if noted == kind]:
-            if (place := Place(self._number, offset)) >= since:
-                yield read_at(self._file, place)
+            if (place := Place(self._number, offset)) >= since and (record := read_at(self._file, place)).kind == kind:
+                yield record
 
     def lately(self, kind: int, since: int) -> list[Record]:
         """Records of a kind that were recorded from a moment on (microseconds), in order; older segments are not looked into."""

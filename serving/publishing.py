@@ -70,19 +70,21 @@ def publish(workspace: Workspace) -> Rows:
     """
     with workspace.lock("retain publish"):
         remove_partials(workspace.rows)
-        made = content(workspace)
-        identity = msgspec.json.encode(
-            [made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop, made.card.wishes]
-        )
-        version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
-        card = replace(made.card, version=version)
-        with atomic_folder(workspace.rows / version) as folder:
-            for name, array in made.arrays.items():
-                np.save(folder / f"{name}.npy", array, allow_pickle=False)
-            (folder / "card.json").write_bytes(msgspec.json.encode(card))
-            (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))
-        rows = Rows.open(workspace.rows / version)
-        _point(workspace, version)
+        return write(workspace, content(workspace))
+
+
+def write(workspace: Workspace, made: Content, *, keep_previous: bool = True) -> Rows:
+    """Write rows under a version of their own and point to them; return them opened. Hold the workspace's lock."""
+    identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop, made.card.wishes])
+    version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
+    card = replace(made.card, version=version)
+    with atomic_folder(workspace.rows / version) as folder:
+        for name, array in made.arrays.items():
+            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        (folder / "card.json").write_bytes(msgspec.json.encode(card))
+        (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))
+    rows = Rows.open(workspace.rows / version)
+    point(workspace, version, keep_previous=keep_previous)
     return rows
 
 
@@ -317,11 +319,12 @@ def _estimates(shares: Floats) -> list[list[Estimate]]:
     return [[Estimate(*triple) for triple in which] for which in shares.tolist()]
 
 
-def _point(workspace: Workspace, version: str) -> None:
-    """Swap the pointer, keep the version before, remove older ones."""
+def point(workspace: Workspace, version: str, *, keep_previous: bool = True) -> None:
+    """Swap the pointer, keep the version before (or not), remove older ones."""
     pointer = workspace.rows / POINTER
     before = read_json(pointer) if pointer.is_file() else {}
     previous = before.get("previous") if before.get("version") == version else before.get("version")
+    previous = previous if keep_previous else None
     write_json(pointer, {"version": version, "previous": previous})
     for folder in workspace.rows.iterdir():
         if folder.is_dir() and folder.name not in (version, previous):

@@ -80,7 +80,7 @@ class Pull:
             "inactive": ~self.rows.array("is_active"),
             "minor": flags[:, 2],
             "refuses_profiling": flags[:, 1],
-            "do_not_contact": flags[:, 0],
+            "do_not_contact": flags[:, 0] | self.rows.buried,
             "no_consent": np.array([not each for each in reach], dtype=bool),
             "involuntary": self.rows.array("cause") == CAUSES.index("involuntary"),
         }

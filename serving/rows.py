@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from retain.erasure import Tombstones
 from retain.errors import IntegrityError, NotReadyError
 from retain.files import read_json, verify_folder
 from retain.tables import CAUSES
@@ -238,9 +240,10 @@ class Row:
 class Rows:
     """The published rows of a workspace, opened once; safe to share between threads, because nothing here changes."""
 
-    def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]], buried: Tombstones | None = None) -> None:
         self.card = card
         self.shop = shop
+        self._buried = buried or None
         # Plain views of the maps: indexing a memmap object costs three times as much.
         self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
         self._ids = self._arrays["ids"]
@@ -274,9 +277,19 @@ class Rows:
         """The row of a customer; None where nobody is known under that id."""
         key = customer_id.encode("utf-8", "surrogatepass")
         position = bisect_left(self._ids, key)
-        if position == len(self._ids) or self._ids[position] != key:
+        if position == len(self._ids) or self._ids[position] != key or (self._buried is not None and customer_id in self._buried):
             return None
         return Row(self, position)
+
+    def burying(self, buried: Tombstones) -> Rows:
+        """The same rows, in which nobody who was erased since is known any more."""
+        return Rows(self.card, self.shop, self._arrays, buried)
+
+    @cached_property
+    def buried(self) -> NDArray[np.bool_]:
+        """(customers,) who was erased since the rows were published."""
+        buried = self._buried
+        return np.array([buried is not None and self.id(place) in buried for place in range(len(self))], dtype=bool)
 
     def id(self, position: int) -> str:
         """The customer at a position."""

@@ -23,6 +23,8 @@ from retain.files import atomic_path
 
 SEAL = 255
 """Kind of the last record of a full segment."""
+BLANK = 254
+"""Kind of a record whose customer was erased; nothing reads it."""
 _FRAME = struct.Struct("<II")
 _META = struct.Struct("<qBB")
 
@@ -88,6 +90,20 @@ def read_at(file: int, place: Place) -> Record:
     return _record(payload, place)
 
 
+def blank(folder: Path, place: Place) -> None:
+    """Overwrite a record with nothing and sync. Its length and keys stay, so places, indices and open files hold. Only within the gate."""
+    file = os.open(segment_path(folder, place.segment), os.O_RDWR)
+    try:
+        size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
+        at, _, count = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
+        keys = os.pread(file, 8 * count, place.offset + _FRAME.size + _META.size)
+        payload = (_META.pack(at, BLANK, count) + keys).ljust(size, b"\0")
+        os.pwrite(file, _FRAME.pack(size, zlib.crc32(payload)) + payload, place.offset)
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
 @dataclass
 class Sealed:
     """A full segment. Its index is in memory until ``build`` has laid it beside the segment."""
@@ -146,7 +162,10 @@ class Sealed:
         file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
         try:
             for offset in offsets:
-                yield read_at(file, Place(self.number, offset))
+                # The index knows nothing of records that were blanked since.
+                record = read_at(file, Place(self.number, offset))
+                if record.kind == kind:
+                    yield record
         finally:
             os.close(file)
 

@@ -108,6 +108,19 @@ class RowsOnlineStore(OnlineStore):
         """Remove the file."""
         _path(config).unlink(missing_ok=True)
 
+    def forget(self, config: RepoConfig, key: str, ids: Sequence[str]) -> dict[str, int]:
+        """Remove entities named by one key from every view, so that nothing of them stays in the file; return rows removed by view."""
+        entities = [_key(config, EntityKey(join_keys=[key], entity_values=[Value(string_val=one)])) for one in ids]
+        removed: dict[str, int] = {}
+        with closing(_connect(config)) as connection:
+            connection.execute("pragma secure_delete = on")
+            for (view,) in connection.execute("select name from _views order by name").fetchall():
+                with connection:
+                    gone = sum(connection.execute(f'delete from "{view}" where entity = ?', (entity,)).rowcount for entity in entities)
+                if gone:
+                    removed[view] = gone
+        return removed
+
     def count(self, config: RepoConfig, view: str) -> int:
         """Rows of a view."""
         with closing(_connect_to_read(config)) as connection:

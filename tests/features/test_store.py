@@ -259,6 +259,15 @@ def test_the_online_store_holds_what_the_snapshot_holds(tiny: Workspace) -> None
     assert micros == [int(NOW.timestamp() * 1_000_000)]
 
 
+def test_a_forgotten_customer_is_unknown_online_and_the_others_are_not(own: Workspace) -> None:
+    assert store.online(own, REFS, ["ann", "cat"], NOW).known.tolist() == [True, True]
+    assert store.forget(own, ["ann"]) == {"money": 1, "profile": 1}
+    assert store.online(own, REFS, ["ann", "cat"], NOW).known.tolist() == [False, True]
+    assert store.forget(own, ["ann", "nobody"]) == {}
+    assert store.forget(own, []) == {}
+    assert b"ann" not in (own.feast / "online.db").read_bytes()
+
+
 def test_a_copied_workspace_reads_its_own_snapshots(tiny: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources hold absolute paths; a copy must not read the original."""
     shutil.copytree(tiny.root, tmp_path / "copy")

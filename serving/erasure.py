@@ -1,0 +1,282 @@
+"""A customer's right to know and to be gone: everything that is held of one, and its removal from every place, with a receipt.
+
+The tombstone is on disk before anything is removed; then each place is swept for everybody who has one. Interrupted, the same command goes
+on. After a restore ``again`` removes whoever came back. A running service knows nobody any more who has a tombstone, within a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from retain import erasure
+from retain.engine import Engine, quoted
+from retain.erasure import Tombstones
+from retain.files import MANIFEST, atomic_path, read_json, sha256, write_json, write_text
+from retain.workspace import Workspace, computer_time
+from serving.feedback import MARK
+from serving.ledger import CONFLICT, DECISION, OUTCOME, Conflict, Entry, Ledger, Outcome, reading
+from serving.older import TAKEN
+from serving.publishing import Content, point, write
+from serving.rows import POINTER, Rows
+from serving.segments import Place, blank
+
+RECEIPTS = "erasures"
+_CELL = re.compile(r"[^\s,;\t\r\n\"'<>]+")
+
+
+def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: datetime | None = None) -> dict[str, Any]:
+    """Bury a customer (or nobody new, where none is named) and sweep the workspace; return the receipt, which is kept too.
+
+    Raises:
+        LockedError: somebody else is at work in the workspace.
+    """
+    folder = erasure.place(workspace)
+    buried = erasure.tombstones(folder) if customer_id is None else erasure.bury(folder, customer_id, random)
+    with workspace.lock("retain customer erase"):
+        ids = sorted({*known(workspace, buried), *([] if customer_id is None else [customer_id])})
+        before = workspace.state().digest if workspace.is_filled else ""
+        removed = erasure.sweep_tables(workspace, buried)
+        removed |= _features(workspace, buried, ids, before)
+        removed |= sweep_rows(workspace, buried, before)
+        removed |= sweep_ledger(workspace, buried)
+        removed |= sweep_lists(workspace, buried)
+    at = (now or computer_time()).isoformat(timespec="seconds")
+    receipt = {
+        "tombstone": None if customer_id is None else buried.of(customer_id),
+        "tombstones": len(buried.hashes),
+        "at": at,
+        "removed": removed,
+        "not_reached": [
+            "lists written outside the workspace (`retain pulls list` says who pulled which)",
+            "backups: after restoring one, run `retain customer erase --again`",
+            "the files of the source: the tombstone rejects their rows at every ingest",
+            "what models learned: no id and no row of a customer lies in one; the next training knows nothing of the erased",
+        ],
+    }
+    name = "again" if customer_id is None else buried.of(customer_id)[:12]
+    write_json(workspace.root / RECEIPTS / f"{re.sub('[^0-9T]', '', at[:19])}-{name}.json", receipt)
+    return receipt
+
+
+def export(workspace: Workspace, customer_id: str) -> dict[str, Any]:
+    """Everything that is held of a customer, by where it lies."""
+    tables = {path.stem: rows for path in sorted(workspace.tables.glob("*.parquet")) if (rows := erasure.held(path, customer_id))}
+    refused = {path.stem: rows for path in sorted(workspace.quarantine.glob("*.parquet")) if (rows := erasure.held(path, customer_id))}
+    from features.erasure import newest
+
+    return {
+        "customer_id": customer_id,
+        "is_erased": customer_id in erasure.tombstones(erasure.place(workspace)),
+        "tables": tables,
+        "quarantine": refused,
+        "features": newest(workspace, customer_id),
+        "row": _row(workspace, customer_id),
+        "ledger": reading(workspace.ledger, lambda ledger: _told(ledger, customer_id)) if (workspace.ledger / "log").is_dir() else {},
+        "lists": [str(path.relative_to(workspace.root)) for path in _listing(workspace) if _names(path, customer_id)],
+    }
+
+
+def known(workspace: Workspace, buried: Tombstones) -> Iterator[str]:
+    """Ids of the erased that published rows or tables still name."""
+    if not buried:
+        return
+    for folder in _versions(workspace):
+        ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+        yield from (name for one in ids if (name := bytes(one).decode()) in buried)
+    with Engine(workspace.temporary) as engine:
+        for path in sorted(workspace.tables.glob("*.parquet")):
+            if erasure.is_in(path, buried) and "customer_id" in _columns(path):
+                rows = engine.rows(f"select distinct customer_id from read_parquet({quoted(path)}) where customer_id is not null")
+                yield from (str(one) for (one,) in rows if str(one) in buried)
+
+
+def sweep_rows(workspace: Workspace, buried: Tombstones, before: str) -> dict[str, int]:
+    """Publish the rows again without the erased; versions that hold them go."""
+    pointer = workspace.rows / POINTER
+    if not pointer.is_file():
+        return {}
+    current = str(read_json(pointer)["version"])
+    touched = {folder.name: keep for folder in _versions(workspace) if not (keep := _kept(folder, buried)).all()}
+    if not touched:
+        return {}
+    if current not in touched:
+        point(workspace, current, keep_previous=False)
+    else:
+        rows, keep = Rows.open(workspace.rows / current), touched[current]
+        digest = workspace.state().digest if rows.card.data_digest == before else rows.card.data_digest
+        arrays = {path.stem: np.load(path, allow_pickle=False) for path in sorted((workspace.rows / current).glob("*.npy"))}
+        write(workspace, Content(replace(rows.card, data_digest=digest), rows.shop, without(arrays, keep)), keep_previous=False)
+    return {f"rows/{name}": int((~keep).sum()) for name, keep in touched.items()}
+
+
+def without(arrays: dict[str, NDArray[Any]], keep: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """Arrays of rows with only those customers; ragged tables (``name.start``) lose their entries too."""
+    result: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        table, dot, column = name.partition(".")
+        if dot and f"{table}.start" not in arrays:
+            # Of the shop, not of its customers.
+            result[name] = array
+        elif not dot:
+            result[name] = np.ascontiguousarray(array[keep])
+        elif column == "start":
+            result[name] = np.concatenate([[0], np.cumsum(np.diff(array)[keep])]).astype(array.dtype)
+        else:
+            result[name] = np.ascontiguousarray(array[np.repeat(keep, np.diff(arrays[f"{table}.start"]))])
+    return result
+
+
+def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
+    """Blank the erased customers' records where they stand, so that places hold and a running service reads on."""
+    log = workspace.ledger / "log"
+    if not buried or not log.is_dir():
+        return {}
+    for torn in log.glob("*.torn"):
+        torn.unlink()
+    (workspace.ledger / TAKEN).unlink(missing_ok=True)
+    plan = workspace.ledger / "erasing.json"
+    places = [Place(*one) for one in read_json(plan)] if plan.is_file() else []
+    for place in places:
+        # Interrupted before: whatever half of it was written, its length is the one that it had.
+        blank(log, place)
+    counts: dict[str, int] = {}
+    ledger = Ledger(workspace.ledger)
+    try:
+        with ledger.journal.alone():
+            ledger.journal.catch_up()
+            found = list(_records(ledger, buried.__contains__))
+            write_json(plan, [list(place) for _, place in found])
+            for kind, place in found:
+                blank(log, place)
+                counts[f"ledger/{kind}"] = counts.get(f"ledger/{kind}", 0) + 1
+        plan.unlink()
+    finally:
+        ledger.close()
+    mark = workspace.ledger / MARK
+    if mark.is_file() and found and workspace.is_filled:
+        write_json(mark, {**read_json(mark), "digest": workspace.state().digest})
+    return counts
+
+
+def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
+    """Take the erased off the lists that the workspace keeps; pages that name them go, checksums follow."""
+    removed: dict[str, int] = {}
+    if not buried:
+        return removed
+    whole = {manifest.parent for manifest in workspace.lists.rglob(MANIFEST)}
+    for folder in sorted(whole):
+        removed |= {f"lists/{folder.relative_to(workspace.lists)}/{name}": rows for name, rows in erasure.sweep_folder(folder, buried).items()}
+    for path in _listing(workspace):
+        if path.parent in whole:
+            continue
+        old = sha256(path)
+        rows = erasure.sweep_file(path, buried) if path.suffix == ".parquet" else _sweep_text(path, buried)
+        if not rows:
+            continue
+        removed[f"lists/{path.relative_to(workspace.lists)}"] = rows
+        for summary in path.parent.glob("*.json"):
+            text = summary.read_text(encoding="utf-8")
+            if old in text and path.is_file():
+                write_text(summary, text.replace(old, sha256(path)))
+    return removed
+
+
+def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: str) -> dict[str, int]:
+    if not buried or not workspace.is_filled:
+        return {}
+    from features.erasure import sweep
+
+    return sweep(workspace, buried, ids, before)
+
+
+def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Place]]:
+    """Records about customers: their decisions, what came of those or names them, and requests that contradicted either."""
+    decided: set[str] = set()
+    for record in ledger.journal.records(DECISION):
+        entry = msgspec.msgpack.decode(record.body, type=Entry)
+        if is_wanted(entry.customer_id):
+            decided.add(entry.decision_id)
+            yield "decisions", record.place
+    for record in ledger.journal.records(OUTCOME):
+        outcome = msgspec.msgpack.decode(record.body, type=Outcome)
+        if outcome.decision_id in decided or (outcome.customer_id is not None and is_wanted(outcome.customer_id)):
+            yield "outcomes", record.place
+    for record in ledger.journal.records(CONFLICT):
+        body = msgspec.json.decode(msgspec.msgpack.decode(record.body, type=Conflict).body or b"{}")
+        if is_wanted(str(body.get("customer_id"))) or body.get("decision_id") in decided:
+            yield "conflicts", record.place
+
+
+def _told(ledger: Ledger, customer_id: str) -> dict[str, Any]:
+    decisions = [entry for entry in ledger.decisions() if entry.customer_id == customer_id]
+    mine = {entry.decision_id for entry in decisions}
+    outcomes = [each for each in ledger.everything() if each.customer_id == customer_id or each.decision_id in mine]
+    return {
+        "decisions": [
+            {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)} for each in decisions
+        ],
+        "outcomes": [msgspec.structs.asdict(each) for each in outcomes],
+    }
+
+
+def _row(workspace: Workspace, customer_id: str) -> dict[str, Any] | None:
+    from serving.rows import open_rows
+
+    if not (workspace.rows / POINTER).is_file():
+        return None
+    row = open_rows(workspace).get(customer_id)
+    if row is None:
+        return None
+    scores = row.stored
+    told = msgspec.to_builtins(row.customer(row.rows.card.moment, scores), order="deterministic")
+    return {"features": row.features(), "knows": told, "scores": msgspec.to_builtins(scores)}
+
+
+def _versions(workspace: Workspace) -> list[Path]:
+    return sorted(path.parent for path in workspace.rows.glob("*/ids.npy"))
+
+
+def _kept(folder: Path, buried: Tombstones) -> NDArray[np.bool_]:
+    ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
+    return np.array([bytes(one).decode() not in buried for one in ids], dtype=bool)
+
+
+def _listing(workspace: Workspace) -> list[Path]:
+    kinds = (".parquet", ".csv", ".html", ".jsonl", ".md", ".txt")
+    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix in kinds)
+
+
+def _columns(path: Path) -> list[str]:
+    import pyarrow.parquet as pq
+
+    return list(pq.ParquetFile(path).schema_arrow.names)
+
+
+def _names(path: Path, customer_id: str) -> bool:
+    if path.suffix == ".parquet":
+        return bool(erasure.held(path, customer_id))
+    return customer_id in _CELL.findall(path.read_text(encoding="utf-8-sig"))
+
+
+def _sweep_text(path: Path, buried: Tombstones) -> int:
+    """Lines of a list that name somebody erased go; a page that names one goes as a whole. Return how many."""
+    with path.open(encoding="utf-8", newline="") as handle:
+        lines = handle.readlines()
+    kept = [line for line in lines if not any(word.lstrip("\ufeff") in buried for word in _CELL.findall(line))]
+    if len(kept) == len(lines):
+        return 0
+    if path.suffix == ".html":
+        path.unlink()
+        return 1
+    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as out:
+        out.writelines(kept)
+    return len(lines) - len(kept)

@@ -1,0 +1,279 @@
+"""Erased everywhere: tables, truth, quarantine, snapshots, rows, ledger and lists; for good, also after an interruption or a restore."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from features import catalog
+from features.snapshot import build
+from retain.cli import main
+from retain.digest import digest
+from retain.erasure import Erased, bury, place, tombstones
+from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
+from retain.tables import TABLES
+from retain.workspace import Workspace
+from serving import erasure
+from serving.answers import Answers
+from serving.desk import Desk
+from serving.erasure import erase, export
+from serving.ledger import Ledger, reading
+from serving.publishing import Content, write
+from serving.rows import open_rows
+from serving.schemas import DecisionRequest, OutcomeRequest
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+WHEN = datetime(2026, 3, 10, 13, tzinfo=UTC)
+VIEW = "purchases"
+
+
+@pytest.fixture
+def own(shop: Workspace, make: Callable[..., Answers], tmp_path: Path) -> Workspace:
+    """The simulated shop with a snapshot, published rows, a ledger, lists and a quarantine, all of which hold one customer."""
+    shutil.copytree(shop.root, tmp_path / "own")
+    own = Workspace.at(tmp_path / "own")
+    build(own, [own.now()], [catalog.view(VIEW)])
+    answers = make()
+    ids = people(own)
+    card = replace(answers.rows.card, data_digest=own.state().digest)
+    write(own, Content(card, answers.rows.shop, {**answers.rows._arrays, "ids": np.array([each.encode() for each in ids])}))
+    ledger = Ledger(own.ledger)
+    desk = Desk(replace(answers, rows=open_rows(own)), ledger)
+    for number, customer in enumerate((*ids, ids[1])):
+        asyncio.run(desk.decide(DecisionRequest(customer, request_id=f"r{number}", placement="inbound_end")))
+    asyncio.run(desk.outcome(OutcomeRequest("o1", "nobody-knows", "shown", NOW, customer_id=ids[1])))
+    asyncio.run(desk.outcome(OutcomeRequest("o2", "nobody-knows", "shown", NOW, customer_id=ids[2])))
+    desk.close()
+    own.lists.mkdir()
+    (own.lists / "calls.csv").write_text("\ufeffrank,customer_id\r\n" + "".join(f"{rank},{each}\r\n" for rank, each in enumerate(ids)))
+    write_json(own.lists / "calls.csv.json", {"sha256": sha256(own.lists / "calls.csv")})
+    with atomic_folder(own.lists / "campaigns" / "c" / "run") as folder:
+        pq.write_table(pa.table({"customer_id": ids}), folder / "arms.parquet")
+    with atomic_folder(own.quarantine) as folder:
+        lines = {"reason": ["x", "file:malformed"], "customer_id": [ids[1], None], "line": [None, f"1,{ids[1]},broken"]}
+        pq.write_table(pa.table(lines), folder / "events.parquet")
+    return own
+
+
+def people(workspace: Workspace) -> list[str]:
+    """Seven customers who bought."""
+    column = pq.read_table(workspace.table("transactions"), columns=["customer_id"])["customer_id"]
+    return sorted(one for one in pc.unique(column).to_pylist() if one)[:7]
+
+
+def traces(workspace: Workspace, customer: str) -> list[str]:
+    """Files that still hold a customer, whatever their format."""
+    found = []
+    for path in sorted(workspace.root.rglob("*")):
+        if path.suffix == ".parquet":
+            file = pq.ParquetFile(path)
+            texts = [name for name, kind in zip(file.schema_arrow.names, file.schema_arrow.types, strict=True) if pa.types.is_string(kind)]
+            named = any(pc.any(pc.match_substring(column, customer)).as_py() for column in file.read(texts).columns)
+        else:
+            named = path.is_file() and customer.encode() in path.read_bytes()
+        if named:
+            found.append(str(path.relative_to(workspace.root)))
+    return found
+
+
+def test_nothing_of_an_erased_customer_is_left_and_everybody_else_is_untouched(own: Workspace) -> None:
+    gone, other = people(own)[1], people(own)[2]
+    kept = {name: pq.read_table(own.table(name)) for name in TABLES}
+    held = traces(own, gone)
+    assert {"tables/transactions.parquet", "lists/calls.csv", "quarantine/events.parquet"} <= set(held)
+    receipt = erase(own, gone, bytes(32), WHEN)
+    assert traces(own, gone) == []
+    assert len(traces(own, other)) >= 6
+    for name in TABLES:
+        now = pq.read_table(own.table(name))
+        was = kept[name]
+        mine = pc.fill_null(pc.equal(was["customer_id"], gone), False) if "customer_id" in was.column_names else None
+        assert now.equals(was if mine is None else was.filter(pc.invert(mine)))
+    assert own.state().digest == digest(own.tables)
+    assert own.state().tables["transactions"] == len(pq.read_table(own.table("transactions")))
+    for folder in (own.tables, own.quarantine, own.lists / "campaigns" / "c" / "run"):
+        verify_folder(folder)
+    assert read_json(own.lists / "calls.csv.json")["sha256"] == sha256(own.lists / "calls.csv")
+    assert len(list(csv.DictReader((own.lists / "calls.csv").read_text("utf-8-sig").splitlines()))) == 6
+    removed = receipt["removed"]
+    assert removed["ledger/decisions"] == 2
+    assert removed["ledger/outcomes"] == 1
+    assert removed["quarantine/events.parquet"] == 2
+    assert removed["lists/calls.csv"] == 1
+    assert sum(rows for name, rows in removed.items() if name.startswith("rows/")) == 1
+    assert gone not in json.dumps(receipt)
+    assert read_json(next((own.root / "erasures").glob("*.json"))) == receipt
+
+
+def test_the_published_rows_are_those_of_before_without_the_erased(own: Workspace) -> None:
+    before, everybody = open_rows(own), people(own)
+    gone = everybody[1]
+    erase(own, gone, bytes(32), WHEN)
+    after = open_rows(own)
+    assert after.get(gone) is None
+    assert after.card.data_digest == own.state().digest
+    assert [path.name for path in own.rows.iterdir() if path.is_dir()] == [after.card.version], "no version before holds anybody"
+    for customer in (each for each in everybody if each != gone):
+        old, new = before.get(customer), after.get(customer)
+        assert old is not None
+        assert new is not None
+        assert new.customer(NOW, new.stored) == old.customer(NOW, old.stored)
+        assert new.features() == old.features()
+
+
+def test_what_is_left_of_the_snapshots_is_what_a_build_would_say(own: Workspace) -> None:
+    erase(own, people(own)[1], bytes(32), WHEN)
+    path = next((own.snapshots / VIEW).glob("*.parquet"))
+    swept = pq.read_table(path)
+    assert build(own, [own.now()], [catalog.view(VIEW)]).files == 0, "it counts as a snapshot of the tables now"
+    path.unlink()
+    assert build(own, [own.now()], [catalog.view(VIEW)]).files == 1
+    assert pq.read_table(path).equals(swept)
+
+
+def test_the_ledger_reads_on_and_keeps_the_places_of_the_others(own: Workspace) -> None:
+    gone, others = people(own)[1], [each for each in people(own) if each != people(own)[1]]
+    running = Ledger(own.ledger)
+    before = {entry.customer_id: entry for entry in running.decisions()}
+    erase(own, gone, bytes(32), WHEN)
+    for ledger in (running, Ledger(own.ledger, read_only=True)):
+        assert [entry.customer_id for entry in ledger.decisions()] == others
+        assert all(ledger.decision(before[each].decision_id) == before[each] for each in others)
+        assert ledger.decision(before[gone].decision_id) is None
+        assert [each.outcome_id for each in ledger.everything()] == ["o2"]
+        ledger.close()
+
+
+def test_interrupted_anywhere_the_same_command_completes(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = people(own)[1]
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    half = erasure.blank
+    blanked = []
+
+    def one(log: Path, at: Any) -> None:
+        if blanked:
+            raise KeyboardInterrupt
+        half(log, at)
+        blanked.append(at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "blank", one)
+        with pytest.raises(KeyboardInterrupt):
+            erase(own, gone, bytes(32), WHEN)
+    for name in ("sweep_rows", "sweep_ledger", "sweep_lists"):
+        with monkeypatch.context() as patch:
+            patch.setattr(erasure, name, dies)
+            with pytest.raises(KeyboardInterrupt):
+                erase(own, gone, bytes(32), WHEN)
+        assert gone in tombstones(place(own))
+    erase(own, gone, bytes(32), WHEN)
+    assert traces(own, gone) == []
+    assert not (own.ledger / "erasing.json").exists()
+
+
+def test_a_record_that_was_torn_while_it_was_blanked_is_blanked_again(own: Workspace) -> None:
+    gone = people(own)[1]
+    ledger = Ledger(own.ledger, read_only=True)
+    at = next(record.place for record in ledger.journal.records(1) if gone.encode() in record.body)
+    ledger.close()
+    log = next((own.ledger / "log").glob("*.log"))
+    torn = bytearray(log.read_bytes())
+    torn[at.offset + 60 : at.offset + 70] = bytes(10)
+    log.write_bytes(torn)
+    write_json(own.ledger / "erasing.json", [list(at)])
+    erase(own, gone, bytes(32), WHEN)
+    assert traces(own, gone) == []
+
+
+def test_after_a_restore_whoever_was_erased_goes_again(own: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = people(own)[1]
+    shutil.copytree(own.root, tmp_path / "backup")
+    erase(own, gone, bytes(32), WHEN)
+    kept = tmp_path / "kept"
+    shutil.copytree(place(own), kept)
+    shutil.rmtree(own.root)
+    shutil.copytree(tmp_path / "backup", own.root)
+    assert traces(own, gone)
+    shutil.copytree(kept, place(own))
+    assert main(["customer", "erase", "--again", "--workspace", str(own.root)]) == 0
+    assert "not reached: backups" in capsys.readouterr().out
+    assert traces(own, gone) == []
+
+
+def test_a_running_service_knows_the_erased_no_more_and_keeps_no_new_trace(
+    make: Callable[..., Answers], tmp_path: Path, wait: Callable[[Awaitable[Any]], Any]
+) -> None:
+    ticks = [0.0]
+    ledger = Ledger(tmp_path / "ledger")
+    desk = Desk(make(), ledger, erased=Erased(tmp_path / "tombstones", lambda: ticks[0]))
+    asked = DecisionRequest("ann", request_id="a", placement="inbound_end")
+    assert json.loads(wait(desk.decide(asked)))["degraded"] == []
+    on_list = [row.customer_id for row in desk.answers.churn_list(10).rows]
+    bury(tmp_path / "tombstones", "ann", bytes(32))
+    ticks[0] = 1.0
+    assert desk.answers.rows.get("ann") is None
+    assert [row.customer_id for row in desk.answers.churn_list(10).rows] == [each for each in on_list if each != "ann"]
+    answer = json.loads(wait(desk.decide(replace_id(asked, "b"))))
+    assert {"unknown_customer", "not_logged"} <= set(answer["degraded"])
+    desk.close()
+    assert reading(tmp_path / "ledger", lambda kept: len(list(kept.decisions()))) == 1
+
+
+def replace_id(request: DecisionRequest, request_id: str) -> DecisionRequest:
+    return DecisionRequest(request.customer_id, request_id=request_id, placement=request.placement)
+
+
+def test_export_says_everything_that_is_held(own: Workspace, tmp_path: Path) -> None:
+    someone = people(own)[1]
+    found = export(own, someone)
+    lines = pq.read_table(own.table("transactions"), filters=[("customer_id", "=", someone)])
+    assert found["tables"]["transactions"] == lines.to_pylist()
+    assert found["features"][VIEW]["snapshots"] == 1
+    assert found["row"]["knows"]["customer_id"] == someone
+    assert len(found["ledger"]["decisions"]) == 2
+    assert len(found["ledger"]["outcomes"]) == 1
+    assert found["lists"] == ["lists/calls.csv", "lists/campaigns/c/run/arms.parquet"]
+    assert main(["customer", "export", someone, "--out", str(tmp_path / "me.json"), "--workspace", str(own.root)]) == 0
+    assert read_json(tmp_path / "me.json")["customer_id"] == someone
+    erase(own, someone, bytes(32), WHEN)
+    empty = export(own, someone)
+    assert empty == {**empty, "is_erased": True, "tables": {}, "quarantine": {}, "features": {}, "row": None, "lists": []}
+    assert empty["ledger"] == {"decisions": [], "outcomes": []}
+
+
+def test_rows_lose_their_entries_in_ragged_tables_and_keep_what_is_the_shops() -> None:
+    arrays = {
+        "ids": np.array([b"a", b"b", b"c"]),
+        "owned.start": np.array([0, 2, 2, 5]),
+        "owned.item": np.arange(5),
+        "segments.share": np.arange(4),
+    }
+    made = erasure.without(arrays, np.array([False, True, True]))
+    assert {name: array.tolist() for name, array in made.items()} == {
+        "ids": [b"b", b"c"],
+        "owned.start": [0, 0, 3],
+        "owned.item": [2, 3, 4],
+        "segments.share": [0, 1, 2, 3],
+    }
+
+
+@pytest.mark.parametrize("wrong", [["export"], ["erase"], ["erase", "x", "--again"], ["export", "--again"]])
+def test_wrong_options_of_customer_are_told(tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["customer", *wrong, "--workspace", str(tmp_path)]) == 2
+    assert "name one customer" in capsys.readouterr().err
