@@ -1,6 +1,6 @@
 """Effects on Hillstrom's e-mail test beside learners and simple orders, scored by the reference evaluator on paired resamples.
 
-    python -m benchmarks.uplift --data DIR --evaluator models_eval.py [--out DIR] [--tasks womens_visit ...] [--reps 500]
+    python -m benchmarks.uplift --data DIR --evaluator models_eval.py [--out DIR] [--tasks womens_visit ...] [--reps 300]
     python -m benchmarks.uplift --check
 
 The ladder is fitted as `retain crossfit` fits it, on the evaluator's folds: everything that it chooses it chooses inside the other folds.
@@ -149,7 +149,7 @@ def main() -> None:
     options.add_argument("--evaluator", type=Path, help="the reference evaluator, models_eval.py")
     options.add_argument("--out", type=Path, help="also write predictions and tables here")
     options.add_argument("--tasks", nargs="+", default=[f"{arm}_{outcome}" for outcome in OUTCOMES for arm in ARMS])
-    options.add_argument("--reps", type=int, default=500)
+    options.add_argument("--reps", type=int, default=300)
     options.add_argument("--check", action="store_true", help="only check the metrics")
     arguments = options.parse_args()
     print(json.dumps({"largest difference from a plain loop": check()}))
