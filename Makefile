@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Two processes share the work where there are two cores; more would only crowd them, because the libraries have threads of their own.
+WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 1 ] && echo 2 || echo 0)
 
 .PHONY: help setup check demo test test-slow lint types layers serve bench lock wheel clean
 
@@ -37,7 +39,7 @@ demo: $(READY) ## the whole product on a real retailer's data, in minutes
 	@$(BIN)/retain demo
 
 test: $(READY) ## the default test suite
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 test-slow: $(READY) ## what takes longer: quality on public data, API fuzzing at full size
 	@$(BIN)/python -m pytest -q -m slow

@@ -207,7 +207,7 @@ class Answers:
         if not rows:
             return []
         positions = np.array([row.position for row in rows], dtype=np.intp)
-        values = self._predict(positions).tolist()
+        values = (self.rows.array("scores")[positions] if self._is_scored else self._predict(positions)).tolist()
         return [
             Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, row.stored.band, row.stored.stage)
             for row, (churn, clv) in zip(rows, values, strict=True)
@@ -229,6 +229,11 @@ class Answers:
             if scorer is not None and len(known):
                 result[known, place] = scorer.predict(self.rows.array("raw")[positions[known]])
         return result
+
+    @cached_property
+    def _is_scored(self) -> bool:
+        """Whether the scores that were published are the champions' own: what has been computed from the same row is not computed again."""
+        return all(self.champions.model_id(task) == self.rows.card.models.get(task) for task in SCORED)
 
     @cached_property
     def _everybody(self) -> Floats:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-# Thread pools beyond the two cores only slow the suite down; set before the numeric libraries load.
+# Thread pools beyond the two cores only slow the suite down, and with two processes each has one of them; set before the numeric libraries load.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "2")
+    os.environ.setdefault(_name, "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 from retain.workspace import Workspace  # noqa: E402
 
@@ -31,9 +33,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A simulated shop of 300 customers: tables only. Read it, do not change it."""
     from retain.simulate import simulate
 
-    workspace = Workspace.at(tmp_path_factory.mktemp("shop"))
-    simulate(workspace, customers=300, seed=7, progress=False)
-    return workspace
+    return _once(tmp_path_factory, "shop", lambda workspace: simulate(workspace, customers=300, seed=7, progress=False))
 
 
 @pytest.fixture(scope="session")
@@ -41,9 +41,7 @@ def filled(shop: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspa
     """The shop with its feature store filled."""
     from features.commands import fill
 
-    workspace = _copy(shop, tmp_path_factory.mktemp("filled"))
-    fill(workspace)
-    return workspace
+    return _once(tmp_path_factory, "filled", fill, shop)
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +49,11 @@ def trained(filled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
     """The filled shop with models of every task, of smaller settings, judged and champions chosen."""
     from training.pipeline import train
 
-    workspace = _copy(filled, tmp_path_factory.mktemp("trained"))
-    for task in ("churn", "clv", "recommend"):
-        train(task, workspace, quick=True)
-    return workspace
+    def learn(workspace: Workspace) -> None:
+        for task in ("churn", "clv", "recommend"):
+            train(task, workspace, quick=True)
+
+    return _once(tmp_path_factory, "trained", learn, filled)
 
 
 @pytest.fixture(scope="session")
@@ -62,11 +61,21 @@ def served(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
     """The trained shop with the rows that the service reads."""
     from serving.publishing import publish
 
-    workspace = _copy(trained, tmp_path_factory.mktemp("served"))
-    publish(workspace)
-    return workspace
+    return _once(tmp_path_factory, "served", publish, trained)
 
 
-def _copy(source: Workspace, target: Path) -> Workspace:
-    shutil.copytree(source.root, target, dirs_exist_ok=True)
-    return Workspace.at(target)
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Workspace], object], source: Workspace | None = None) -> Workspace:
+    """A workspace made by the first process of a run that wants it; the others wait and read the same one."""
+    shared = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = shared / f"session-{name}", shared / f"session-{name}.done"
+    with (shared / f"session-{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            if source is None:
+                folder.mkdir()
+            else:
+                shutil.copytree(source.root, folder)
+            make(Workspace.at(folder))
+            done.touch()
+    return Workspace.at(folder)
