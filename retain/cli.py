@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "backtest": ("experiments.commands:backtest", "predict as if today were a date in the past"),
     "crossfit": ("experiments.commands:crossfit", "predict a source without time, by folds"),
     "publish": ("serving.commands:publish", "make the rows that the service reads"),
+    "pulls": ("serving.key_commands:pulls", "who pulled which list: show the log, or verify it"),
     "customer": ("serving.customer_commands:customer", "everything that is held of a customer: export it, or erase it"),
     "keys": ("serving.key_commands:keys", "who may call the service: make, list and revoke API keys"),
     "serve": ("serving.commands:serve", "run the service"),

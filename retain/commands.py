@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
 
-from retain import terminal
+from retain import signing, terminal
 from retain.errors import ConfigError
+from retain.files import MANIFEST
 from retain.workspace import State, Workspace, moment, naive
 
 
@@ -89,10 +90,17 @@ def status(argv: Sequence[str]) -> int:
 def _show(workspace: Workspace, *, as_json: bool) -> int:
     state = workspace.state()
     if as_json:
-        terminal.say_json({"workspace": str(workspace.root), "now": workspace.now().isoformat(), **state.model_dump(mode="json")})
+        said = {"workspace": str(workspace.root), "now": workspace.now().isoformat(), "signatures": _signatures(workspace)}
+        terminal.say_json({**said, **state.model_dump(mode="json")})
     else:
         terminal.say(_words(workspace, state))
     return 0
+
+
+def _signatures(workspace: Workspace) -> dict[str, dict[str, int]]:
+    """Of models and published rows how many are signed, unsigned, or refused."""
+    places = {"models": workspace.models.glob(f"*/*/{MANIFEST}"), "rows": workspace.rows.glob(f"*/{MANIFEST}")}
+    return {name: signing.counted(path.parent for path in sorted(found)) for name, found in places.items()}
 
 
 def _words(workspace: Workspace, state: State) -> str:
@@ -113,6 +121,9 @@ def _words(workspace: Workspace, state: State) -> str:
         "horizon": "none: a snapshot, customers as they stood once, without time" if state.kind == "snapshot" else horizon,
         "digest": state.digest,
     }
+    for name, counts in _signatures(workspace).items():
+        if counts:
+            facts[name] = ", ".join(f"{count} {word}" for word, count in counts.items()) + ("" if signing.is_demanded() else " (no key is set)")
     lines = ["SYNTHETIC DATA: made by the simulator, about nobody", ""] if state.synthetic else []
     lines += [f"{name:<10} {value}" for name, value in facts.items()]
     lines += ["", terminal.table([[name, f"{rows:,}"] for name, rows in state.tables.items()], ["table", "rows"])]

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def _unsigned(_files: Mapping[str, str]) -> str | None:
+    """Nobody signs."""
+
+
 @contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``target``; on success a manifest of hashes is written last and it becomes ``target``.
+def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] = _unsigned) -> Iterator[Path]:
+    """Yield a new folder beside ``target``; on success a manifest of hashes is written last, signed, and it becomes ``target``.
 
     A folder that stood there before is replaced. On any error the new one is removed and the old one stays.
     """
@@ -61,7 +65,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         for file in _files(partial):
             with (partial / file).open("rb") as handle:
                 os.fsync(handle.fileno())
-        write_json(partial / MANIFEST, {"files": {name: sha256(partial / name) for name in _files(partial)}})
+        files = {name: sha256(partial / name) for name in _files(partial)}
+        mark = sign(files)
+        write_json(partial / MANIFEST, {"files": files} if mark is None else {"files": files, "signature": mark})
         if target.exists():
             old = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-old"
             target.rename(old)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from retain.errors import ConfigError
 
@@ -31,6 +31,10 @@ class Settings(BaseModel):
     """A decision is answered once it is written; a sync to disk begins at most so long after. Outcomes wait for theirs."""
     hosts: str = ""
     """Names under which callers may reach the service, with commas between them; besides loopback and the address that it listens on."""
+    signing_key: SecretStr = SecretStr("")
+    """What signs models and rows: an ed25519 key, 64 hexadecimal digits. Only who trains or publishes needs it."""
+    verify_key: str = ""
+    """Its public half; where it (or the other) is said, what is unsigned or signed by another is refused."""
     tombstones: Path | None = None
     """Folder of the tombstones of erased customers, where no restore reaches it; within the workspace where it is not said."""
 

@@ -21,6 +21,7 @@ from serving.access import holder
 from serving.desk import Desk
 from serving.guard import App, Guard
 from serving.openapi import ExactJson
+from serving.pull_log import by_key
 from serving.strict import parse
 
 POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes")
@@ -91,7 +92,7 @@ async def churn_list(
     language: FromQuery[Literal["en", "zh"]] = "en",
 ) -> schemas.ChurnList:
     """Risk, value, expected loss, band, stage and reasons; who must not be contacted is left out and counted."""
-    return _desk(request).answers.churn_list(top, channel, language)
+    return _desk(request).churn_list(by_key(holder(request.scope)), top, channel, language)
 
 
 @get("/v1/decisions/{decision_id:str}", responses={**DOOR, **_errors(404)}, summary="A logged decision")

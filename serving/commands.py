@@ -143,11 +143,16 @@ def lists(argv: Sequence[str]) -> int:
         raise ConfigError(f"--top {arguments.top}: a number from 0 is expected", field="top")
     if arguments.out is not None:
         export.kind_of(arguments.out)
+    from msgspec.structs import asdict
+
+    from serving import pull_log
     from serving.answers import Answers
     from serving.fresh import read
 
     place = workspace(arguments)
     result = Answers.open(place, read(place)).churn_list(arguments.top, arguments.channel, arguments.language)
+    asked = {"top": arguments.top, "channel": arguments.channel, "language": arguments.language}
+    pull_log.note(place.root, pull_log.by_command(), "churn", asked, pull_log.of_churn(result), asdict(result.models))
     if arguments.out is not None:
         export.write(result, arguments.out)
     if arguments.json:

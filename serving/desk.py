@@ -18,10 +18,11 @@ from retain.erasure import Erased
 from retain.errors import NotReadyError, RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
-from serving import grounds, schemas
+from serving import grounds, pull_log, schemas
 from serving.answers import Answers
 from serving.basis import packed, unpacked
 from serving.decisions import receipts
+from serving.decisions.facts import Language
 from serving.fresh import since
 from serving.holds import hold, holds, take_up
 from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
@@ -172,6 +173,19 @@ class Desk:
             self.answers.fresh.add(kept.entry)
         self.count("outcome", "duplicate" if kept.is_duplicate else request.type)
         return schemas.OutcomeAnswer(request.outcome_id, kept.is_duplicate, kept.entry.is_pending, kept.entry.is_late)
+
+    def churn_list(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
+        """A list, once it is written down who pulled it.
+
+        Raises:
+            NotReadyError: that cannot be written down.
+            IntegrityError: the log of pulls was changed.
+        """
+        result = self.answers.churn_list(top, channel, language)
+        asked = {"top": top, "channel": channel, "language": language}
+        pull_log.note(self.ledger.folder.parent, who, "churn", asked, pull_log.of_churn(result), msgspec.structs.asdict(result.models))
+        self.count("list", "churn")
+        return result
 
     def trace(self, decision_id: str) -> schemas.DecisionTrace:
         """A logged decision with what it rested on and what came of it.

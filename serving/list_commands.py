@@ -50,7 +50,7 @@ def retention(argv: Sequence[str]) -> int:
     for name, value in (("margin-rate", arguments.margin_rate), ("saved-share", arguments.saved_share)):
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"--{name} {value}: a share from 0 to 1 is expected", field=name)
-    from serving import export
+    from serving import export, pull_log
     from serving.answers import Answers
     from serving.fresh import read
     from serving.retention import Asked
@@ -75,6 +75,9 @@ def retention(argv: Sequence[str]) -> int:
     )
     result = make(answers, asked)
     said = manifest(result, answers.rows.shop.currency, len(answers.rows))
+    customers = [answers.rows.id(entry.position) for entry in result.entries]
+    terms = {"campaign": asked.campaign, "budget": asked.budget, "run": result.run, "out": None if arguments.out is None else arguments.out.name}
+    pull_log.note(place.root, pull_log.by_command(), "retention", terms, customers, answers.rows.card.models)
     if arguments.out is not None:
         save(place, answers.pull(), result, arguments.out)
     if arguments.json:

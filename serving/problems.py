@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 
-from retain.errors import NotReadyError, RetainError
+from retain.errors import IntegrityError, NotReadyError, RetainError
 from serving.answers import TooManyError
 from serving.desk import ConflictError, NotFoundError
 from serving.ledger import LedgerError
@@ -42,6 +42,7 @@ _STATUS: tuple[tuple[type[RetainError], int], ...] = (
     (NotFoundError, 404),
     (LedgerError, 503),
     (NotReadyError, 503),
+    (IntegrityError, 503),
 )
 
 

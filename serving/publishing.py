@@ -18,6 +18,7 @@ from features import profiles
 from features.interactions import Interactions
 from retain.engine import Engine, of
 from retain.files import atomic_folder, read_json, remove_partials, sync_folder, write_json
+from retain.signing import signature
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
 from serving import candidates, effects, explaining, gather, likely, new_items, newcomers, records
@@ -78,7 +79,7 @@ def write(workspace: Workspace, made: Content, *, keep_previous: bool = True) ->
     identity = msgspec.json.encode([made.card.data_digest, made.card.models, made.card.columns, len(made.arrays["ids"]), made.shop, made.card.wishes])
     version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
     card = replace(made.card, version=version)
-    with atomic_folder(workspace.rows / version) as folder:
+    with atomic_folder(workspace.rows / version, signature) as folder:
         for name, array in made.arrays.items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         (folder / "card.json").write_bytes(msgspec.json.encode(card))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from retain.erasure import Tombstones
 from retain.errors import IntegrityError, NotReadyError
 from retain.files import read_json, verify_folder
+from retain.signing import checked
 from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
@@ -260,6 +261,7 @@ class Rows:
             IntegrityError: a file is missing, changed or of a newer release.
         """
         listed = verify_folder(folder)
+        checked(folder)
         try:
             card = msgspec.json.decode((folder / "card.json").read_bytes(), type=RowsCard)
             shop = msgspec.json.decode((folder / "shop.json").read_bytes(), type=Shop)

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from features.interactions import Interactions
 from retain.errors import ConfigError, DataError, IntegrityError
 from retain.files import MANIFEST, atomic_folder, read_json, sha256, verify_folder, write_json
+from retain.signing import checked, signature
 from retain.workspace import Workspace
 from training.card import Card, migrate
 from training.contracts import Fitted, FittedRanker, Floats
@@ -137,7 +138,7 @@ def package(
         card = card.model_copy(update={"model_id": f"{card.task}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"})
         write_json(stage / "card.json", card.model_dump(mode="json"))
         target = home / card.model_id
-        with atomic_folder(target) as partial:
+        with atomic_folder(target, signature) as partial:
             shutil.copytree(stage, partial, dirs_exist_ok=True)
     return target
 
@@ -163,13 +164,14 @@ def read_card(folder: Path) -> Card:
 
 
 def load(folder: Path) -> Package:
-    """Open a model: hashes, then structure, then the native files, then its own golden rows.
+    """Open a model: hashes, signature where the deployment has a key, then structure, then the native files, then its own golden rows.
 
     Raises:
         IntegrityError: any of them does not hold; nothing of the model was used.
     """
     _check_structure(folder)
     verify_folder(folder)
+    checked(folder)
     card = read_card(folder)
     kind = _kind(card, folder.name)
     golden = read_json(folder / "golden.json")

@@ -11,16 +11,18 @@ import pandas as pd
 import pytest
 
 from features.interactions import Interactions
+from retain import signing
 from retain.errors import DataError, IntegrityError
-from retain.files import MANIFEST, read_json, sha256
+from retain.files import MANIFEST, read_json, sha256, write_json
 from retain.workspace import Workspace
+from serving.champions import packages
 from training import parity
 from training.card import Card
 from training.contracts import Frame
 from training.encoding import Encoder
 from training.evidence import Evidence
 from training.models.popular import Popularity
-from training.package import champion, folders, load, package, previous
+from training.package import POINTER, champion, folders, load, package, previous
 
 Made = Callable[..., Path]
 
@@ -59,6 +61,29 @@ def test_a_missing_column_is_named(made: Made, frame: Frame) -> None:
     opened = load(made())
     with pytest.raises(DataError, match=frame.columns[1]):
         opened.predict(pd.DataFrame(frame.x[:, :1], columns=[frame.columns[0]]))
+
+
+def test_an_unsigned_or_wrongly_signed_champion_is_refused_and_the_one_before_kept(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    (secret, public), (other, _) = signing.pair(bytes(range(32))), signing.pair(bytes(32))
+    monkeypatch.setenv("RETAIN_SIGNING_KEY", secret)
+    signed = made()
+    monkeypatch.setenv("RETAIN_SIGNING_KEY", other)
+    forged = made(c=0.25)
+    monkeypatch.delenv("RETAIN_SIGNING_KEY")
+    unsigned = made(c=0.5)
+    workspace, task = Workspace.at(signed.parent.parent.parent), signed.parent.name
+    assert workspace.models == signed.parent.parent
+    pointer = signed.parent / POINTER
+    for folder in (unsigned, forged):
+        write_json(pointer, {"model_id": folder.name, "previous": signed.name})
+        assert packages(workspace, task)[1] is None, "without a key nothing is refused"
+        with monkeypatch.context() as demanded:
+            demanded.setenv("RETAIN_VERIFY_KEY", public)
+            found, code = packages(workspace, task)
+            assert found is not None
+            assert (found.folder, code) == (signed, f"{task}_previous_model")
+            with pytest.raises(IntegrityError, match="signed"):
+                load(folder)
 
 
 def test_one_flipped_bit_anywhere_is_refused(made: Made) -> None:
