@@ -139,7 +139,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=1000)
-    parser.add_argument("--decisions", type=int, nargs="+", default=[2_000, 10_000])
+    parser.add_argument("--decisions", type=int, nargs="+", default=[2_000, 20_000])
     parser.add_argument("--json", type=Path, default=None)
     asked = parser.parse_args()
     true = world()

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reproduce": ("experiments.commands:reproduce", "make a model again and compare it byte by byte"),
     "drift": ("experiments.commands:drift", "what has changed since the champion was trained"),
     "policies": ("experiments.policy_commands:policies", "what a policy would have earned, from logged decisions; the gate"),
+    "arena": ("experiments.arena_commands:arena", "policies against each other in worlds whose truth is known"),
     "backtest": ("experiments.commands:backtest", "predict as if today were a date in the past"),
     "crossfit": ("experiments.commands:crossfit", "predict a source without time, by folds"),
     "publish": ("serving.commands:publish", "make the rows that the service reads"),

@@ -19,6 +19,8 @@ from training.contracts import Floats, Integers
 ACTIVE, FADING, GONE = 0, 1, 2
 DAYS = 28
 """Days of a month here."""
+WARM = 3
+"""Months that everybody lives without a contact before the first that is played."""
 _RATE = 0.03
 """Median orders per day."""
 _SLOW = np.array([1.0, 0.35, 0.0])
@@ -27,11 +29,11 @@ _GIVES_UP = 0.25
 """Chance per month that one who is turning away is gone."""
 _KEEPS = 0.5
 """How much of a contact is still remembered a month later."""
-_RETURNS, _RETURNS_TIRED, _RETURN_COSTS = 0.05, 0.04, 1.3
+_RETURNS, _RETURNS_TIRED, _RETURN_COSTS = 0.05, 0.005, 1.3
 """Share of orders that come back, how much each remembered contact adds to it, and what a return takes in margins of the order."""
 _REFUSES, _REFUSES_TIRED = 0.004, 0.012
 """Chance that a contact ends in an unsubscription, and what each remembered contact adds."""
-_FADES_TIRED = 0.15
+_FADES_TIRED = 0.02
 """How much likelier each remembered contact makes it to turn away."""
 _RANDOM = {"state": 1, "leave": 2, "refuse": 3, "orders": 4, "complain": 5, "start": 6}
 
@@ -102,7 +104,7 @@ def town(world: World, customers: int, seed: int) -> Town:
     plain: dict[Trait, Floats] = {
         "income": who.income.astype(float),
         "household": who.household.astype(float),
-        "age": 2026.0 - who.birth_year,
+        "age": np.asarray(2026.0 - who.birth_year, dtype=np.float64),
         "tenure": np.minimum(-who.join_day / DAYS, 60.0),
         "is_member": who.is_member.astype(float),
         "has_pass": who.has_pass.astype(float),
@@ -143,7 +145,7 @@ def added(town: Town, now: Standing) -> Floats:
     world = town.world
     plain = rate(town, now)
     liking = town.liking
-    if world.drift_at is not None and now.month >= world.drift_at:
+    if world.drift_at is not None and now.month - WARM >= world.drift_at:
         liking = np.roll(liking, 1, axis=1)
     lift = world.level * np.array([offer.lift for offer in world.offers])
     slow = np.stack([np.array([1.0, offer.fading, 0.0])[now.state] for offer in world.offers], axis=1)

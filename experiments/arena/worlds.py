@@ -67,7 +67,7 @@ class World(BaseModel):
     dog_leaves: float = Field(default=0.0, ge=0, le=1)
     """Chance that a sleeping dog leaves when contacted."""
     drift_at: int | None = Field(default=None, ge=1)
-    """Month, from 0, in which likings change: each offer is from then on liked by those who liked the one before it."""
+    """Month of play, from 0, in which likings change: each offer is from then on liked by those who liked the one before it."""
     late: float = Field(default=0.0, ge=0, lt=1)
     """Share of the month's money that is known a month later."""
     late_contacted: float = Field(default=0.0, ge=0, lt=1)

@@ -2,7 +2,7 @@
 
 IPS is the mean of weighted rewards (Horvitz and Thompson, 1952), SNIPS divides by the mean weight (Hájek, 1971; Swaminathan and Joachims,
 2015), DR adds weighted surprises to what a regression expects (Robins, Rotnitzky and Zhao, 1994; Dudík, Langford and Li, 2011). All are
-ratios of sums over customers, so one jackknife gives their intervals, and pairs of them give intervals of differences. Weights are cut at
+ratios of sums over customers, so one jackknife gives their intervals and those of differences. Weights are cut at
 the square root of the number of decisions (Ionides, 2008); what that moves is told beside each value.
 """
 
@@ -69,9 +69,12 @@ class _Ratio:
     def interval(self, freedom: float) -> Interval:
         from scipy.stats import t
 
-        count = len(self.moved)
-        spread = sqrt((count - 1) / count * float(((self.moved - self.moved.mean()) ** 2).sum()))
-        reach = float(t.ppf(0.5 + LEVEL / 2, max(1.0, freedom))) * spread
+        count, away = len(self.moved), self.moved - self.moved.mean()
+        square, fourth = float((away**2).sum()), float((away**4).sum())
+        spread = sqrt((count - 1) / count * square)
+        # A spread that rests on a few large customers is itself unsure: Satterthwaite's degrees of freedom say how much (1946).
+        steady = 2 * square**2 / fourth if fourth > 0 else freedom
+        reach = float(t.ppf(0.5 + LEVEL / 2, max(1.0, min(freedom, steady)))) * spread
         return Interval(self.value, self.value - reach, self.value + reach)
 
 
