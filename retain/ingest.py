@@ -207,7 +207,7 @@ def _state(source: Source, read: _Read, rows: dict[str, int], hashed: str) -> St
         currency=source.currency,
         assumed=source.assume.listed(),
         id_types={**id_types, "category": "string"},
-        descriptive=tuple(customers.descriptive) if customers else (),
+        descriptive=tuple(name for name in customers.descriptive if name not in source.tables["customers"].personal) if customers else (),
         horizon_days=source.horizon_days,
         not_offered=source.not_offered,
         item=source.item,

@@ -113,6 +113,8 @@ class TableMapping(_Part):
     """Contract column -> expression."""
     descriptive: Columns = {}
     """Further columns of ``customers``."""
+    personal: Annotated[tuple[str, ...], BeforeValidator(_several)] = ()
+    """Those of them that name or reach a person: kept for export and erasure, never a feature, so in no model and no log."""
     key: Annotated[tuple[str, ...], BeforeValidator(_several)] | None = None
     """Columns that make a row the same row; the contract's key where it is not said, ``[]`` for none."""
     numbers: Numbers = Numbers()
@@ -278,6 +280,9 @@ def _check_table(name: str, mapping: TableMapping, *, untimed: bool) -> None:
     for column in mapping.descriptive:
         if column in contract.by_name:
             raise ValueError(f"tables: {name}: descriptive: {column} is a column of the contract; map it under `columns`")
+    for column in mapping.personal:
+        if column not in mapping.descriptive:
+            raise ValueError(f"tables: {name}: personal: {column} is not declared under `descriptive`")
     for column in mapping.key or ():
         if column not in mapping.columns:
             raise ValueError(f"tables: {name}: key: {column} is not mapped under `columns`")

@@ -59,7 +59,7 @@ def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: dat
             "lists written outside the workspace (`retain pulls list` says who pulled which)",
             "backups: after restoring one, run `retain customer erase --again`",
             "the files of the source: the tombstone rejects their rows at every ingest",
-            "what models learned: no id and no row of a customer lies in one; the next training knows nothing of the erased",
+            "what models learned: no id lies in one, up to 16 nameless golden rows go when it goes; the next training does not know the erased",
         ],
     }
     name = "again" if customer_id is None else buried.of(customer_id)[:12]

@@ -1,12 +1,15 @@
 """What the house must not have in it: mostly absences."""
 
 import ast
+import contextlib
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("retain", "features", "training", "serving", "experiments")
@@ -62,6 +65,35 @@ def test_every_direct_dependency_has_a_floor() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     everything = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     assert not [line for line in everything if ">=" not in line]
+
+
+@pytest.mark.parametrize(
+    ("library", "floor", "why"),
+    [
+        ("bentoml", "1.4.39", "pickle by content type ran code before 1.4.8"),
+        ("feast", "0.67", "older resolutions know neither our store nor its fixes"),
+        ("mlflow", "3.17", "the plain file store is gone since"),
+        ("starlette", "1.0.1", "a forged Host header passed by rules on paths before"),
+        ("pyarrow", "14.0.1", "files ran code before"),
+        ("lightgbm", "4.7", "what its text parser is asked to read is checked for this format"),
+        ("duckdb", "1.5", "the feature store was seen working with it"),
+        ("numpy", "2.4", "arrays are read without pickle by it"),
+        ("cryptography", "45", "signatures"),
+        ("orjson", "3.9.15", "deep JSON ended the process before"),
+        ("redis", "4.5.4", "a cancelled call gave the next caller another customer's answer before"),
+        ("uvicorn", "0.35", "the bounds on connections sit on its protocol"),
+    ],
+)
+def test_what_is_locked_and_installed_is_above_the_floors_of_known_holes(library: str, floor: str, why: str) -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    found = re.findall(rf"^{library}==([0-9.]+)", lock, re.MULTILINE)
+    assert all(Version(version) >= Version(floor) for version in found), why
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [re.match(rf"{library}(?:\[\w+\])?>=([0-9.]+)", line) for line in project["dependencies"]]
+    assert all(Version(one[1]) >= Version(floor) for one in asked if one is not None), why
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        assert Version(metadata.version(library)) >= Version(floor), why
+    assert found or library in ("orjson", "redis"), f"{library} is not locked"
 
 
 def test_the_lock_pins_with_hashes_what_the_project_asks_for() -> None:

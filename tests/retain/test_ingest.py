@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from retain.cli import main
-from retain.errors import LockedError
+from retain.errors import ConfigError, LockedError
 from retain.ingest import ingest
 from retain.tables import TABLES
 from retain.workspace import State, Workspace
@@ -119,6 +119,22 @@ def test_files_are_joined_and_filtered_and_further_columns_kept(tmp_path: Path) 
     assert (row["customer_id"], row["club"], row["points"], list(row["consents"])) == ("c1", "gold", 12.5, ["email:marketing", "sms:*"])
     assert workspace.state().descriptive == ("club", "points")
     assert list(pd.read_parquet(workspace.table("customers")).columns) == [*TABLES["customers"].names, "club", "points"]
+
+
+def test_what_names_a_person_is_kept_in_the_table_and_is_never_a_feature(tmp_path: Path) -> None:
+    data = _data(tmp_path, ROWS)
+    (data / "people.csv").write_text("who,since,phone,tier\nc1,2024-01-01,5551234,gold\n")
+    customers = {
+        "files": {"people": "people.csv"},
+        "columns": {"customer_id": "who", "occurred_at": "since"},
+        "descriptive": {"phone": "phone", "tier": "tier"},
+    }
+    workspace = Workspace.at(tmp_path / "w")
+    ingest(_mapping(tmp_path, tables={"customers": {**customers, "personal": ["phone"]}}), workspace, data=data, now=NOW)
+    assert "phone" in pd.read_parquet(workspace.table("customers")).columns
+    assert workspace.state().descriptive == ("tier",)
+    with pytest.raises(ConfigError, match="street is not declared"):
+        ingest(_mapping(tmp_path, tables={"customers": {**customers, "personal": ["street"]}}), workspace, data=data, now=NOW)
 
 
 def test_as_of_a_date_nothing_later_exists(tmp_path: Path) -> None:
