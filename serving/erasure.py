@@ -6,7 +6,9 @@ on. After a restore ``again`` removes whoever came back. A running service knows
 
 from __future__ import annotations
 
+import html
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -251,7 +253,7 @@ def _kept(folder: Path, buried: Tombstones) -> NDArray[np.bool_]:
 
 
 def _listing(workspace: Workspace) -> list[Path]:
-    kinds = (".parquet", ".csv", ".html", ".jsonl", ".md", ".txt")
+    kinds = (".parquet", ".csv", ".xlsx", ".html", ".jsonl", ".md", ".txt")
     return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix in kinds)
 
 
@@ -264,11 +266,22 @@ def _columns(path: Path) -> list[str]:
 def _names(path: Path, customer_id: str) -> bool:
     if path.suffix == ".parquet":
         return bool(erasure.held(path, customer_id))
-    return customer_id in _CELL.findall(path.read_text(encoding="utf-8-sig"))
+    return customer_id in (_cells(path) if path.suffix == ".xlsx" else _CELL.findall(path.read_text(encoding="utf-8-sig")))
+
+
+def _cells(path: Path) -> list[str]:
+    """Words in the cells of a workbook."""
+    with zipfile.ZipFile(path) as book:
+        return [word for name in book.namelist() if name.endswith(".xml") for word in _CELL.findall(html.unescape(book.read(name).decode()))]
 
 
 def _sweep_text(path: Path, buried: Tombstones) -> int:
-    """Lines of a list that name somebody erased go; a page that names one goes as a whole. Return how many."""
+    """Lines of a list that name somebody erased go; a page or workbook that names one goes as a whole. Return how many."""
+    if path.suffix == ".xlsx":
+        if not any(word in buried for word in _cells(path)):
+            return 0
+        path.unlink()
+        return 1
     with path.open(encoding="utf-8", newline="") as handle:
         lines = handle.readlines()
     kept = [line for line in lines if not any(word.lstrip("\ufeff") in buried for word in _CELL.findall(line))]

@@ -205,7 +205,8 @@ class Journal:
             record = read_at(self._file, Place(self._number, offset))
             if record.at < since:
                 return found[::-1]
-            found.append(record)
+            if record.kind == kind:
+                found.append(record)
         for sealed in reversed(self._sealed):
             part = [record for record in sealed.records(kind) if record.at >= since]
             found.extend(reversed(part))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from retain import signing
+from retain.cli import main
 from retain.errors import ConfigError, IntegrityError
 from retain.files import MANIFEST, atomic_folder, read_json, verify_folder, write_json, write_text
 from retain.settings import Settings
+from retain.workspace import State, Workspace
 
 SECRET, PUBLIC = signing.pair(bytes(range(32)))
 OTHER, OTHER_PUBLIC = signing.pair(bytes(32))
@@ -73,6 +77,20 @@ def test_a_key_that_is_none_is_said(folder: Path, wrong: str, monkeypatch: pytes
     monkeypatch.setenv("RETAIN_SIGNING_KEY", wrong)
     with pytest.raises(ConfigError, match="RETAIN_SIGNING_KEY"):
         signing.signature({})
+
+
+def test_status_says_what_is_signed(folder: Path, signed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace = Workspace.at(folder.parent / "w")
+    workspace.write_state(State(source="x"))
+    for made in (folder, signed):
+        shutil.copytree(made, workspace.rows / made.name)
+        shutil.copytree(made, workspace.models / "churn" / made.name)
+    assert main(["status", "--workspace", str(workspace.root)]) == 0
+    assert "1 unchecked, 1 unsigned (no key is set)" in capsys.readouterr().out
+    monkeypatch.setenv("RETAIN_VERIFY_KEY", PUBLIC)
+    assert main(["status", "--json", "--workspace", str(workspace.root)]) == 0
+    counts = {"refused": 1, "signed": 1}
+    assert json.loads(capsys.readouterr().out)["signatures"] == {"models": counts, "rows": counts}
 
 
 def test_the_secret_stands_in_no_text() -> None:

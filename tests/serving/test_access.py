@@ -140,6 +140,19 @@ def test_no_malformed_unknown_expired_and_revoked_keys_are_all_answered_alike(do
     assert doors.call("GET", f"/v1/decisions/d?key={held}").status_code == 401
 
 
+def test_the_description_says_how_to_show_a_key_and_what_comes_without(doors: Doors) -> None:
+    document = doors.call("GET", "/v1/openapi.json").json()
+    assert document["components"]["securitySchemes"]["key"] == {
+        **document["components"]["securitySchemes"]["key"],
+        "type": "http",
+        "scheme": "bearer",
+    }
+    assert document["security"] == [{"key": []}, {}]
+    for path in document["paths"].values():
+        for operation in path.values():
+            assert {"401", "403", "429"} <= set(operation["responses"])
+
+
 def test_without_keys_this_machine_is_answered_and_the_first_key_closes(doors: Doors) -> None:
     assert doors.call("POST", "/v1/decisions").status_code == 200
     assert doors.call("GET", "/v1/nowhere").status_code == 404

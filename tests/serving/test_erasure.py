@@ -30,6 +30,7 @@ from serving import erasure
 from serving.answers import Answers
 from serving.desk import Desk
 from serving.erasure import erase, export
+from serving.export import write_table as export_table
 from serving.ledger import Ledger, reading
 from serving.publishing import Content, write
 from serving.rows import open_rows
@@ -60,6 +61,8 @@ def own(shop: Workspace, make: Callable[..., Answers], tmp_path: Path) -> Worksp
     own.lists.mkdir()
     (own.lists / "calls.csv").write_text("\ufeffrank,customer_id\r\n" + "".join(f"{rank},{each}\r\n" for rank, each in enumerate(ids)))
     write_json(own.lists / "calls.csv.json", {"sha256": sha256(own.lists / "calls.csv")})
+    for name, listed in (("with.xlsx", ids), ("without.xlsx", ids[2:])):
+        export_table(own.lists / name, ("customer_id",), [[each] for each in listed], NOW)
     with atomic_folder(own.lists / "campaigns" / "c" / "run") as folder:
         pq.write_table(pa.table({"customer_id": ids}), folder / "arms.parquet")
     with atomic_folder(own.quarantine) as folder:
@@ -114,6 +117,7 @@ def test_nothing_of_an_erased_customer_is_left_and_everybody_else_is_untouched(o
     assert removed["quarantine/events.parquet"] == 2
     assert removed["lists/calls.csv"] == 1
     assert sum(rows for name, rows in removed.items() if name.startswith("rows/")) == 1
+    assert [path.name for path in sorted(own.lists.glob("*.xlsx"))] == ["without.xlsx"], "a workbook that names one goes"
     assert gone not in json.dumps(receipt)
     assert read_json(next((own.root / "erasures").glob("*.json"))) == receipt
 
@@ -147,10 +151,12 @@ def test_what_is_left_of_the_snapshots_is_what_a_build_would_say(own: Workspace)
 def test_the_ledger_reads_on_and_keeps_the_places_of_the_others(own: Workspace) -> None:
     gone, others = people(own)[1], [each for each in people(own) if each != people(own)[1]]
     running = Ledger(own.ledger)
+    assert len(running.lately(datetime(1970, 1, 2, tzinfo=UTC))) == 8
     before = {entry.customer_id: entry for entry in running.decisions()}
     erase(own, gone, bytes(32), WHEN)
     for ledger in (running, Ledger(own.ledger, read_only=True)):
         assert [entry.customer_id for entry in ledger.decisions()] == others
+        assert [entry.customer_id for entry in ledger.lately(datetime(1970, 1, 2, tzinfo=UTC))] == others
         assert all(ledger.decision(before[each].decision_id) == before[each] for each in others)
         assert ledger.decision(before[gone].decision_id) is None
         assert [each.outcome_id for each in ledger.everything()] == ["o2"]
@@ -248,7 +254,7 @@ def test_export_says_everything_that_is_held(own: Workspace, tmp_path: Path) -> 
     assert found["row"]["knows"]["customer_id"] == someone
     assert len(found["ledger"]["decisions"]) == 2
     assert len(found["ledger"]["outcomes"]) == 1
-    assert found["lists"] == ["lists/calls.csv", "lists/campaigns/c/run/arms.parquet"]
+    assert found["lists"] == ["lists/calls.csv", "lists/campaigns/c/run/arms.parquet", "lists/with.xlsx"]
     assert main(["customer", "export", someone, "--out", str(tmp_path / "me.json"), "--workspace", str(own.root)]) == 0
     assert read_json(tmp_path / "me.json")["customer_id"] == someone
     erase(own, someone, bytes(32), WHEN)
