@@ -38,10 +38,10 @@ class Offer(BaseModel):
 
 
 OFFERS = (
-    Offer(name="mail", cost=0.02, lift=0.03, likes={"age": -0.5, "hidden": 0.6}),
-    Offer(name="coupon", cost=0.05, lift=0.12, discount=0.10, likes={"income": -0.6, "from_coupon_site": 0.5, "hidden": 0.5}),
-    Offer(name="gift", cost=1.20, lift=0.22, likes={"is_member": 0.7, "household": 0.3, "hidden": 0.5}),
-    Offer(name="call", cost=3.00, seats=0.02, lift=0.20, fading=2.5, rescue=0.25, likes={"tenure": 0.6, "hidden": 0.5}),
+    Offer(name="mail", cost=0.02, lift=0.08, likes={"age": -0.5, "hidden": 0.6}),
+    Offer(name="coupon", cost=0.05, lift=0.30, discount=0.10, likes={"income": -0.6, "from_coupon_site": 0.5, "hidden": 0.5}),
+    Offer(name="gift", cost=1.20, lift=0.55, likes={"is_member": 0.7, "household": 0.3, "hidden": 0.5}),
+    Offer(name="call", cost=3.00, seats=0.02, lift=0.50, fading=2.5, rescue=0.25, likes={"tenure": 0.6, "hidden": 0.5}),
 )
 
 

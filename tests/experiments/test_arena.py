@@ -81,7 +81,7 @@ def test_the_truth_is_what_contacts_change() -> None:
     gained = (mailed.profit - plain.profit)[active]
     rate, margin = life.rate(town, now)[active], town.margin[active]
     # A contact costs 0.02, and one in two hundred orders more comes back, which takes 1.3 margins.
-    expected = margin * ((rate + 0.03) * (1 - 1.3 * 0.055) - rate * (1 - 1.3 * 0.05)) - 0.02
+    expected = margin * ((rate + world.offers[0].lift) * (1 - 1.3 * 0.055) - rate * (1 - 1.3 * 0.05)) - 0.02
     np.testing.assert_allclose(gained, expected)
 
 
