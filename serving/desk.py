@@ -114,8 +114,8 @@ class Desk:
             self.count("decision", answer.source)
             return msgspec.json.encode(answer), False
         now = self.answers.clock()
-        if self._erased is not None and request.customer_id in self._erased.buried:
-            # Whoever was erased leaves no new trace.
+        if self._is_erased(request.customer_id):
+            # An erased customer leaves no new trace.
             return self._unlogged(request, is_over), False
         canonical = msgspec.json.encode(request)
         mark = receipts.fingerprint(canonical)
@@ -148,6 +148,10 @@ class Desk:
             ConflictError: the outcome_id was used for another outcome; the first stands.
             LedgerError: it cannot be written down.
         """
+        received_at = stamp(self.answers.clock())
+        if self._is_erased(request.customer_id):
+            # What came of something is kept, of whom is not: an erased customer leaves no new trace.
+            request = msgspec.structs.replace(request, customer_id=None)
         body = msgspec.json.encode(request)
         outcome = Outcome(
             outcome_id=request.outcome_id,
@@ -160,7 +164,7 @@ class Desk:
             channel=request.channel,
             amount=request.amount,
             currency=request.currency,
-            received_at=stamp(self.answers.clock()),
+            received_at=received_at,
             is_pending=True,
         )
         kept = self.ledger.add(outcome, body)
@@ -217,6 +221,9 @@ class Desk:
         held = hold(entry, self.answers.policy)
         if held is not None:
             self.answers.fresh.hold(entry.customer_id, held)
+
+    def _is_erased(self, customer_id: str | None) -> bool:
+        return self._erased is not None and customer_id is not None and customer_id in self._erased.buried
 
     def _unlogged(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> bytes:
         """An answer that stands nowhere: without an id nothing is left to chance."""

@@ -237,7 +237,9 @@ def test_a_running_service_knows_the_erased_no_more_and_keeps_no_new_trace(
     assert [row.customer_id for row in desk.answers.churn_list(10).rows] == [each for each in on_list if each != "ann"]
     answer = json.loads(wait(desk.decide(replace_id(asked, "b"))))
     assert {"unknown_customer", "not_logged"} <= set(answer["degraded"])
+    wait(desk.outcome(OutcomeRequest("o1", "nobody-knows", "shown", NOW, customer_id="ann")))
     desk.close()
+    assert reading(tmp_path / "ledger", lambda kept: [each.customer_id for each in kept.everything()]) == [None]
     assert reading(tmp_path / "ledger", lambda kept: len(list(kept.decisions()))) == 1
 
 
