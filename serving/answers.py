@@ -13,7 +13,7 @@ import numpy as np
 from retain.errors import RetainError
 from retain.tables import CHANNELS
 from retain.workspace import Workspace
-from serving import likely, prices, schemas
+from serving import likely, schemas
 from serving.ahead import ahead
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
@@ -25,6 +25,7 @@ from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.scoring import expected_loss
 from serving.fresh import Fresh
+from serving.lists import prices
 from serving.pulls import Pull, assumed, parts, why
 from serving.rows import Row, Rows, open_rows
 from training.contracts import Floats

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from retain.workspace import Workspace
-from serving import prices
-from serving.campaign_commands import campaign
-from serving.list_commands import lists
+from serving.lists import prices
+from serving.lists.campaign_commands import campaign
+from serving.lists.commands import lists
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from scipy.optimize import linprog
 
 from retain.errors import DataError
 from retain.workspace import Workspace
-from serving import prices
 from serving.decisions.budget import Prices, at_prices, solve
 from serving.decisions.means import NOTHING, Means
+from serving.lists import prices
 
 
 def linear_program(means: Means) -> float:

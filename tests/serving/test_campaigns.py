@@ -18,10 +18,12 @@ from retain.errors import DataError
 from retain.files import atomic_folder, write_json
 from retain.ingest import ingest
 from retain.workspace import STATE, Workspace
-from serving import campaign_page, confidence, export, holdout, power, retention_files
-from serving.campaign_commands import campaign
-from serving.campaign_report import reported
-from serving.campaigns import Gathered, gathered
+from serving import export
+from serving.lists import campaign_page, confidence, holdout, power
+from serving.lists import files as retention_files
+from serving.lists.campaign_commands import campaign
+from serving.lists.campaign_report import reported
+from serving.lists.campaigns import Gathered, gathered
 
 
 def drawn(customers: int, seed: int, lift: float = 0.0, chance: float = 0.9, **changes: Any) -> Gathered:

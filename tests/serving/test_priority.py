@@ -28,7 +28,7 @@ from serving.decisions.facts import Ask, Contact, Customer, Effect, Estimate, It
 from serving.decisions.matrix import strategy
 from serving.decisions.policy import Exploration, Law, Policy, QuietHours, Suitability, policy
 from serving.effects import Treatments, in_money
-from serving.persuasion import persuasion
+from serving.lists.persuasion import persuasion
 from serving.rows import Rows
 from serving.schemas import DecisionRequest
 from serving.telling import candidates, funnel, lines, told

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from retain.errors import ConfigError, DataError, RefusedError
 from retain.files import verify_folder
 from retain.workspace import Workspace
-from serving import differences, holdout, prices, retention_files, retention_words
 from serving.answers import Answers
 from serving.decisions.actions import actions
 from serving.decisions.decide import decide
@@ -29,9 +28,12 @@ from serving.decisions.facts import Ask, Offer, Scores
 from serving.decisions.groups import groups
 from serving.decisions.scoring import Pricing
 from serving.effects import Treatments
-from serving.list_commands import _amounts, _share
-from serving.power import power
-from serving.retention import Asked, Retention, retention
+from serving.lists import differences, holdout, prices
+from serving.lists import files as retention_files
+from serving.lists import words as retention_words
+from serving.lists.commands import _amounts, _share
+from serving.lists.power import power
+from serving.lists.retention import Asked, Retention, retention
 from serving.rows import Row, Rows
 
 COFFEE = Offer("coffee", "A coffee", "service", goal="retention", cost=0.5)

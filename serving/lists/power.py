@@ -2,7 +2,7 @@
 
 Two means with normal errors (Lachin 1981, "Introduction to sample size determination and power analysis for clinical trials"): the effect that is
 found with the wanted power is (z(1 - alpha/2) + z(power)) x sqrt(variance / contacted + variance / held out). Who looks all along pays with the
-radius of a confidence sequence in place of z(1 - alpha/2), see ``serving.confidence``.
+radius of a confidence sequence in place of z(1 - alpha/2), see ``serving.lists.confidence``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from serving.confidence import factor
+from serving.lists.confidence import factor
 
 POWER = 0.8
 _Z_LEVEL, _Z_POWER = 1.959963984540054, 0.8416212335729143

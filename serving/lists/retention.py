@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from retain.errors import ConfigError
 from retain.tables import CHANNELS
-from serving import holdout, persuasion
 from serving.answers import Answers
 from serving.decisions import budget, groups, lists
 from serving.decisions.actions import Action, actions, means
@@ -24,8 +23,9 @@ from serving.decisions.figures import Floats
 from serving.decisions.means import Means
 from serving.decisions.policy import Policy
 from serving.effects import in_money
-from serving.persuasion import Persuasion
-from serving.power import Power, power
+from serving.lists import holdout, persuasion
+from serving.lists.persuasion import Persuasion
+from serving.lists.power import Power, power
 from serving.pulls import Pull
 from serving.rows import Row, RowsCard
 

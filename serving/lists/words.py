@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from serving.decisions.groups import GROUPS
-from serving.power import Power
-from serving.retention import Retention
+from serving.lists.power import Power
+from serving.lists.retention import Retention
 
 KINDS = {
     "persuadable": "a contact is expected to gain",

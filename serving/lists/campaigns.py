@@ -18,7 +18,7 @@ from retain.files import read_json, verify_folder
 from retain.workspace import Workspace
 from serving import gather
 from serving.decisions.figures import Floats
-from serving.retention_files import CAMPAIGN
+from serving.lists.files import CAMPAIGN
 
 FUNNEL = ("shown", "opened", "clicked", "accepted", "purchased")
 """Outcomes of a contact, each further than the one before."""

@@ -53,10 +53,10 @@ def retention(argv: Sequence[str]) -> int:
     from serving import export, pull_log
     from serving.answers import Answers
     from serving.fresh import read
-    from serving.retention import Asked
-    from serving.retention import retention as make
-    from serving.retention_files import named, save
-    from serving.retention_words import manifest
+    from serving.lists.files import named, save
+    from serving.lists.retention import Asked
+    from serving.lists.retention import retention as make
+    from serving.lists.words import manifest
 
     if arguments.out is not None:
         export.kind_of(arguments.out)
@@ -92,7 +92,7 @@ def retention(argv: Sequence[str]) -> int:
 
 
 def _show(said: Mapping[str, Any], uncosted: Sequence[str]) -> None:
-    from serving.retention_words import why
+    from serving.lists.words import why
 
     gain, low, high = said["expected_gain"]
     currency, groups, left = said["currency"], said["groups"], said["left_out"]
@@ -115,8 +115,8 @@ def diff(argv: Sequence[str]) -> int:
     options.add_argument("after", type=Path, metavar="B", help="the later one")
     options.add_argument("--out", type=Path, default=None, metavar="FILE", help="every change, as .csv, .parquet or .xlsx")
     arguments = options.parse_args(argv)
-    from serving.differences import COLUMNS, NUMBERS, difference, read
     from serving.export import kind_of, write_table
+    from serving.lists.differences import COLUMNS, NUMBERS, difference, read
 
     if arguments.out is not None:
         kind_of(arguments.out)

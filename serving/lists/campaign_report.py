@@ -9,9 +9,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.campaigns import HARMS, Gathered
-from serving.confidence import ALPHA, BURN_IN, contrast, running
 from serving.decisions.figures import Floats
+from serving.lists.campaigns import HARMS, Gathered
+from serving.lists.confidence import ALPHA, BURN_IN, contrast, running
 
 Mask = NDArray[np.bool_]
 ODD = 1e-3

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from serving import retention_words as words
-from serving.retention import Retention
+from serving.lists import words as words
+from serving.lists.retention import Retention
 from training import markup, svg
 from training.markup import Cell
 

@@ -16,11 +16,12 @@ import numpy as np
 from retain.errors import ConfigError
 from retain.files import atomic_folder, sha256, write_json, write_text
 from retain.workspace import Workspace
-from serving import export, prices
+from serving import export
+from serving.lists import prices
+from serving.lists.page import page
+from serving.lists.retention import Entry, Retention
+from serving.lists.words import manifest
 from serving.pulls import Pull, assumed
-from serving.retention import Entry, Retention
-from serving.retention_page import page
-from serving.retention_words import manifest
 
 COLUMNS = (
     "rank", "customer_id", "offer_id", "offer", "channel", "expected_gain", "gain_low", "gain_high", "cost", "above_price", "evidence", "risk",

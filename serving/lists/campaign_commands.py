@@ -19,10 +19,10 @@ def campaign(argv: Sequence[str]) -> int:
     options.add_argument("--out", type=Path, default=None, metavar="FILE", help=".html (default: in the workspace, lists/campaigns/CAMPAIGN.html)")
     arguments = options.parse_args(argv)
     from retain.files import write_text
-    from serving.campaign_page import page, spoken
-    from serving.campaign_report import reported
-    from serving.campaigns import gathered
-    from serving.retention_files import plain
+    from serving.lists.campaign_page import page, spoken
+    from serving.lists.campaign_report import reported
+    from serving.lists.campaigns import gathered
+    from serving.lists.files import plain
 
     if arguments.days is not None and arguments.days < 1:
         raise ConfigError(f"--days {arguments.days}: a number from 1 is expected", field="days")

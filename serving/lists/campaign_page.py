@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import isfinite
 
-from serving.campaign_report import Measure, Path, Report
+from serving.lists.campaign_report import Measure, Path, Report
 from training import markup, svg
 from training.markup import Cell
 
