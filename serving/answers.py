@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,7 +23,7 @@ from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
-from serving.decisions.scoring import expected_loss
+from serving.decisions.scoring import expected_loss, purposes
 from serving.fresh import Fresh
 from serving.lists import prices
 from serving.pulls import Pull, assumed, parts, why
@@ -95,7 +95,7 @@ class Answers:
         row = self.rows.get(request.customer_id)
         source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
-        customer = None if row is None else self._customer(row, at, explain=request.explain)
+        customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
         is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
         return Basis(
             at=at,
@@ -242,8 +242,8 @@ class Answers:
         everybody = np.arange(len(self.rows), dtype=np.intp)
         return np.concatenate([self._predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
-    def _customer(self, row: Row, at: datetime, *, explain: bool = False) -> Customer:
-        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain), at)
+    def _customer(self, row: Row, at: datetime, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
+        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain, purposes=purposes), at)
 
     def _score(
         self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest

@@ -7,10 +7,10 @@ before, which is kept. No file of it can run code.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +195,8 @@ class Row:
                 found.append(drivers.sign(words[place], weight, known, as_of))
         return tuple(found)
 
-    def customer(self, at: datetime, scores: Scores, *, explain: bool = False) -> Customer:
-        """What the rules may know of the customer; with ``explain`` also why the customer may leave."""
+    def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
+        """What the rules may know of the customer: all ranked lists or those for some purposes; with ``explain`` also why one may leave."""
         rows, i = self.rows, self.position
         flags = rows.array("flags")[i].tolist()
         relation, region, country, zone, level, preferred = (rows.word(name, i) for name in WORDS)
@@ -204,7 +204,7 @@ class Row:
         passed_days = max((at - rows.card.moment).days, 0)
         return Customer(
             customer_id=rows.id(i),
-            consents=frozenset((rows.word("consents", i) or "").split(",")) - {""},
+            consents=_names(rows.word("consents", i)),
             do_not_contact=flags[0],
             refuses_profiling=flags[1],
             is_minor=flags[2],
@@ -219,7 +219,7 @@ class Row:
             relation_level=level,
             preferred_channel=preferred,
             complaint_at=None if complaint < 0 else _moment(complaint),
-            unsubscribed=frozenset((rows.word("unsubscribed", i) or "").split(",")) - {""},
+            unsubscribed=_names(rows.word("unsubscribed", i)),
             contacts=tuple(
                 Contact(_moment(micros), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer))
                 for micros, channel, offer in rows.entries("contacts", i, ("micros", "channel", "offer_id"))[-RECENT:]
@@ -233,7 +233,7 @@ class Row:
             signs=self.signs() if explain else (),
             cause=None if rows.array("cause")[i] < 0 else CAUSES[int(rows.array("cause")[i])],
             scores=scores,
-            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in rows.card.shares},
+            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (rows.card.shares if purposes is None else purposes)},
             effects=self.effects(scores.clv),
         )
 
@@ -342,6 +342,12 @@ def open_rows(workspace: Workspace) -> Rows:
         if not named.get("previous"):
             raise
         return Rows.open(workspace.rows / named["previous"])
+
+
+@lru_cache(maxsize=4096)
+def _names(word: str | None) -> frozenset[str]:
+    """What a word with commas names; few differ."""
+    return frozenset((word or "").split(",")) - {""}
 
 
 def _moment(micros: int) -> datetime:

@@ -11,7 +11,7 @@ from serving.decisions import reasons
 from serving.decisions.control import Arm, arm
 from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import Mixture, draw, exploring, random, settled
-from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld
+from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
@@ -105,7 +105,7 @@ def decide(
     ranked, more = _arbitrate([pricing.worth(one) for one in passed], group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
-    if person is None or not person.owned or not person.likings.get("all"):
+    if person is None or not person.owned or not any(person.likings.values()):
         source = "popularity"
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
     return Decision(
@@ -164,7 +164,7 @@ def _mixture(ask: Ask, customer: Customer | None, person: Customer | None, group
 
 def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offer, Lens]]:
     """Every offer, and the items that stand for themselves, under each lens of the goal."""
-    lenses: tuple[Lens, ...] = LENSES if ask.goal == "best" else (ask.goal,)
+    lenses = looked_at(ask.goal)
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
     proposals: list[tuple[Offer, Lens]] = []

@@ -2,15 +2,20 @@
 
 consent -> eligibility -> applicability -> suitability -> suppression -> fatigue. Every unknown that a rule depends on counts against the
 proposal: consent, age, region, credit and limits fail closed.
+
+Most proposals differ only by their id and the items they cover. What the rules say of their terms is worked out once for all that share them;
+each proposal is then asked only for what is its own, in the order of the funnel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
 
 from serving.decisions import credit
-from serving.decisions.facts import Ask, Customer, Item, Lens, Offer, Shop, Withheld
+from serving.decisions.facts import Ask, Customer, Item, Lens, Offer, Shop, Terms, Withheld
 from serving.decisions.policy import Policy
 from serving.decisions.standing import EVERYTHING, Standing, grants, may_contact, may_profile, standing
 
@@ -18,8 +23,7 @@ CONTROL = "control"
 """The stage at which the no-contact group is held back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(msgspec.Struct, frozen=True, gc=False):
     """A proposal that the whole funnel let through, as one lens looks at it."""
 
     offer: Offer
@@ -30,14 +34,19 @@ class Passed:
     """The covered items that count for this lens."""
 
 
-@dataclass(slots=True)
-class _Case:
-    """One proposal under examination; stages narrow ``channels`` and ``items``."""
+class _Verdict(NamedTuple):
+    """What the rules say of all proposals with the same terms under one lens."""
 
-    offer: Offer
-    lens: Lens
-    channels: Sequence[str]
-    items: Sequence[str]
+    reach: int
+    """The step of the funnel at which their terms meet an objection; ``_THROUGH`` where none does."""
+    stage: str
+    rule: str
+    channels: tuple[str, ...]
+    """Channels that are left, where nothing objects."""
+
+
+_OFFER, _PERSON, _GOAL, _SUIT, _LIMITS, _CHANNEL, _THROUGH = range(7)
+"""Steps at which terms may meet an objection; between them stands what is a proposal's own."""
 
 
 def passing(
@@ -53,15 +62,17 @@ def passing(
     known = standing(ask, customer, shop, policy, is_personal=is_personal)
     passed: list[Passed] = []
     withheld: list[Withheld] = []
+    verdicts: dict[tuple[int, Lens], _Verdict] = {}
     for offer, lens in proposals:
-        case = _Case(offer, lens, ask.channels, offer.items)
-        for stage, examine in _FUNNEL:
-            rule = examine(known, case)
-            if rule is not None:
-                withheld.append(Withheld(offer.offer_id, stage, rule))
-                break
+        terms = offer.terms
+        verdict = verdicts.get((id(terms), lens))
+        if verdict is None:
+            verdict = verdicts[id(terms), lens] = _judged(known, terms, lens)
+        found = _examined(known, offer, lens, verdict)
+        if isinstance(found, Withheld):
+            withheld.append(found)
         else:
-            passed.append(Passed(offer, lens, tuple(case.channels), tuple(case.items)))
+            passed.append(Passed(offer, lens, verdict.channels, found))
     return passed, withheld
 
 
@@ -78,79 +89,121 @@ def for_everything(ask: Ask, customer: Customer | None) -> Withheld | None:
     return None
 
 
-def _consent(known: Standing, case: _Case) -> str | None:
-    if case.offer.offer_id in known.ask.exclude:
-        return "excluded_by_caller"
-    case.channels = known.retention if case.lens == "retention" else known.marketing
-    return None if case.channels else f"no_consent_{'retention' if case.lens == 'retention' else 'marketing'}"
+def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict) -> tuple[str, ...] | Withheld:
+    """The covered items that count, or the first objection: of what is the proposal's own, as far down as its terms got, or of its terms."""
+    reach, items, rule = verdict.reach, offer.items, None
+    if offer.offer_id in known.ask.exclude:
+        return Withheld(offer.offer_id, "consent", "excluded_by_caller")
+    if reach > _OFFER and items and not known.shop.plain.issuperset(items):
+        items, rule = _for_sale(known, items)
+        if rule is not None:
+            return Withheld(offer.offer_id, "eligibility", rule)
+    if reach > _PERSON and offer.needs_credit:
+        rule = credit.objection(offer, _price(known.shop, items), known.customer)
+        if rule is not None:
+            return Withheld(offer.offer_id, "eligibility", rule)
+    customer = known.customer
+    if reach > _PERSON and customer is not None and offer.is_once and offer.offer_id in customer.accepted:
+        return Withheld(offer.offer_id, "applicability", "once_is_enough")
+    if reach > _GOAL and items and customer is not None and known.is_personal and lens != "retention":
+        wants_new, owned = lens == "cross_sell", customer.owned
+        items = tuple([item for item in items if (item not in owned) is wants_new])
+        if not items:
+            return Withheld(offer.offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+    if reach > _SUIT and items and not known.shop.plain.issuperset(items):
+        covered = [known.shop.items[item] for item in items]
+        items = tuple([item.item_id for item in covered if item.suitability is None or _suits(known, item, lens)])
+        if not items:
+            return Withheld(offer.offer_id, "suitability", str(covered[0].suitability))
+    if reach > _LIMITS and offer.offer_id in known.repeated:
+        return Withheld(offer.offer_id, "fatigue", f"same_offer_{known.policy.same_offer_limit.rule}")
+    return items if reach == _THROUGH else Withheld(offer.offer_id, verdict.stage, verdict.rule)
 
 
-def _eligibility(known: Standing, case: _Case) -> str | None:
-    offer, at = case.offer, known.ask.at
-    if offer.valid_from is not None and at < offer.valid_from:
+def _judged(known: Standing, terms: Terms, lens: Lens) -> _Verdict:
+    """What the rules say of terms: the first objection, or the channels that are left."""
+    is_kept = lens == "retention"
+    channels: Sequence[str] = known.retention if is_kept else known.marketing
+    if not channels:
+        return _Verdict(_OFFER, "consent", "no_consent_retention" if is_kept else "no_consent_marketing", ())
+    rule = _sale(known, terms)
+    if rule is None and terms.channels is not None:
+        channels = [channel for channel in channels if channel in terms.channels]
+        rule = None if channels else "channel"
+    if rule is not None:
+        return _Verdict(_OFFER, "eligibility", rule, ())
+    channels, rule = _law(known, terms, channels)
+    rule = rule or _person(known, terms)
+    if rule is not None:
+        return _Verdict(_PERSON, "eligibility", rule, ())
+    rule = _goal(known, terms, lens)
+    if rule is not None:
+        return _Verdict(_GOAL, "applicability", rule, ())
+    rule = _suitability(known, terms, lens)
+    if rule is not None:
+        return _Verdict(_SUIT, "suitability", rule, ())
+    if known.has_open_complaint and terms.kind not in known.policy.complaint_kinds:
+        return _Verdict(_LIMITS, "suppression", "open_complaint", ())
+    loud = [channel for channel in channels if channel not in known.quiet]
+    if not loud:
+        return _Verdict(_LIMITS, "suppression", "quiet_hours", ())
+    if known.limit is not None:
+        return _Verdict(_LIMITS, "fatigue", known.limit, ())
+    free = [channel for channel in loud if channel not in known.limits]
+    if not free:
+        return _Verdict(_CHANNEL, "fatigue", known.limits[loud[-1]], ())
+    return _Verdict(_THROUGH, "", "", tuple(free))
+
+
+def _sale(known: Standing, terms: Terms) -> str | None:
+    at = known.ask.at
+    if terms.valid_from is not None and at < terms.valid_from:
         return "not_yet_valid"
-    if offer.valid_to is not None and at >= offer.valid_to:
+    if terms.valid_to is not None and at >= terms.valid_to:
         return "expired"
-    if offer.stock is not None and offer.stock <= 0:
-        return "out_of_stock"
-    if offer.channels is not None:
-        case.channels = [channel for channel in case.channels if channel in offer.channels]
-        if not case.channels:
-            return "channel"
-    return _items_for_sale(known, case) or _law(known, case) or _person(known, case)
+    return "out_of_stock" if terms.is_out else None
 
 
-def _items_for_sale(known: Standing, case: _Case) -> str | None:
-    """Keep the covered items that are for sale now; object when an offer covers items and none is."""
-    if not case.items:
-        return None
+def _for_sale(known: Standing, covered: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
+    """The covered items that are for sale now; an objection where none is."""
     at, items = known.ask.at, known.shop.items
-    found = [items[item] for item in case.items if item in items]
-    if len(found) == len(case.items) == 1 and _is_plain(found[0]):
-        return None
+    found = [items[item] for item in covered if item in items]
     marketed = [item for item in found if (item.launched_at is None or item.launched_at <= at) and (item.retired_at is None or at < item.retired_at)]
     if not marketed:
-        return "not_on_sale"
+        return (), "not_on_sale"
     wares = [item for item in marketed if item.is_offerable]
     if not wares:
-        return "no_ware"
+        return (), "no_ware"
     stocked = [item for item in wares if item.stock is None or item.stock > 0]
     if not stocked:
-        return "out_of_stock"
+        return (), "out_of_stock"
     of_age = [item for item in stocked if _is_old_enough(known, item.minimum_age)]
-    case.items = [item.item_id for item in of_age]
-    return None if of_age else "minimum_age"
+    return tuple(item.item_id for item in of_age), None if of_age else "minimum_age"
 
 
-def _is_plain(item: Item) -> bool:
-    """Whether nothing limits its sale, as is so of most."""
-    return item.is_offerable and item.launched_at is None and item.retired_at is None and item.stock is None and not item.minimum_age
-
-
-def _law(known: Standing, case: _Case) -> str | None:
+def _law(known: Standing, terms: Terms, channels: Sequence[str]) -> tuple[Sequence[str], str | None]:
     """Declared laws of where the customer lives, and the price that only one person would be asked."""
-    offer, customer = case.offer, known.customer
+    customer = known.customer
     region, country = (None, None) if customer is None else (customer.region, customer.country)
     for law in known.policy.laws:
-        if law.covers(offer.kind, region, country):
-            case.channels = [channel for channel in case.channels if law.channels and channel not in law.channels]
-            if not case.channels:
-                return law.name
-    if offer.audience is not None and customer is not None and not offer.is_individual_price and customer.customer_id in offer.audience:
-        has_own_price = offer.discount_rate is not None or offer.discount_amount is not None or offer.kind in ("discount", "coupon")
-        return "individual_price_not_declared" if has_own_price else None
-    return None
+        if law.covers(terms.kind, region, country):
+            channels = [channel for channel in channels if law.channels and channel not in law.channels]
+            if not channels:
+                return (), law.name
+    if terms.audience is not None and customer is not None and not terms.is_individual_price and customer.customer_id in terms.audience:
+        return channels, "individual_price_not_declared" if terms.has_own_price else None
+    return channels, None
 
 
-def _person(known: Standing, case: _Case) -> str | None:
-    offer, customer = case.offer, known.customer
-    if not _is_old_enough(known, offer.minimum_age):
+def _person(known: Standing, terms: Terms) -> str | None:
+    customer = known.customer
+    if not _is_old_enough(known, terms.minimum_age):
         return "minimum_age"
-    if offer.regions is not None and (customer is None or not {customer.region, customer.country} & set(offer.regions)):
+    if terms.regions is not None and (customer is None or {customer.region, customer.country}.isdisjoint(terms.regions)):
         return "region"
-    if offer.audience is not None and (customer is None or not {customer.customer_id, customer.relation} & set(offer.audience)):
+    if terms.audience is not None and (customer is None or {customer.customer_id, customer.relation}.isdisjoint(terms.audience)):
         return "audience"
-    return credit.objection(offer, _price(known.shop, case.items), customer) if offer.needs_credit else None
+    return None
 
 
 def _price(shop: Shop, items: Sequence[str]) -> float | None:
@@ -166,39 +219,21 @@ def _is_old_enough(known: Standing, minimum: int | None) -> bool:
     return born is not None and known.ask.at.year - born - 1 >= minimum
 
 
-def _applicability(known: Standing, case: _Case) -> str | None:
-    customer = known.customer
-    if customer is None:
+def _goal(known: Standing, terms: Terms, lens: Lens) -> str | None:
+    if known.customer is None:
         return None
-    if case.offer.is_once and case.offer.offer_id in customer.accepted:
-        return "once_is_enough"
-    if case.offer.goal not in ("any", case.lens):
+    if terms.goal not in ("any", lens):
         return "other_goal"
-    if not known.is_personal:
-        return None
-    stages = known.policy.lifecycle.get(case.lens)
-    if stages is not None and customer.scores.stage not in stages:
-        return "lifecycle_stage"
-    if case.items and case.lens != "retention":
-        wants_new = case.lens == "cross_sell"
-        case.items = [item for item in case.items if (item not in customer.owned) is wants_new]
-        if not case.items:
-            return "already_bought" if wants_new else "never_bought"
-    return None
+    stages = known.policy.lifecycle.get(lens) if known.is_personal else None
+    return "lifecycle_stage" if stages is not None and known.customer.scores.stage not in stages else None
 
 
-def _suitability(known: Standing, case: _Case) -> str | None:
+def _suitability(known: Standing, terms: Terms, lens: Lens) -> str | None:
     for rule in known.unsuitable:
-        if not rule.only_named and case.lens in rule.lenses and (not rule.kinds or case.offer.kind in rule.kinds):
+        if not rule.only_named and lens in rule.lenses and (not rule.kinds or terms.kind in rule.kinds):
             return rule.name
-    if case.lens == "retention" and known.kinds is not None and case.offer.kind not in known.kinds and known.customer is not None:
+    if lens == "retention" and known.kinds is not None and terms.kind not in known.kinds and known.customer is not None:
         return f"cause_{known.customer.cause}"
-    if case.items:
-        items = [known.shop.items[item] for item in case.items]
-        suited = [item for item in items if item.suitability is None or _suits(known, item, case.lens)]
-        case.items = [item.item_id for item in suited]
-        if not suited:
-            return items[0].suitability
     return None
 
 
@@ -208,37 +243,6 @@ def _suits(known: Standing, item: Item, lens: Lens) -> bool:
     return rule is not None and known.is_personal and (rule not in known.unsuitable or lens not in rule.lenses)
 
 
-def _suppression(known: Standing, case: _Case) -> str | None:
-    if known.has_open_complaint and case.offer.kind not in known.policy.complaint_kinds:
-        return "open_complaint"
-    if known.quiet:
-        case.channels = [channel for channel in case.channels if channel not in known.quiet]
-        if not case.channels:
-            return "quiet_hours"
-    return None
-
-
-def _fatigue(known: Standing, case: _Case) -> str | None:
-    if known.limit is not None:
-        return known.limit
-    if case.offer.offer_id in known.repeated:
-        return f"same_offer_{known.policy.same_offer_limit.rule}"
-    if known.limits:
-        free = [channel for channel in case.channels if channel not in known.limits]
-        if not free:
-            return known.limits[case.channels[-1]]
-        case.channels = free
-    return None
-
-
-_FUNNEL: tuple[tuple[str, Callable[[Standing, _Case], str | None]], ...] = (
-    ("consent", _consent),
-    ("eligibility", _eligibility),
-    ("applicability", _applicability),
-    ("suitability", _suitability),
-    ("suppression", _suppression),
-    ("fatigue", _fatigue),
-)
-STAGES = tuple(stage for stage, _ in _FUNNEL)
+STAGES = ("consent", "eligibility", "applicability", "suitability", "suppression", "fatigue")
 
 __all__ = ["CONTROL", "EVERYTHING", "STAGES", "Passed", "for_everything", "grants", "may_contact", "may_profile", "passing"]

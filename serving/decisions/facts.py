@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
+
+import msgspec
 
 Goal = Literal["cross_sell", "repeat", "retention", "best"]
 Lens = Literal["cross_sell", "repeat", "retention"]
 """The way one proposal is looked at; ``best`` looks at each in all three."""
 LENSES: tuple[Lens, ...] = ("cross_sell", "repeat", "retention")
+
+
+def looked_at(goal: Goal) -> tuple[Lens, ...]:
+    """The lenses under which a goal looks at proposals."""
+    return LENSES if goal == "best" else (goal,)
+
+
 Language = Literal["en", "zh"]
 Basis = Literal["observed", "declared", "assumed"]
 """Where a margin comes from: the shop's own lines, the offer or product itself, or a constant that the source declares."""
@@ -40,8 +50,7 @@ class Effect(NamedTuple):
     evidence: Evidence
 
 
-@dataclass(frozen=True)
-class Contact:
+class Contact(msgspec.Struct, frozen=True, gc=False):
     """Something that was shown or sent to a customer."""
 
     at: datetime
@@ -88,8 +97,7 @@ class Sign:
     """Day of the figures, where they are older than the rows."""
 
 
-@dataclass(frozen=True)
-class Liking:
+class Liking(msgspec.Struct, frozen=True, gc=False):
     """An item in one of the ranked lists of a customer."""
 
     item: str
@@ -99,8 +107,7 @@ class Liking:
     """Probability that the customer buys it within the horizon."""
 
 
-@dataclass(frozen=True)
-class Owned:
+class Owned(msgspec.Struct, frozen=True, gc=False):
     """An item that a customer has bought."""
 
     orders: int
@@ -182,6 +189,33 @@ class Item:
     suitability: str | None = None
     """The rule of ``configs/decisions.yaml`` that says for whom it is unsuitable."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing limits its sale."""
+        is_timeless = self.launched_at is None and self.retired_at is None
+        return self.is_offerable and is_timeless and self.stock is None and not self.minimum_age and self.suitability is None
+
+
+class Terms(NamedTuple):
+    """What the rules look at of an offer besides its id, the items it covers and what was made of it before."""
+
+    kind: str
+    goal: str
+    valid_from: datetime | None
+    valid_to: datetime | None
+    channels: tuple[str, ...] | None
+    regions: tuple[str, ...] | None
+    audience: tuple[str, ...] | None
+    minimum_age: int | None
+    is_out: bool
+    """Whether a stock is declared and used up."""
+    has_own_price: bool
+    is_individual_price: bool
+
+
+_shared = lru_cache(maxsize=65_536)(lambda terms: terms)
+"""The one object of equal terms, so that what was said of them is found again by identity."""
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -216,6 +250,28 @@ class Offer:
     is_item: bool = False
     """An item standing for itself: no offer of the table, so no effect of offers of its kind is its own."""
 
+    @cached_property
+    def terms(self) -> Terms:
+        """What the rules look at, one object for all offers that are alike in it."""
+        has_own_price = self.discount_rate is not None or self.discount_amount is not None or self.kind in ("discount", "coupon")
+        is_out = self.stock is not None and self.stock <= 0
+        shared: Terms = _shared(
+            Terms(
+                self.kind,
+                self.goal,
+                self.valid_from,
+                self.valid_to,
+                self.channels,
+                self.regions,
+                self.audience,
+                self.minimum_age,
+                is_out,
+                has_own_price,
+                self.is_individual_price,
+            )
+        )
+        return shared
+
 
 @dataclass(frozen=True)
 class Shop:
@@ -242,6 +298,11 @@ class Shop:
     """What the source assumes, in words."""
     synthetic: bool = False
 
+    @cached_property
+    def plain(self) -> frozenset[str]:
+        """Items whose sale nothing limits, to nobody and at no time, as is so of most."""
+        return frozenset(name for name, item in self.items.items() if item.is_plain)
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -262,8 +323,7 @@ class Ask:
     """What chance is drawn from: the decision's id. None: nothing is left to chance."""
 
 
-@dataclass(frozen=True)
-class Withheld:
+class Withheld(msgspec.Struct, frozen=True, gc=False):
     """What was not proposed, at which stage of the funnel, by which rule. ``*`` stands for every offer."""
 
     offer_id: str

@@ -11,14 +11,23 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Protocol
 
+import msgspec
+
 from serving.decisions.eligibility import Passed
-from serving.decisions.facts import Ask, Basis, Customer, Effect, Estimate, Evidence, Liking, Offer, Shop
+from serving.decisions.facts import Ask, Basis, Customer, Effect, Estimate, Evidence, Goal, Liking, Offer, Shop, looked_at
 from serving.decisions.policy import Policy, Prior
 
 PURPOSE: dict[str, str] = {"cross_sell": "new", "repeat": "repeat", "retention": "repeat"}
 """The ranked list of a customer that each lens reads."""
+
+
+@lru_cache
+def purposes(goal: Goal) -> tuple[str, ...]:
+    """The ranked lists of a customer that a goal reads."""
+    return tuple(dict.fromkeys(PURPOSE[lens] for lens in looked_at(goal)))
 
 
 class SeatPrices(Protocol):
@@ -29,8 +38,7 @@ class SeatPrices(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
+class Worth(msgspec.Struct, frozen=True, gc=False):
     """One proposal, priced."""
 
     passed: Passed
@@ -239,6 +247,7 @@ __all__ = [
     "SeatPrices",
     "Worth",
     "expected_loss",
+    "purposes",
     "rate",
     "treatments",
     "wilson",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from retain.errors import RefusedError
@@ -103,9 +104,9 @@ def joined(parts: Sequence[Persuasion]) -> Persuasion:
 def _by_channel(one: Passed, pricing: Pricing) -> list[tuple[str, Worth]]:
     """What one proposal is worth on each channel; without effects only the price of the contact differs."""
     if pricing.effects:
-        return [(channel, pricing.worth(replace(one, channels=(channel,)))) for channel in one.channels]
+        return [(channel, pricing.worth(structs.replace(one, channels=(channel,)))) for channel in one.channels]
     priced = pricing.worth(one)
-    return [(channel, replace(priced, contact=pricing.channels[channel], channel=channel)) for channel in one.channels]
+    return [(channel, structs.replace(priced, contact=pricing.channels[channel], channel=channel)) for channel in one.channels]
 
 
 def _price(
