@@ -89,7 +89,7 @@ def answers(place: Workspace) -> Answers:
     with _service(place) as url:
         terminal.note(f"\n$ retain serve        # {url}")
         scores = _post(url, "/v1/scores", {"customer_ids": [customer]})
-        asked = {"customer_id": customer, "goal": "best", "channel": "store", "placement": "inbound_end", "max_offers": 3}
+        asked = {"customer_id": customer, "goal": "best", "placement": "inbound_end", "max_offers": 3}
         decision = _post(url, "/v1/decisions", {**asked, "request_id": f"{name}-1"})
         before = time.monotonic()
         _post(url, "/v1/decisions", {**asked, "request_id": f"{name}-2"})

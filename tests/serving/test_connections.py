@@ -18,8 +18,8 @@ OK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 class Impatient(Bounded):
-    head_s = 0.3
-    take_s = 0.3
+    head_s = 0.8
+    take_s = 0.8
     most = 8
 
 
