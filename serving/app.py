@@ -19,6 +19,7 @@ from retain import __version__
 from serving import problems, schemas
 from serving.access import holder
 from serving.desk import Desk
+from serving.direct import Direct, Raw, Route
 from serving.guard import App, Guard
 from serving.openapi import ExactJson
 from serving.pull_log import by_key
@@ -48,6 +49,27 @@ DOOR = _errors(400, 401, 403, 422, 429, 500, 503)
 BODY = {**DOOR, **_errors(408, 413, 415)}
 
 
+async def _decided(desk: Desk, asked: schemas.DecisionRequest) -> Raw:
+    body, is_repeated = desk.answered(asked)
+    return Raw(body, ((REPEATED, "true" if is_repeated else "false"),))
+
+
+async def _scored(desk: Desk, asked: schemas.ScoresRequest) -> Raw:
+    return Raw(msgspec.json.encode(desk.answers.scores(asked)))
+
+
+async def _noted(desk: Desk, asked: schemas.OutcomeRequest) -> Raw:
+    return Raw(msgspec.json.encode(await desk.outcome(asked)))
+
+
+DIRECT = {
+    "/v1/decisions": Route(schemas.DecisionRequest, _decided),
+    "/v1/scores": Route(schemas.ScoresRequest, _scored),
+    "/v1/outcomes": Route(schemas.OutcomeRequest, _noted),
+}
+"""What is answered without the framework between."""
+
+
 def _desk(request: Request[Any, Any, Any]) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
@@ -62,14 +84,13 @@ def _desk(request: Request[Any, Any, Any]) -> Desk:
 )
 async def decisions(data: JSONBody[schemas.DecisionRequest], request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
     """Eligible offers and products by expected margin as far as the evidence goes, with reasons, and what was withheld and why."""
-    body, is_repeated = _desk(request).answered(data)
-    return _raw(body, {REPEATED: "true" if is_repeated else "false"})
+    return _response(await _decided(_desk(request), data))
 
 
 @post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
-async def scores(data: JSONBody[schemas.ScoresRequest], request: Request[Any, Any, Any]) -> schemas.ScoresAnswer:
+async def scores(data: JSONBody[schemas.ScoresRequest], request: Request[Any, Any, Any]) -> Response[schemas.ScoresAnswer]:
     """One score per asked id, in the asked order; an unknown id is answered as unknown."""
-    return _desk(request).answers.scores(data)
+    return _response(await _scored(_desk(request), data))
 
 
 @post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")
@@ -79,9 +100,9 @@ async def recommendations(data: JSONBody[schemas.RecommendationsRequest], reques
 
 
 @post("/v1/outcomes", opt={"body": schemas.OutcomeRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What came of a decision")
-async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any, Any, Any]) -> schemas.OutcomeAnswer:
+async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any, Any, Any]) -> Response[schemas.OutcomeAnswer]:
     """Kept on disk before the answer; sending one again is harmless."""
-    return await _desk(request).outcome(data)
+    return _response(await _noted(_desk(request), data))
 
 
 @get("/v1/lists/churn", responses=DOOR, summary="Customers by what their leaving would cost")
@@ -123,13 +144,18 @@ def application() -> Litestar:
     )
 
 
+def direct(app: Litestar) -> Direct:
+    """The application with the short way before it."""
+    return Direct(cast(App, app), DIRECT, lambda: cast(Desk, app.state.desk))
+
+
 def guarded(app: Litestar, body_cap: int) -> Guard:
     """The application behind its guard: what a runner serves."""
-    return Guard(cast(App, app), POSTS, body_cap)
+    return Guard(direct(app), POSTS, body_cap)
 
 
 _KEY = "A key of `retain keys create`. From the first key of a workspace on every route demands one; docs/api.md says which scope opens which."
 
 
-def _raw(body: bytes, headers: dict[str, str]) -> Response[Any]:
-    return Response(body, media_type=MediaType.JSON, headers=headers)
+def _response(raw: Raw) -> Response[Any]:
+    return Response(raw.body, media_type=MediaType.JSON, headers=dict(raw.headers))

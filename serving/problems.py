@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, Response
@@ -51,10 +52,10 @@ def status(error: RetainError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def foreseen(_request: Request[Any, Any, Any], error: RetainError) -> Response[ErrorBody]:
-    """An error that we raise on purpose."""
+def foreseen(error: RetainError) -> tuple[int, ErrorBody]:
+    """An error that we raise on purpose: status and body."""
     message = "the ledger cannot be written; nothing that was acknowledged is lost" if isinstance(error, LedgerError) else error.message
-    return answer(status(error), Problem(error.code, message, error.field, error.row))
+    return status(error), ErrorBody(Problem(error.code, message, error.field, error.row))
 
 
 def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
@@ -66,11 +67,11 @@ def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Resp
     return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
 
 
-def unforeseen(_request: Request[Any, Any, Any], error: Exception) -> Response[ErrorBody]:
+def unforeseen(error: Exception) -> tuple[int, ErrorBody]:
     """Any other error: said, not explained; the log has the place where it happened, and no values."""
     frames = traceback.extract_tb(error.__traceback__)
     _LOG.error("unforeseen %s in %s", type(error).__name__, " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-5:])))
-    return answer(500, Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
+    return 500, ErrorBody(Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
 
 
 def answer(code: int, problem: Problem, headers: dict[str, str] | None = None) -> Response[ErrorBody]:
@@ -78,4 +79,14 @@ def answer(code: int, problem: Problem, headers: dict[str, str] | None = None) -
     return Response(ErrorBody(problem), status_code=code, media_type=MediaType.JSON, headers=headers)
 
 
-HANDLERS: dict[int | type[Exception], Any] = {RetainError: foreseen, HTTPException: of_framework, Exception: unforeseen}
+def _by(tell: Callable[[Any], tuple[int, ErrorBody]]) -> Callable[[Request[Any, Any, Any], Any], Response[ErrorBody]]:
+    """What tells of an error, as a handler of the framework."""
+
+    def handler(_request: Request[Any, Any, Any], error: Any) -> Response[ErrorBody]:
+        code, body = tell(error)
+        return answer(code, body.error)
+
+    return handler
+
+
+HANDLERS: dict[int | type[Exception], Any] = {RetainError: _by(foreseen), HTTPException: of_framework, Exception: _by(unforeseen)}

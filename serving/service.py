@@ -18,10 +18,10 @@ from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import problems, schemas
 from serving.access import Access
-from serving.app import POSTS, application
+from serving.app import POSTS, application, direct
 from serving.decisions.policy import policy
 from serving.desk import Desk
-from serving.guard import App, Guard, Hosts, Receive, Scope, Send
+from serving.guard import Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
 from serving.strict import parse
@@ -36,11 +36,12 @@ TIMEOUT_S = 2
 """BentoML keeps each finished request for so long; its default of a minute lets memory grow."""
 
 _app = application()
+_direct = direct(_app)
 
 
 async def _v1(scope: Scope, receive: Receive, send: Send) -> None:
     """The application below ``/v1``: its paths are whole, so the prefix that a mount takes off is put back."""
-    await cast(App, _app)({**scope, "root_path": ""}, receive, send)
+    await _direct({**scope, "root_path": ""}, receive, send)
 
 
 # The timeout is the trap: a timer is kept for every request until it has passed.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 
+from serving.app import application, direct
 from serving.desk import Desk
-from serving.guard import Guard
+from serving.guard import App, Guard
 from serving.runner import Health
 
 Call = Callable[..., httpx.Response]
@@ -217,3 +218,42 @@ def test_the_document_describes_what_is_checked(call: Call) -> None:
             for status, answer in operation["responses"].items():
                 if status[0] in "45":
                     assert answer["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
+
+
+DOORS = [
+    ("/v1/decisions", '{"customer_id":"nobody","request_id":"two-doors"}'),
+    ("/v1/decisions", '{"customer_id":"nobody","request_id":"two-doors","max_offers":1}'),
+    ("/v1/decisions", '{"customer_id":"nobody","max_offers":99}'),
+    ("/v1/decisions", '{"customer_id":"a","customer_id":"b"}'),
+    ("/v1/decisions", "[" * 5000),
+    ("/v1/decisions", b"\xff"),
+    ("/v1/scores", '{"customer_ids":["nobody","nobody"]}'),
+    ("/v1/scores", '{"customer_ids":[1]}'),
+    ("/v1/outcomes", '{"outcome_id":"o"}'),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), DOORS)
+def test_the_short_way_and_the_framework_answer_alike(desk: Desk, path: str, body: str | bytes) -> None:
+    framework = application()
+    framework.state.desk = desk
+    sent = body if isinstance(body, bytes) else body.encode()
+    # Once before, so that both repeat what stands.
+    asyncio.run(_asked(direct(framework), path, sent))
+    assert asyncio.run(_asked(direct(framework), path, sent)) == asyncio.run(_asked(cast(App, framework), path, sent))
+
+
+async def _asked(door: App, path: str, body: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http", "path": path, "raw_path": path}
+    more = {"query_string": b"", "root_path": "", "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}
+    await door({**scope, **more}, receive, send)
+    return sent[0]["status"], dict(sent[0]["headers"]), b"".join(each.get("body", b"") for each in sent[1:])
