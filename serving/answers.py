@@ -207,12 +207,14 @@ class Answers:
         """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""
         if not rows:
             return []
-        positions = np.array([row.position for row in rows], dtype=np.intp)
-        values = (self.rows.array("scores")[positions] if self._is_scored else self._predict(positions)).tolist()
-        return [
-            Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, row.stored.band, row.stored.stage)
-            for row, (churn, clv) in zip(rows, values, strict=True)
-        ]
+        if self._is_scored:
+            return [row.stored for row in rows]
+        values = self._predict(np.array([row.position for row in rows], dtype=np.intp)).tolist()
+        found = []
+        for row, (churn, clv) in zip(rows, values, strict=True):
+            stored = row.stored
+            found.append(Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, stored.band, stored.stage))
+        return found
 
     def at(self, as_of: datetime | None) -> datetime:
         """The moment that is asked about, in UTC."""

@@ -138,7 +138,7 @@ class Row:
     @property
     def stored(self) -> Scores:
         """The scores that were made when the rows were published."""
-        churn, clv = (None if np.isnan(each) else float(each) for each in self.rows.array("scores")[self.position])
+        churn, clv = (each if each == each else None for each in self.rows.array("scores")[self.position].tolist())
         words = self.rows.card.vocabulary
         return Scores(churn, clv, words["band"][self.rows.array("band")[self.position]], words["stage"][self.rows.array("stage")[self.position]])
 
@@ -174,7 +174,7 @@ class Row:
 
     def habits(self) -> Habits:
         """How the customer buys."""
-        values = [None if np.isnan(value) else value for value in self.rows.array("habits")[self.position].tolist()]
+        values = [value if value == value else None for value in self.rows.array("habits")[self.position].tolist()]
         return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
 
     def value_parts(self, purchase: float) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from serving.desk import Desk
 from serving.guard import Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
+from serving.runner import settle
 from serving.strict import parse
 
 # BentoML prints this one for every request with typed arguments; every other warning stays.
@@ -54,8 +54,7 @@ class Retain:
         workspace = Workspace.at(Settings.read().workspace)
         self._desk = Desk.open(workspace, Metrics(shared=True, drift=workspace.drift).count)
         _app.state.desk = self._desk
-        gc.collect()
-        gc.freeze()
+        settle()
 
     async def __is_ready__(self) -> bool:
         """BentoML's /readyz asks the one readiness of every runner."""

@@ -170,7 +170,7 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offe
     proposals: list[tuple[Offer, Lens]] = []
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
-        proposals.extend((offer, lens) for offer in shop.offers if ask.goal != "best" or person is None or offer.goal in ("any", lens))
+        proposals.extend(shop.offers_for[lens] if ask.goal == "best" and person is not None else [(offer, lens) for offer in shop.offers])
         listed = () if person is None else tuple(one.item for one in person.likings.get(PURPOSE[lens], ()))
         for item in listed or shop.popular:
             if item in shop.items:

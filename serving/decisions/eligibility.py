@@ -62,13 +62,14 @@ def passing(
     known = standing(ask, customer, shop, policy, is_personal=is_personal)
     passed: list[Passed] = []
     withheld: list[Withheld] = []
+    plain = shop.plain if ask.at >= shop.moment else frozenset()
     verdicts: dict[tuple[int, Lens], _Verdict] = {}
     for offer, lens in proposals:
         terms = offer.terms
         verdict = verdicts.get((id(terms), lens))
         if verdict is None:
             verdict = verdicts[id(terms), lens] = _judged(known, terms, lens)
-        found = _examined(known, offer, lens, verdict)
+        found = _examined(known, offer, lens, verdict, plain)
         if isinstance(found, Withheld):
             withheld.append(found)
         else:
@@ -89,12 +90,12 @@ def for_everything(ask: Ask, customer: Customer | None) -> Withheld | None:
     return None
 
 
-def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict) -> tuple[str, ...] | Withheld:
+def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plain: frozenset[str]) -> tuple[str, ...] | Withheld:
     """The covered items that count, or the first objection: of what is the proposal's own, as far down as its terms got, or of its terms."""
     reach, items, rule = verdict.reach, offer.items, None
     if offer.offer_id in known.ask.exclude:
         return Withheld(offer.offer_id, "consent", "excluded_by_caller")
-    if reach > _OFFER and items and not known.shop.plain.issuperset(items):
+    if reach > _OFFER and items and not plain.issuperset(items):
         items, rule = _for_sale(known, items)
         if rule is not None:
             return Withheld(offer.offer_id, "eligibility", rule)
@@ -110,7 +111,7 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict) -> t
         items = tuple([item for item in items if (item not in owned) is wants_new])
         if not items:
             return Withheld(offer.offer_id, "applicability", "already_bought" if wants_new else "never_bought")
-    if reach > _SUIT and items and not known.shop.plain.issuperset(items):
+    if reach > _SUIT and items and not plain.issuperset(items):
         covered = [known.shop.items[item] for item in items]
         items = tuple([item.item_id for item in covered if item.suitability is None or _suits(known, item, lens)])
         if not items:

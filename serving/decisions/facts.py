@@ -189,12 +189,6 @@ class Item:
     suitability: str | None = None
     """The rule of ``configs/decisions.yaml`` that says for whom it is unsuitable."""
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing limits its sale."""
-        is_timeless = self.launched_at is None and self.retired_at is None
-        return self.is_offerable and is_timeless and self.stock is None and not self.minimum_age and self.suitability is None
-
 
 class Terms(NamedTuple):
     """What the rules look at of an offer besides its id, the items it covers and what was made of it before."""
@@ -300,8 +294,18 @@ class Shop:
 
     @cached_property
     def plain(self) -> frozenset[str]:
-        """Items whose sale nothing limits, to nobody and at no time, as is so of most."""
-        return frozenset(name for name, item in self.items.items() if item.is_plain)
+        """Items whose sale nothing limits, to nobody and at no time from the shop's moment on, as is so of most."""
+        return frozenset(name for name, item in self.items.items() if self._is_plain(item))
+
+    @cached_property
+    def offers_for(self) -> Mapping[Lens, tuple[tuple[Offer, Lens], ...]]:
+        """The offers that are made under each lens, as proposals."""
+        return {lens: tuple((offer, lens) for offer in self.offers if offer.goal in ("any", lens)) for lens in LENSES}
+
+    def _is_plain(self, item: Item) -> bool:
+        is_there = (item.launched_at is None or item.launched_at <= self.moment) and item.retired_at is None
+        is_stocked = item.stock is None or item.stock > 0
+        return item.is_offerable and is_there and is_stocked and not item.minimum_age and item.suitability is None
 
 
 @dataclass(frozen=True)

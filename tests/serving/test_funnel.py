@@ -191,5 +191,5 @@ def _customer(draw: random.Random) -> Customer | None:
 
 def _ask(draw: random.Random) -> Ask:
     exclude = frozenset(f"O{draw.randrange(25)}" for _ in range(2))
-    at = NOW - timedelta(hours=draw.choice((0, 9)))
+    at = NOW - timedelta(hours=draw.choice((-2, 0, 9)))
     return Ask("best", at, draw.choice((CHANNELS, ("email",), ("sms",))), is_inbound=draw.random() < 0.5, exclude=exclude)
