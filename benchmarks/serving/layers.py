@@ -1,0 +1,105 @@
+"""What one decision costs in process, layer by layer, in processor time, so that a loaded machine disturbs it little.
+
+python -m benchmarks.serving.layers --workspace DIR [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import gc
+import pstats
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from retain.workspace import Workspace
+from serving.answers import Answers
+from serving.app import application, guarded
+from serving.desk import Desk
+from serving.guard import App
+from serving.ledger import Ledger
+from serving.schemas import DecisionRequest
+
+ASKED = 500
+"""Customers asked about, spread over all rows."""
+
+
+async def timed(name: str, call: Callable[[bytes], Awaitable[Any]], bodies: Sequence[bytes]) -> None:
+    """Print median and 95th percentile of the processor time of one call."""
+    for body in bodies[:50]:
+        await call(body)
+    seconds = []
+    for body in bodies:
+        start = time.process_time()
+        await call(body)
+        seconds.append(time.process_time() - start)
+    print(f"{name:20} median {np.median(seconds) * 1e6:6.0f} us   p95 {np.quantile(seconds, 0.95) * 1e6:6.0f} us")
+
+
+async def asked(app: App, body: bytes) -> int:
+    """One request over ASGI; its status."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/decisions", "query_string": b"", "root_path": "", "headers": headers}
+    await app(scope, receive, send)
+    return int(sent[0]["status"])
+
+
+def main() -> None:
+    """Measure, and with ``--profile`` print where the time goes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    answers = Answers.open(Workspace.at(arguments.workspace))
+    rows = answers.rows
+    ids = [rows.id(place * len(rows) // ASKED) for place in range(ASKED)]
+    bodies = [msgspec.json.encode(DecisionRequest(each, placement="inbound_end", channel="call_center")) for each in ids]
+    read = msgspec.json.Decoder(DecisionRequest).decode
+    with tempfile.TemporaryDirectory() as folder:
+        desk = Desk(answers, Ledger(Path(folder)))
+        app = application()
+        app.state.desk = desk
+        door = guarded(app, answers.policy.body_cap)
+        gc.collect()
+        gc.freeze()
+
+        async def layers() -> None:
+            if await asked(door, bodies[0]) != 200:
+                raise SystemExit("a decision was not answered")
+
+            async def decided(body: bytes) -> None:
+                answers.decision(read(body), "d")
+
+            async def rested(body: bytes) -> None:
+                answers.basis(read(body))
+
+            await timed("over ASGI", lambda body: asked(door, body), bodies)
+            await timed("with its receipt", lambda body: desk.decide(read(body)), bodies)
+            await timed("decided", decided, bodies)
+            await timed("what it rests on", rested, bodies)
+
+        asyncio.run(layers())
+        if arguments.profile:
+            profile = cProfile.Profile()
+            profile.runcall(lambda: [desk.answered(read(body)) for body in bodies])
+            pstats.Stats(profile).sort_stats("cumtime").print_stats(60)
+        desk.close()
+
+
+if __name__ == "__main__":
+    main()
