@@ -1,9 +1,8 @@
-"""Our policy in the arena: the product's ladder of effects, its budget solver, and a share of customers kept for exploring.
+"""Our policy in the arena: effects learned from all that was logged, the product's budget solver, and a small share left to chance.
 
-Each month it learns what contacts change from what was left to chance, and from nothing else: the first month's test and the explored share of
-the months since. An offer's effect is told customer by customer only where the ladder finds that this orders them better than the response
-does; else the response orders them, else everybody has the average. It contacts where the effect exceeds the cost, and lets those be
-for whom it is below zero for certain.
+Every month the solver says what each customer who may be contacted would get; chance then has its share of them, whatever was solved, so
+the chance of every choice is known exactly. An offer's effect is told customer by customer only where that foresees other customers better than
+the ranking by response does (``experiments/arena/effects.py``). It contacts where the effect exceeds the cost.
 """
 
 from __future__ import annotations
@@ -13,22 +12,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.arena.effects import Effects, learn
+from experiments.arena.life import Choice
 from experiments.arena.play import COLUMNS, NO_CONTACT, Logged, Month, Played, nothing
 from experiments.arena.simple import solved
-from retain.errors import RefusedError
-from training.contracts import Floats, Frame, Integers
-from training.models.uplift.contacts import Contacts
-from training.models.uplift.estimate import Z
-from training.models.uplift.fitted import FittedUplift
-from training.models.uplift.ladder import Ladder
+from training.contracts import Floats, Integers
 
-_MONTH = np.timedelta64(28, "D")
 _SETTLED = 0.02
 """Share of a month's money that may come in late; with more, the newest month is not learned from."""
 _DENSER = 3.0
 """How many times as many of the explored are contacted as in a test over everybody."""
-_ROWS = 800
-"""Rows of each arm of a campaign that are learned from."""
 _MOST = 0.75
 """Share of the explored who are contacted, at most."""
 
@@ -38,59 +31,33 @@ class Ours:
     """See the module."""
 
     name: str = "ours"
-    explore: tuple[float, ...] = (0.3, 0.3, 0.2, 0.1)
+    explore: tuple[float, ...] = (0.1, 0.05, 0.03)
     """Share of the customers who may be contacted that is left to chance, drawn anew each month after the first; the last holds on."""
-    held: float = 0.15
-    """Share of those chosen who are left alone by lot: what a list's control group is, and what tells whether the choice was right."""
-    memory: int = 12
-    """Months that are learned from."""
     ahead: float = 6.0
     """Months of a customer's money that are lost when the account is closed."""
-    rest: float = 1.0
-    """Contacts still remembered from which on a customer is left alone."""
-    cautious: bool = True
-    """Whether a gain is drawn towards nothing as far as it is unsure."""
-    every: int = 4
-    """Months between two times of learning; the first months each learn anew."""
-    ladder: Ladder = field(default_factory=lambda: Ladder(rungs=("average", "response_linear", "mean_linear"), folds=2, draws=50))
-    _learned: FittedUplift | None = field(default=None, init=False)
-    _campaigns: dict[int, Integers] = field(default_factory=dict, init=False)
-    """By month: (customers,) which offer the lot was about, plus one; 0 is that of all offers at once."""
+    _learned: Effects | None = field(default=None, init=False)
 
     def play(self, month: Month) -> Played:
-        """Explore a share, then solve for the rest with what is left of budget and seats."""
-        if self._learned is None or month.number <= 2 or month.number % self.every == 0:
-            self._learned = self._learn(month)
-        explored, share = self._explored(month)
-        taken = np.bincount(explored.choice[explored.choice >= 0], minlength=len(month.offers))
-        tired = month.x[:, COLUMNS.index("contacts_recent")] >= self.rest
-        left = replace(
-            month,
-            may_contact=month.may_contact & ~share & ~tired,
-            budget=max(0.0, month.budget - float(taken @ month.costs)),
-            seats=np.maximum(month.seats - taken, 0.0),
-        )
-        chosen = solved(left, self._gain(month)).choice
-        alone = month.rng.random(len(chosen)) < self.held
-        self._campaigns[month.number] = np.where(share, 0, chosen.astype(np.int64) + 1)
-        kept = np.where(alone, np.int16(NO_CONTACT), chosen)
-        chance = np.where(chosen >= 0, np.where(alone, self.held, 1 - self.held), np.nan)
-        return Played(np.where(share, explored.choice, kept).astype(np.int16), np.where(share, explored.chance, chance))
+        """Solve for everybody, then let chance have its share whatever was solved."""
+        self._learned = self._learn(month) or self._learned
+        explored, is_explored, shares = self._explored(month)
+        taken = np.bincount(explored[explored >= 0], minlength=len(month.offers))
+        left = replace(month, budget=max(0.0, month.budget - float(taken @ month.costs)), seats=np.maximum(month.seats - taken, 0.0))
+        plan = solved(left, self._gain(month)).choice
+        choice = np.where(is_explored, explored, plan).astype(np.int16)
+        by_chance = float(is_explored.sum()) / max(int(month.may_contact.sum()), 1)
+        chance = by_chance * shares[choice] + (1 - by_chance) * (choice == plan)
+        return Played(choice, np.where(month.may_contact, chance, np.nan))
 
     def _gain(self, month: Month) -> Floats:
         """(customers, offers) what a contact is expected to add, after its cost."""
         if self._learned is None:
             return np.full((len(month.x), len(month.offers)), -np.inf)
-        value, low, high = self._learned.estimate(month.x)
-        net, error = value - month.costs, (high - low) / (2 * Z)
-        if self.cautious:
-            # James and Stein's factor: of several offers the one that looks best is the one that chance favoured most.
-            net = net * np.maximum(0.0, 1 - (error / np.where(net == 0, 1e-9, net)) ** 2)
-        # Of an offer that nobody was left alone for no effect is claimed, and sleeping dogs are let lie.
-        return np.asarray(np.where(np.isnan(value) | (high < 0) | (net <= 0), -np.inf, net))
+        net = self._learned(month.x) - month.costs
+        return np.asarray(np.where(net > 0, net, -np.inf))
 
-    def _explored(self, month: Month) -> tuple[Played, NDArray[np.bool_]]:
-        """What chance does with its share of the customers, and who they are."""
+    def _explored(self, month: Month) -> tuple[Choice, NDArray[np.bool_], Floats]:
+        """What chance does with its share of the customers, who they are, and the share of each arm in it, no contact last."""
         reachable = np.flatnonzero(month.may_contact)
         share = self.explore[min(month.number - 1, len(self.explore) - 1)]
         picked = month.rng.permutation(reachable)[: int(share * len(reachable))]
@@ -102,63 +69,21 @@ class Ours:
         counts = np.floor(shares * len(picked)).astype(np.int64)
         arms = np.full(len(picked), NO_CONTACT, dtype=np.int16)
         arms[: counts.sum()] = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
-        choice, chance, is_explored = nothing(len(month.x)), np.full(len(month.x), np.nan), np.zeros(len(month.x), dtype=bool)
+        choice, is_explored = nothing(len(month.x)), np.zeros(len(month.x), dtype=bool)
         choice[picked], is_explored[picked] = arms, True
-        chance[picked] = np.append(counts, len(picked) - counts.sum())[arms] / max(len(picked), 1)
-        return Played(choice, chance), is_explored
+        return choice, is_explored, np.append(counts, len(picked) - counts.sum()) / max(len(picked), 1)
 
-    def _learn(self, month: Month) -> FittedUplift | None:
-        months = _settled(month.history)[-self.memory :]
-        parts = [self._rows(month, int(place)) for place in months]
-        if not any((each.played.choice[rows] >= 0).any() for each, rows, _, _, _ in parts):
-            return self._learned
-        x = np.concatenate([each.x[rows] for each, rows, _, _, _ in parts])
-        names = np.array([f"c{number}" for number in range(len(month.x))], dtype=object)
-        first = np.datetime64("2026-01-01", "us")
-        frame = Frame(
-            customer_id=np.concatenate([names[rows] for _, rows, _, _, _ in parts]),
-            cutoff=np.concatenate([np.full(len(rows), first + place * _MONTH) for _, rows, place, _, _ in parts]),
-            columns=COLUMNS,
-            x=x,
-            y=np.concatenate([self._outcome(each)[rows] for each, rows, _, _, _ in parts]),
-            horizon_days=28,
+    def _learn(self, month: Month) -> Effects | None:
+        """From every customer whose choice had a known chance, in all months that are known in full."""
+        months = [month.history[place] for place in _settled(month.history).tolist()]
+        if not months:
+            return None
+        rows = [np.flatnonzero(np.isfinite(each.played.chance)) for each in months]
+        x, money, choice = (
+            np.concatenate([part[chosen] for part, chosen in zip(parts, rows, strict=True)])
+            for parts in ([each.x for each in months], [self._outcome(each) for each in months], [each.played.choice for each in months])
         )
-        contacts = Contacts(
-            frame=frame,
-            arm=np.concatenate([each.played.choice[rows] for each, rows, _, _, _ in parts]).astype(np.int64),
-            campaign=np.concatenate([100 * place + campaign for _, _, place, campaign, _ in parts]),
-            probability=np.concatenate([chance for _, _, _, _, chance in parts]),
-            treatments=tuple(offer.name for offer in month.offers),
-            costs=tuple(month.costs.tolist()),
-            outcome="margin",
-            unit="EUR",
-        )
-        try:
-            return self.ladder.fit(contacts)
-        except RefusedError:
-            return self._learned
-
-    def _rows(self, month: Month, place: int) -> tuple[Logged, Integers, int, Integers, Floats]:
-        """What a month left to chance: the month, rows of customers, its number, the campaign of each row, and its chance.
-
-        Of each arm of a campaign so many rows stay, of controls twice as many: more adds time and little else. Which of them stay
-        is left to chance as well, and their chance says so.
-        """
-        each = month.history[place]
-        choice, chance = each.played.choice, each.played.chance.copy()
-        campaign = self._campaigns.get(place, np.zeros(len(choice), dtype=np.int64))
-        # One number per campaign and arm, controls first.
-        arm = (campaign * (len(month.offers) + 1) + choice + 1)[np.isfinite(chance)]
-        rows = np.flatnonzero(np.isfinite(chance)).astype(np.int64)
-        count = np.bincount(arm)
-        most = np.where(np.arange(len(count)) % (len(month.offers) + 1) == 0, 2 * _ROWS, _ROWS)
-        kept = np.minimum(1.0, most / np.maximum(count, 1))[arm]
-        stays = month.rng.random(len(rows)) < kept
-        rows, left = rows[stays], (chance[rows] * kept)[stays]
-        # What is left of a row's chance, among those of its campaign that could have stayed.
-        sums = {number: sum(set(left[campaign[rows] == number].tolist())) for number in np.unique(campaign[rows]) if number > 0}
-        total = np.array([max(sums.get(number, 1.0), 1e-9) for number in campaign[rows].tolist()])
-        return each, rows, place, campaign[rows], np.asarray(left / total)
+        return learn(x, money, choice, np.concatenate(rows).astype(np.int64), len(month.offers)) if (choice < 0).any() else None
 
     def _outcome(self, each: Logged) -> Floats:
         """Money of the month, less what those would have brought who closed their account."""
