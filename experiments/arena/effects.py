@@ -61,12 +61,12 @@ class Plain:
     def fit(cls, x: Floats, y: Floats) -> Plain:
         """Learned twice: the second time rows count by the inverse of the money that the first expected."""
         level = max(float(y.mean()), 1e-9)
-        first = cls(Regression.fit(_both(x), y, np.ones(len(y))), level)
-        return cls(Regression.fit(_both(x), y, 1 / first.scale(x)), level)
+        first = cls(Regression.fit(both(x), y, np.ones(len(y))), level)
+        return cls(Regression.fit(both(x), y, 1 / first.scale(x)), level)
 
     def __call__(self, x: Floats) -> Floats:
         """(rows,) expected money."""
-        return self.regression(_both(x))
+        return self.regression(both(x))
 
     def scale(self, x: Floats) -> Floats:
         """(rows,) the same in means, never near zero."""
@@ -139,7 +139,7 @@ def _rich(x: Floats, scale: Floats) -> Floats:
     return np.column_stack([_bent(x), scale])
 
 
-def _both(x: Floats) -> Floats:
+def both(x: Floats) -> Floats:
     """Signed logs, and the columns as they are: money of next month is money of the last ones, not their log."""
     return np.column_stack([_bent(x), x])
 

@@ -11,13 +11,13 @@ import numpy as np
 from experiments.arena import life
 from experiments.arena.ours import Ours
 from experiments.arena.play import Nobody, Player, Season, season
-from experiments.arena.simple import Popular, PropensityValue, Random, Response, Risk
+from experiments.arena.simple import Popular, PropensityValue, Random, Response, Richer, Risk
 from experiments.arena.worlds import World
 from training.contracts import Floats
 from training.intervals import LEVEL, Interval
 
 Make = Callable[[], Player]
-POLICIES: Mapping[str, Make] = {each.name: each for each in (Random, Popular, Risk, Response, PropensityValue, Ours)}
+POLICIES: Mapping[str, Make] = {each.name: each for each in (Random, Popular, Risk, Response, Richer, PropensityValue, Ours)}
 """Those that play unless others are named. Each season is played by a new one."""
 OURS = Ours.name
 
