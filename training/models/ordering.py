@@ -21,6 +21,7 @@ from training.models.trees import check, trimmed
 _PLACES = 10
 """Places of a list that are judged."""
 _PARTS = 4
+_BINS = {"verbosity": -1, "feature_pre_filter": False, "max_bin": 63}
 
 
 class Ordering(BaseModel):
@@ -43,21 +44,30 @@ class Ordering(BaseModel):
 
     def fit(self, lessons: Lessons, columns: tuple[str, ...]) -> Trees:
         """Learn from pairs, customer by customer."""
+        return self.grown(binned(lessons, columns), len(lessons.hit), columns)
+
+    def grown(self, data: Any, pairs: int, columns: tuple[str, ...]) -> Trees:
+        """Learn from so many pairs that are put into bins already."""
         import lightgbm
 
         parameters = {
             "objective": "lambdarank", "learning_rate": self.learning_rate, "num_leaves": self.num_leaves,
-            "min_data_in_leaf": max(1, min(self.min_pairs_in_leaf, len(lessons.hit) // 20)), "feature_fraction": self.column_share,
+            "min_data_in_leaf": max(1, min(self.min_pairs_in_leaf, pairs // 20)), "feature_fraction": self.column_share,
             "bagging_fraction": self.row_share, "bagging_freq": 1 if self.row_share < 1 else 0, "lambda_l2": self.ridge,
             "lambdarank_truncation_level": 2 * _PLACES, "seed": self.seed, "deterministic": True, "force_row_wise": True,
-            "num_threads": 1, "feature_pre_filter": False, "verbosity": -1,
+            "num_threads": 1, **_BINS,
         }  # fmt: skip
-        group = np.bincount(lessons.row)
-        data = lightgbm.Dataset(
-            lessons.x, label=lessons.hit.astype(np.float64), group=group[group > 0], feature_name=list(columns),
-            params={"verbosity": -1, "feature_pre_filter": False, "max_bin": 63},
-        )  # fmt: skip
         return _from_text(trimmed(lightgbm.train(parameters, data, num_boost_round=self.trees).model_to_string()), columns)
+
+
+def binned(lessons: Lessons, columns: tuple[str, ...]) -> Any:
+    """Pairs as LightGBM holds them."""
+    import lightgbm
+
+    group = np.bincount(lessons.row)
+    return lightgbm.Dataset(
+        lessons.x, label=lessons.hit.astype(np.float64), group=group[group > 0], feature_name=list(columns), params=dict(_BINS), free_raw_data=True
+    ).construct()
 
 
 @dataclass(frozen=True)
@@ -139,11 +149,16 @@ def proof(windows: Sequence[Lessons], ordering: Ordering, columns: tuple[str, ..
     part = parts_of(newest.names)
     asked = [np.flatnonzero(part == number) for number in range(_PARTS)]
 
+    whole = Lessons.together([window.useful() for window in windows])
+    of_pair = parts_of(whole.names)[whole.row]
+    # Put into bins once: where the bins of a column end is all that those who teach know of those who judge.
+    data = binned(whole, columns)
+
     def learned(without: int | None) -> Trees | None:
-        # Made by the job that needs it: two of these lie in memory at a time, not five.
-        chosen = [window if without is None else window.of(np.flatnonzero(parts_of(window.names) != without)) for window in windows]
-        lessons = Lessons.together([window.useful() for window in chosen])
-        return ordering.fit(lessons, columns) if lessons.hit.any() else None
+        if without is None:
+            return ordering.grown(data, len(whole.hit), columns)
+        chosen = np.flatnonzero(of_pair != without)
+        return ordering.grown(data.subset(chosen.tolist()), len(chosen), columns) if whole.hit[chosen].any() else None
 
     # The trees of everybody are learned beside those that prove them: mostly they are wanted, and else a core would wait.
     *provers, trees = together([partial(learned, without) for without in (*range(_PARTS), None)])
