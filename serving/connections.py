@@ -35,6 +35,7 @@ class Bounded(HttpToolsProtocol):
         self._head_bytes = 0
         self._is_head = True
         """Whether a request line or headers are awaited, or on their way."""
+        self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
 
@@ -60,14 +61,15 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a request's head."""
+        if self._is_refused:
+            return
         if self._is_head:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES + len(data):
-                self._refuse(431, Problem("too_large", f"the headers are larger than {HEAD_BYTES} bytes"))
-                return
             if self._deadline is None:
                 self._deadline = self.loop.call_later(self.head_s, self._too_slow)
         super().data_received(data)
+        if self._is_head and self._head_bytes > HEAD_BYTES:
+            self._refuse(431, Problem("too_large", f"the headers are larger than {HEAD_BYTES} bytes"))
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
@@ -104,7 +106,12 @@ class Bounded(HttpToolsProtocol):
             self._refuse(408, Problem("too_slow", f"no whole request was here within {self.head_s:g} s"))
 
     def _refuse(self, status: int, problem: Problem) -> None:
+        if self._is_refused or self.transport.is_closing():
+            return
+        self._is_refused = True
         body = msgspec.json.encode(ErrorBody(problem))
         head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
-        self.transport.close()
+        # Closed at once, what the caller is still sending would reset the connection, and the refusal be lost: we read on for a moment, and drop it.
+        self.transport.write_eof()
+        self._taking = self.loop.call_later(self.take_s, self.transport.abort)
