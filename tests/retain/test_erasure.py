@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def test_an_erased_customer_is_rejected_at_ingest_counted_and_kept_nowhere(source: Path, tmp_path: Path) -> None:
+def test_a36_an_erased_customer_is_rejected_at_ingest_counted_and_kept_nowhere(source: Path, tmp_path: Path) -> None:
     workspace = Workspace.at(tmp_path / "w")
     before = ingest(source, workspace, data=tmp_path / "data", now=NOW).tables["transactions"]
     assert (before.rows_in, before.rows_out, before.quarantined, before.erased) == (5, 3, 2, 0)
