@@ -67,9 +67,13 @@ def crowd(served: Workspace) -> Answers:
             arrays |= {column: rows.array(column)[entries] for column in rows._arrays if column.startswith(f"{table}.") and column != name}
         elif "." not in name:
             arrays[name] = whole_array[first]
+        elif f"{name.partition('.')[0]}.start" not in rows._arrays:
+            arrays[name] = whole_array
     mixed = rng.random(arrays["raw"].shape) < 0.5
     arrays["raw"] = np.where(mixed, rows.array("raw")[first], rows.array("raw")[second])
     arrays["ids"] = np.array([f"N{number:06}".encode() for number in range(COUNT)])
+    # As published: the scores that stand on the rows are the champions' own.
+    arrays["scores"] = replace(answers, rows=Rows(rows.card, rows.shop, arrays))._everybody
     return replace(answers, rows=Rows(rows.card, rows.shop, arrays))
 
 
