@@ -138,17 +138,7 @@ class Sealed:
 
     def find(self, key: int, kind: int) -> Iterator[Record]:
         """Records of a kind under a key, the latest first."""
-        offsets = self._offsets(key)
-        if not offsets:
-            return
-        file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
-        try:
-            for offset in offsets:
-                record = read_at(file, Place(self.number, offset))
-                if record.kind == kind:
-                    yield record
-        finally:
-            os.close(file)
+        return self._read(self._offsets(key), kind)
 
     def records(self, kind: int) -> Iterator[Record]:
         """All records of a kind, in order."""
@@ -157,12 +147,15 @@ class Sealed:
             offsets = [offset for noted, offset in rows if noted == kind]
         else:
             offsets = self.columns["rows"][self.columns["row_kinds"] == kind].tolist()
+        return self._read(offsets, kind)
+
+    def _read(self, offsets: Sequence[int], kind: int) -> Iterator[Record]:
+        """The records of a kind at these places; the index knows nothing of those that were blanked since."""
         if not offsets:
             return
         file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
         try:
             for offset in offsets:
-                # The index knows nothing of records that were blanked since.
                 record = read_at(file, Place(self.number, offset))
                 if record.kind == kind:
                     yield record
