@@ -285,7 +285,8 @@ class Answers:
     def _is_on_sale(self, item: str, at: datetime) -> bool:
         thing = self.rows.shop.items[item]
         launched = thing.launched_at is None or thing.launched_at <= at
-        return launched and (thing.retired_at is None or at < thing.retired_at) and (thing.stock is None or thing.stock > 0) and not thing.minimum_age
+        is_there = launched and (thing.retired_at is None or at < thing.retired_at) and (thing.stock is None or thing.stock > 0)
+        return is_there and thing.is_offerable and not thing.minimum_age
 
     def _freshness(self, row: Row | None, at: datetime) -> schemas.Freshness:
         waited = max((at - self.rows.card.moment).total_seconds(), 0.0)

@@ -47,6 +47,7 @@ class NewItems:
 
 def new_items(engine: Engine, history: Interactions) -> NewItems | None:
     """What is new at the moment of a history of products; None where nothing is."""
+    # The newest row says what holds, also where it says nothing: arg_max alone would pass over its nulls and keep an item retired for ever.
     moment = f"timestamptz '{history.moment.isoformat()}'"
     since = f"timestamptz '{(history.moment - timedelta(days=NEW_DAYS)).isoformat()}'"
     rows = engine.rows(
@@ -57,7 +58,8 @@ def new_items(engine: Engine, history: Interactions) -> NewItems | None:
         group by product_id
         having coalesce(min(launched_at), min(occurred_at)) >= {since}
             and coalesce(min(launched_at), min(occurred_at)) <= {moment}
-            and coalesce(arg_max(retired_at, occurred_at) > {moment}, true) and coalesce(arg_max(stock, occurred_at) > 0, true)
+            and coalesce(arg_max(struct_pack(at := retired_at), occurred_at).at > {moment}, true)
+            and coalesce(arg_max(struct_pack(held := stock), occurred_at).held > 0, true)
         """
     )
     young = {str(name) for (name,) in rows}

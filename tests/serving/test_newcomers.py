@@ -129,6 +129,15 @@ def test_a_decision_for_a_newcomer_rests_on_the_segment(make: Make) -> None:
     assert (answer.source, "no_history" in answer.degraded) == ("popularity", True)
 
 
+def test_what_is_no_ware_to_propose_is_not_recommended(make: Make) -> None:
+    answers = make()
+    everything = [each.item_id for each in answers.recommendations(RecommendationsRequest("nobody")).recommendations]
+    items = {name: replace(thing, is_offerable=name != everything[0]) for name, thing in answers.rows.shop.items.items()}
+    shop = replace(answers.rows.shop, items=items)
+    without = replace(answers, rows=Rows(answers.rows.card, shop, answers.rows._arrays))
+    assert [each.item_id for each in without.recommendations(RecommendationsRequest("nobody")).recommendations] == everything[1:]
+
+
 def test_lists_are_made_as_the_shop_wishes() -> None:
     past = _history([("ann", "a", 40.0), ("bob", "a", 40.0), ("ann", "b", 3.0), ("bob", "c", 3.0)])
     names, ids = np.array(["a", "b", "c", "d"], dtype=object), np.array(["ann", "bob", "new"], dtype=object)
@@ -187,16 +196,18 @@ def _shop_with_a_launch(root: Path) -> Workspace:
 
     now = workspace.now()
 
-    def product(name: str, words: str, days: float) -> dict[str, Any]:
+    def product(name: str, words: str, days: float, **more: Any) -> dict[str, Any]:
         launched = now - timedelta(days=days)
         known = min(launched, now - timedelta(days=1))
-        return {"product_id": name, "occurred_at": known, "known_at": known, "name": words, "launched_at": launched, "is_sellable": True}
+        return {"product_id": name, "occurred_at": known, "known_at": known, "name": words, "launched_at": launched, "is_sellable": True, **more}
 
     rewrite(
         "products",
         [
             product("fresh-tea", "Green tea leaves", 7),
-            product("fresh-wine", "Red wine bottle", 7),
+            # Taken off the market and put back: what its newest row does not say no longer holds.
+            product("fresh-wine", "Red wine bottle", 7, retired_at=now - timedelta(days=3), stock=0.0),
+            product("fresh-wine", "Red wine bottle", 7) | {"occurred_at": now - timedelta(days=2), "known_at": now - timedelta(days=2)},
             product("later-tea", "White tea leaves", -7),
             product("old-tea", "Black tea leaves", 500),
             product("old-wine", "White wine bottle", 500),
