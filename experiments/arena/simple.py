@@ -9,7 +9,7 @@ import numpy as np
 from experiments.arena.effects import Regression, both
 from experiments.arena.play import COLUMNS, Logged, Month, Played
 from serving.decisions.budget import solve
-from serving.decisions.means import Means
+from serving.decisions.means import Means, one_of
 from training.contracts import Floats, Integers
 
 _RIDGE = 100.0
@@ -100,7 +100,7 @@ def solved(month: Month, gain: Floats) -> Played:
     limited = np.flatnonzero(np.isfinite(month.seats))
     kinds[limited] = np.arange(len(limited))
     allowed = np.where(month.may_contact[:, None], gain, -np.inf)
-    found = solve(Means(allowed, month.costs, kinds, np.concatenate([[month.budget], month.seats[limited]])))
+    found = solve(Means(allowed, month.costs, one_of(kinds, len(limited)), np.concatenate([[month.budget], month.seats[limited]])))
     return Played(found.choice.astype(np.int16), np.full(len(gain), np.nan))
 
 

@@ -35,8 +35,15 @@ def actions(offers: Sequence[Offer], channels: Sequence[str], costs: Mapping[str
     )
 
 
+def stocked(what: Sequence[Action]) -> dict[str, float]:
+    """Offers of which there are only so many, and how many."""
+    return {each.offer.offer_id: max(0.0, float(np.floor(each.offer.stock))) for each in what if each.offer.stock is not None}
+
+
 def means(gain: Floats, cost: Floats, what: Sequence[Action], seats: Mapping[str, float], budget: float | None) -> Means:
-    """The choice that a list makes.
+    """The choice that a list makes: money, then seats by channel, then offers of which there are only so many, both in the order of their names.
+
+    Whoever is promised an offer takes one of its stock, used or not: what is promised has to be there.
 
     Args:
         gain: (customers, actions) expected money after costs.
@@ -45,7 +52,8 @@ def means(gain: Floats, cost: Floats, what: Sequence[Action], seats: Mapping[str
         seats: by channel, where seats are short.
         budget: money; None is no limit.
     """
-    kinds = sorted(seats)
-    kind = np.array([kinds.index(each.channel) if each.channel in seats else -1 for each in what], dtype=np.int64)
-    limits = np.array([np.inf if budget is None else budget, *(float(seats[each]) for each in kinds)])
-    return Means(gain, cost, kind, limits)
+    stock = stocked(what)
+    takes = [[each.channel == channel for each in what] for channel in sorted(seats)]
+    takes += [[each.offer.offer_id == offer for each in what] for offer in sorted(stock)]
+    limits = [np.inf if budget is None else budget, *(float(seats[each]) for each in sorted(seats)), *(stock[each] for each in sorted(stock))]
+    return Means(gain, cost, np.array(takes, dtype=bool).reshape(len(takes), len(what)), np.array(limits))

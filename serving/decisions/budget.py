@@ -1,8 +1,9 @@
-"""Whom to contact with what, within a budget of money and seats: solved over everybody by prices, with a proof of how good it is. Pure.
+"""Whom to contact with what, within a budget of money, seats and stock: solved over everybody by prices, with a proof of how good it is. Pure.
 
-At a price for money and for each kind of seat everybody can be decided on their own: the action with the most gain after what it uses. Any
-prices give an upper bound on what any list can gain (Lagrangian duality; the bound equals the optimum of the linear program); the prices with
-the lowest bound are looked for, first on a sample, then on everybody. Prices then serve a call that comes in later, too.
+At a price for money, for each kind of seat and for each offer of which there are only so many, everybody can be decided on their own: the
+action with the most gain after what it uses. Any prices give an upper bound on what any list can gain (Lagrangian duality; the bound equals the
+optimum of the linear program); the prices with the lowest bound are looked for, first on a sample, then on everybody. Prices then serve a call
+that comes in later, too.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ TIED = 5e-4
 GOLDEN = (5**0.5 - 1) / 2
 Mixture = tuple[tuple[float, Floats], ...]
 """Weights and prices."""
+_NO_MIXTURE: Mixture = ()
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What money and seats are worth at the margin: the same for a list and for a call."""
+    """What money, seats and stock are worth at the margin: the same for a list and for a call."""
 
     money: float
     """Gain that one more unit of the budget would bring; 0 where the budget is not used up."""
     seats: Mapping[str, float]
     """By channel: gain that one more seat would bring."""
+    stock: Mapping[str, float] = field(default_factory=dict)
+    """By offer of which there are only so many: gain that one more would bring."""
     campaign: str = ""
     made_at: datetime | None = None
     valid_until: datetime | None = None
@@ -46,9 +50,9 @@ class Prices:
     """Version of the serving rows they were made on."""
     models: Mapping[str, str | None] = field(default_factory=dict)
 
-    def of(self, channel: str, cost: float) -> float:
-        """What a contact on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already."""
-        return self.money * cost + self.seats.get(channel, 0.0)
+    def of(self, offer_id: str, channel: str, cost: float) -> float:
+        """What an offer on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already."""
+        return self.money * cost + self.seats.get(channel, 0.0) + self.stock.get(offer_id, 0.0)
 
     def hold_at(self, at: datetime) -> bool:
         """Whether they are valid at a moment."""
@@ -66,9 +70,9 @@ class Solved:
     bound: float
     """What no choice within the limits can exceed."""
     prices: Floats
-    """(1 + kinds,) of money and of each kind of seat."""
+    """(1 + units,) of money and of each unit."""
     used: Floats
-    """(1 + kinds,)"""
+    """(1 + units,)"""
     evaluations: int
 
     @property
@@ -85,14 +89,16 @@ def solve(means: Means) -> Solved:
     limits = means.limits
     live = _live(means)
     case = means if len(live) == len(means) else means.take(live)
-    bound_by = np.flatnonzero(np.isfinite(limits))
     prices, evaluations = np.zeros(len(limits)), 1
     choice, bound, used = case.choose(prices)
-    if np.any(used > limits):
-        prices, mixture, count = _search(case, bound_by, used)
-        evaluations += count
+    unit, short, mixture = bound / np.maximum(used, 1e-12), np.zeros(len(limits), dtype=bool), _NO_MIXTURE
+    while np.any((used > limits) & ~short):
+        # Only what is short has a price; what becomes short where something else is dear joins.
+        short |= used > limits
+        prices, mixture, count = _search(case, np.flatnonzero(short), prices, unit)
         choice, total, used = case.choose(prices)
-        bound = total + float(prices[bound_by] @ limits[bound_by])
+        bound, evaluations = total + float(prices[short] @ limits[short]), evaluations + count + 1
+    if short.any():
         choice = fill(case, fit(case, choice, prices), prices)
         if _value(case, choice) < (1 - TIED) * bound and len(mixture) > 1:
             # Many customers are alike: at the prices alone all would do the same, where the best is that some do and some do not.
@@ -102,34 +108,6 @@ def solve(means: Means) -> Solved:
     everybody[live] = choice
     rows, value = np.flatnonzero(choice >= 0), _value(case, choice)
     return Solved(everybody, value, max(bound, value), prices, case.used(rows, choice), evaluations)
-
-
-def at_prices(means: Means, prices: Floats) -> Choices:
-    """Everybody in turn, by prices alone and what is left just then: how calls are decided that come one after the other."""
-    choice = means.choose(prices)[0]
-    left = means.limits.copy()
-    for row in np.flatnonzero(choice >= 0).tolist():
-        place = np.array([row])
-        action = int(choice[row])
-        if not _fits(left, float(means.paid(place, np.array([action]))[0]), int(means.kind[action])):
-            # What is used up is closed; the best of the rest stands in.
-            cost = means.cost if means.cost.ndim == 1 else means.cost[row]
-            is_open = (cost <= left[0]) & np.concatenate([left[1:] >= 1, [True]])[means.kind]
-            net = np.where(is_open, means.net(prices, place)[0], -np.inf)
-            action = int(net.argmax())
-            if not net[action] > 0:
-                choice[row] = NOTHING
-                continue
-            choice[row] = action
-        left[0] -= float(means.paid(place, np.array([action]))[0])
-        kind = int(means.kind[action])
-        if kind >= 0:
-            left[kind + 1] -= 1
-    return choice
-
-
-def _fits(left: Floats, cost: float, kind: int) -> bool:
-    return cost <= left[0] and (kind < 0 or bool(left[kind + 1] >= 1))
 
 
 def _value(case: Means, choice: Choices) -> float:
@@ -156,12 +134,18 @@ def _live(means: Means) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
     return np.concatenate([np.flatnonzero(means.gain[block].max(axis=1) > 0) + block.start for block in means.blocks()] or [np.zeros(0, np.intp)])
 
 
-def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], used: Floats) -> tuple[Floats, Mixture, int]:
-    """The prices with the lowest bound: on a sample of every so-many-th customer, then, from there, on everybody."""
+def _search(case: Means, bound_by: np.ndarray[tuple[int], np.dtype[np.intp]], start: Floats, unit: Floats) -> tuple[Floats, Mixture, int]:
+    """The prices with the lowest bound: on a sample of every so-many-th customer, then, from there, on everybody.
+
+    Args:
+        case: the choice.
+        bound_by: resources that are short; the others cost nothing.
+        start: prices to begin with.
+        unit: what a unit of each resource brings on average where nothing costs anything.
+    """
     most = _highest(case)[bound_by]
-    mean = case.choose(np.zeros(len(case.limits)))[1] / np.maximum(used[bound_by], 1e-12)
-    unit = np.minimum(np.where(used[bound_by] > 0, mean, most), most) + 1e-300
-    point, evaluations = np.zeros(len(bound_by)), 1
+    unit = np.minimum(unit[bound_by], most) + 1e-300
+    point, evaluations = start[bound_by], 0
     step = -(-len(case) // SAMPLE)
     for every, within in ((step, 10 * WITHIN), (1, WITHIN)) if step > 1 else ((1, WITHIN),):
         part = case if every == 1 else case.take(np.arange(0, len(case), every), case.limits * (-(-len(case) // every) / len(case)))

@@ -19,25 +19,36 @@ _CELLS = 1_000_000
 Choices = NDArray[np.int16]
 
 
+def one_of(kind: NDArray[np.int64], kinds: int) -> NDArray[np.bool_]:
+    """(kinds, actions) what is taken where each action takes a unit of one kind; -1 takes none.
+
+    >>> one_of(np.array([1, -1, 0]), 2).astype(int).tolist()
+    [[0, 0, 1], [1, 0, 0]]
+    """
+    return np.asarray(kind[None, :] == np.arange(kinds)[:, None])
+
+
 @dataclass(frozen=True)
 class Means:
     """The choice of at most one action per customer, and what there is to pay for it.
 
-    Resources are money first, then each kind of seat.
+    Resources are money first, then what is counted in units: each kind of seat, and each offer of which there are only so many.
     """
 
     gain: NDArray[np.floating[Any]]
     """(customers, actions) expected money of each action after its costs; ``-inf`` where it must not be taken. Never NaN."""
     cost: Floats
     """Money that an action takes from the budget, not below zero: (actions,), or (customers, actions) where it differs by customer."""
-    kind: NDArray[np.int64]
-    """(actions,) kind of seat, from 0; -1 takes none."""
+    takes: NDArray[np.bool_]
+    """(units, actions) whether an action takes one unit of a resource that is counted."""
     limits: Floats
-    """(1 + kinds,) the budget, then seats of each kind; ``inf`` where there is no limit."""
+    """(1 + units,) the budget, then how much there is of each unit; ``inf`` where there is no limit."""
 
     def __post_init__(self) -> None:
-        if self.cost.shape not in (self.gain.shape[1:], self.gain.shape) or self.kind.shape != self.gain.shape[1:]:
-            raise ValueError(f"gain {self.gain.shape}, cost {self.cost.shape} and kind {self.kind.shape} do not belong together")
+        if self.cost.shape not in (self.gain.shape[1:], self.gain.shape) or self.takes.shape != (len(self.limits) - 1, *self.gain.shape[1:]):
+            raise ValueError(
+                f"gain {self.gain.shape}, cost {self.cost.shape}, takes {self.takes.shape} and {len(self.limits)} limits do not belong together"
+            )
         if np.any(self.cost < 0) or np.any(np.isnan(self.limits)) or np.any(self.limits < 0):
             raise ValueError("a cost or a limit is below zero, or no number")
 
@@ -47,30 +58,42 @@ class Means:
     def take(self, rows: NDArray[np.intp], limits: Floats | None = None) -> Means:
         """The same choice for some customers, with other limits where given."""
         cost = self.cost if self.cost.ndim == 1 else self.cost[rows]
-        return Means(self.gain[rows], cost, self.kind, self.limits if limits is None else limits)
+        return Means(self.gain[rows], cost, self.takes, self.limits if limits is None else limits)
 
     def prices(self, at: Floats, rows: slice | NDArray[np.intp]) -> NDArray[np.floating[Any]]:
         """What actions cost some customers at the prices of the resources, in the gain's own precision."""
-        seats = np.concatenate([at[1:], [0.0]])[self.kind]
         cost = self.cost if self.cost.ndim == 1 else self.cost[rows]
-        return np.asarray(at[0] * cost + seats, dtype=self.gain.dtype)
+        return np.asarray(at[0] * cost + at[1:] @ self.takes, dtype=self.gain.dtype)
 
     def net(self, at: Floats, rows: slice | NDArray[np.intp]) -> NDArray[np.floating[Any]]:
         """(rows, actions) gain less what is used, at prices."""
         return np.asarray(self.gain[rows] - self.prices(at, rows))
 
     def used(self, rows: NDArray[np.intp], choice: Choices) -> Floats:
-        """(1 + kinds,) what the customers in ``rows`` use with their choices; each has one."""
+        """(1 + units,) what the customers in ``rows`` use with their choices; each has one."""
         result = np.zeros(len(self.limits))
         picked = choice[rows]
         result[0] = self.paid(rows, picked).sum()
-        kinds = self.kind[picked]
-        result[1:] = np.bincount(kinds[kinds >= 0], minlength=len(self.limits) - 1)
+        result[1:] = self.takes @ np.bincount(picked, minlength=self.gain.shape[1])
         return result
 
     def paid(self, rows: NDArray[np.intp], action: NDArray[Any]) -> Floats:
         """(rows,) money that one action of each takes."""
         return np.asarray(self.cost[action] if self.cost.ndim == 1 else self.cost[rows, action], dtype=np.float64)
+
+    def within(self, units: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(actions, actions) whether the second takes none of some units that the first does not take."""
+        takes = self.takes[units]
+        return np.asarray(~(~takes[:, :, None] & takes[:, None, :]).any(axis=0))
+
+    def fits(self, left: Floats, row: int, held: int = NOTHING) -> NDArray[np.bool_]:
+        """(actions,) what one customer can still have of what is left, where the units of the action ``held`` are the customer's own."""
+        cost = self.cost if self.cost.ndim == 1 else self.cost[row]
+        short = left[1:] < 1
+        if held != NOTHING:
+            short &= ~self.takes[:, held]
+        paid = 0.0 if held == NOTHING else float(cost[held])
+        return np.asarray((cost - paid <= left[0]) & ~self.takes[short].any(axis=0))
 
     def blocks(self) -> Iterator[slice]:
         """Customers in blocks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,20 +51,21 @@ def _give_back(means: Means, choice: Choices, at: Floats, resource: int, over: f
     """Let those change, or go without, who lose least for what they free."""
     rows = np.flatnonzero(choice >= 0)
     if resource:
-        rows = rows[means.kind[choice[rows]] == resource - 1]
+        rows = rows[means.takes[resource - 1, choice[rows]]]
     mine = choice[rows].astype(np.int64)
-    # Seats were given back before: one that falls free for the sake of money stays empty, so it is worth nothing.
+    # Units were given back before: one that falls free for the sake of money stays empty, so it is worth nothing.
     net = means.net(at if resource else np.concatenate([at[:1], np.zeros(len(at) - 1)]), rows)
     current = net[np.arange(len(rows)), mine].astype(np.float64)
     paid = means.paid(rows, mine)
-    seatless = (means.kind < 0)[None, :]
+    most = int(np.ceil(over)) if resource else 4 * int(np.ceil(over / max(float(paid.mean()), 1e-12))) + 16
+    # Nobody changes to what takes a unit of which that many more are not left: what is within its limit stays there.
+    left = means.limits[1:] - means.used(np.flatnonzero(choice >= 0), choice)[1:]
+    allowed = means.within(left < most)[mine]
     if resource:
-        allowed = np.broadcast_to(seatless, net.shape)
+        allowed &= ~means.takes[resource - 1]
         freed = np.ones(len(rows))
     else:
-        cost = np.broadcast_to(means.cost, means.gain.shape) if means.cost.ndim == 1 else means.cost
-        cheaper = cost[rows] < paid[:, None] if means.cost.ndim == 2 else means.cost[None, :] < paid[:, None]
-        allowed = cheaper & (seatless | (means.kind[None, :] == means.kind[mine][:, None]))
+        allowed &= (means.cost[None, :] if means.cost.ndim == 1 else means.cost[rows]) < paid[:, None]
         freed = paid
     best, top = _best(net, allowed)
     other = np.where(top > 0, best, NOTHING)
@@ -73,7 +76,7 @@ def _give_back(means: Means, choice: Choices, at: Floats, resource: int, over: f
     # Of equal losses the dearer goes first, then the later.
     order = useful[np.lexsort((-rows[useful], -paid[useful], loss[useful] / freed[useful]))]
     gone = np.cumsum(freed[order])
-    count = int(np.searchsorted(gone, over, side="left")) + 1
+    count = min(int(np.searchsorted(gone, over, side="left")) + 1, most)
     chosen = order[:count]
     choice[rows[chosen]] = other[chosen]
 
@@ -82,7 +85,7 @@ def _drop(means: Means, choice: Choices, resource: int) -> None:
     """Where changing does not end: the least worth go without."""
     rows = np.flatnonzero(choice >= 0)
     mine = choice[rows].astype(np.int64)
-    use = means.paid(rows, mine) if resource == 0 else (means.kind[mine] == resource - 1).astype(np.float64)
+    use = means.paid(rows, mine) if resource == 0 else means.takes[resource - 1, mine].astype(np.float64)
     gain = means.gain[rows, mine].astype(np.float64)
     users = np.flatnonzero(use > 0)
     order = users[np.lexsort((rows[users], -gain[users] / use[users]))]
@@ -92,7 +95,7 @@ def _drop(means: Means, choice: Choices, resource: int) -> None:
 def _fill_once(means: Means, choice: Choices, at: Floats) -> bool:
     taken = np.flatnonzero(choice >= 0)
     left = means.limits - means.used(taken, choice)
-    is_open = np.concatenate([left[1:] >= 1, [True]])[means.kind]
+    is_open = np.asarray(~means.takes[left[1:] < 1].any(axis=0))
     found: list[tuple[Places, Places, Floats]] = []
     for block in means.blocks():
         rows = np.arange(block.start, block.stop)
@@ -116,23 +119,35 @@ def _fill_once(means: Means, choice: Choices, at: Floats) -> bool:
     more = means.paid(rows, best) - np.where(old >= 0, means.paid(rows, np.maximum(old, 0)), 0.0)
     order = np.lexsort((rows, more, -score))
     rows, best, old, more = rows[order], best[order], old[order], more[order]
-    new_kind, old_kind = means.kind[best], np.where(old >= 0, means.kind[np.maximum(old, 0)], -1)
-    least = float(more.min(initial=np.inf))
+    least, money, units = float(more.min(initial=np.inf)), float(left[0]), left[1:].tolist()
+    exchanged = _exchanges(means)
     has_changed = False
-    for row, action, cost_more, to, come in zip(rows.tolist(), best.tolist(), more.tolist(), new_kind.tolist(), old_kind.tolist(), strict=True):
-        if cost_more > left[0] or (to >= 0 and to != come and left[to + 1] < 1):
-            if left[0] < least:
+    for row, action, before, cost_more in zip(rows.tolist(), best.tolist(), old.tolist(), more.tolist(), strict=True):
+        comes, goes = exchanged(before, action)
+        if cost_more > money or any(units[each] < 1 for each in comes):
+            if money < least:
                 break
             continue
         choice[row] = action
         has_changed = True
-        left[0] -= cost_more
-        if to != come:
-            if to >= 0:
-                left[to + 1] -= 1
-            if come >= 0:
-                left[come + 1] += 1
+        money -= cost_more
+        for each in comes:
+            units[each] -= 1
+        for each in goes:
+            units[each] += 1
     return has_changed
+
+
+def _exchanges(means: Means) -> Callable[[int, int], tuple[list[int], list[int]]]:
+    """Units that come into use and units that fall free where one action takes the place of another."""
+
+    @cache
+    def exchanged(before: int, action: int) -> tuple[list[int], list[int]]:
+        comes = means.takes[:, action]
+        goes = means.takes[:, before] if before >= 0 else np.zeros_like(comes)
+        return np.flatnonzero(comes & ~goes).tolist(), np.flatnonzero(goes & ~comes).tolist()
+
+    return exchanged
 
 
 def _best(net: NDArray[np.floating[Any]], allowed: NDArray[np.bool_]) -> tuple[Places, Floats]:

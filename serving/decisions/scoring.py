@@ -33,8 +33,8 @@ def purposes(goal: Goal) -> tuple[str, ...]:
 class SeatPrices(Protocol):
     """What contacts take away from others, as a list solved for it."""
 
-    def of(self, channel: str, cost: float, /) -> float:
-        """Of one contact on a channel that costs so much money."""
+    def of(self, offer_id: str, channel: str, cost: float, /) -> float:
+        """Of one contact with an offer on a channel that costs so much money."""
         ...
 
 
@@ -120,20 +120,20 @@ class Pricing:
         weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
         if not self.effects:
             # Every channel brings the same: the cheapest, of equals the one asked for first.
-            contact, channel = self._cheapest(passed.channels, cost)
+            contact, channel = self._cheapest(offer.offer_id, passed.channels, cost)
             return Worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel)
         found = []
         for channel in passed.channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
-            contact = self._contact(channel, cost)
+            contact = self._contact(offer.offer_id, channel, cost)
             found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel))
         return max(found, key=lambda one: one.net)
 
-    def _cheapest(self, channels: Sequence[str], cost: float) -> tuple[float, str]:
-        best, cheapest = self._contact(channels[0], cost), channels[0]
+    def _cheapest(self, offer_id: str, channels: Sequence[str], cost: float) -> tuple[float, str]:
+        best, cheapest = self._contact(offer_id, channels[0], cost), channels[0]
         for channel in channels[1:]:
-            contact = self._contact(channel, cost)
+            contact = self._contact(offer_id, channel, cost)
             if contact < best:
                 best, cheapest = contact, channel
         return best, cheapest
@@ -166,10 +166,10 @@ class Pricing:
         found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
         return None if found is None or found.evidence == "D" else found
 
-    def _contact(self, channel: str, cost: float) -> float:
-        """Price of a contact, with the seat as a list solved for it."""
+    def _contact(self, offer_id: str, channel: str, cost: float) -> float:
+        """Price of a contact, with seat and stock as a list solved for them."""
         paid = self.channels[channel]
-        return paid if self.prices is None else paid + self.prices.of(channel, _channel_cost(self.shop, channel) + cost)
+        return paid if self.prices is None else paid + self.prices.of(offer_id, channel, _channel_cost(self.shop, channel) + cost)
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def held_out(drawn: Floats, stratum: NDArray[np.int64], share: float) -> NDArray
     return result
 
 
-def affordable(worth: Floats, cost: Floats, seat: NDArray[np.int64], is_held: NDArray[np.bool_], budget: float, seats: Floats) -> NDArray[np.bool_]:
+def affordable(worth: Floats, cost: Floats, takes: NDArray[np.bool_], is_held: NDArray[np.bool_], limits: Floats) -> NDArray[np.bool_]:
     """Whether each customer stays, so that those who are contacted are within the limits.
 
     Who is worth least goes first, contacted or held out alike: both groups are cut at the same place and stay comparable.
@@ -60,17 +60,16 @@ def affordable(worth: Floats, cost: Floats, seat: NDArray[np.int64], is_held: ND
     Args:
         worth: what orders the customers; of equals the earlier one stays.
         cost: money each contact takes.
-        seat: kind of seat; -1 is none.
+        takes: (units, customers) whether each contact takes one unit of what is counted: seats, and offers of which there are only so many.
         is_held: who is held out and takes nothing.
-        budget: money there is.
-        seats: by kind.
+        limits: (1 + units,) the money there is, then the units.
     """
     order = np.argsort(-worth, kind="stable")
     stays = np.ones(len(worth), dtype=bool)
-    for kind, most in enumerate(seats.tolist()):
-        mine = order[seat[order] == kind]
+    for takers, most in zip(takes, limits[1:].tolist(), strict=True):
+        mine = order[takers[order]]
         stays[mine[np.cumsum(~is_held[mine]) > most]] = False
     left = order[stays[order]]
-    over = np.cumsum(np.where(is_held[left], 0.0, cost[left])) > budget * (1 + 1e-9)
+    over = np.cumsum(np.where(is_held[left], 0.0, cost[left])) > limits[0] * (1 + 1e-9)
     stays[left[over]] = False
     return stays

@@ -16,7 +16,7 @@ from retain.errors import ConfigError
 from retain.tables import CHANNELS
 from serving.answers import Answers
 from serving.decisions import budget, groups, lists
-from serving.decisions.actions import Action, actions, means
+from serving.decisions.actions import Action, actions, means, stocked
 from serving.decisions.budget import Prices, Solved
 from serving.decisions.facts import HABITS, Ask, Scores, Shop
 from serving.decisions.figures import Floats
@@ -185,7 +185,11 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     run = hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(asked), models, policy.version, pull.at], order="deterministic"))
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
-    kinds = dict(zip(sorted(asked.seats), solved.prices[1:].tolist(), strict=True))
+    units = solved.prices[1:].tolist()
+    seats, stock = (
+        dict(zip(sorted(names), part, strict=True))
+        for names, part in ((asked.seats, units[: len(asked.seats)]), (stocked(what), units[len(asked.seats) :]))
+    )
     until = pull.at + timedelta(days=asked.valid_days)
     return Retention(
         asked=asked,
@@ -194,7 +198,7 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         what=what,
         entries=entries,
         solved=solved,
-        prices=Prices(float(solved.prices[0]), kinds, asked.campaign, pull.at, until, rows.card.version, models),
+        prices=Prices(float(solved.prices[0]), seats, stock, asked.campaign, pull.at, until, rows.card.version, models),
         state=state,
         best_gain=best_gain,
         groups=groups.counted(codes[is_open]),
@@ -262,7 +266,7 @@ def _cut(
     chosen = np.flatnonzero(solved.choice >= 0)
     action = solved.choice[chosen].astype(np.int64)
     above = (case.gain[chosen, action] - case.prices(solved.prices, chosen)[np.arange(len(chosen)), action]).astype(np.float64)
-    stays = holdout.affordable(above, found.cost[chosen, action], case.kind[action], is_held[chosen], float(case.limits[0]), case.limits[1:])
+    stays = holdout.affordable(above, found.cost[chosen, action], case.takes[:, action], is_held[chosen], case.limits)
     kept = chosen[stays][np.lexsort((chosen[stays], -above[stays]))]
     worth = dict(zip(chosen.tolist(), above.tolist(), strict=True))
     entries = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from serving.decisions.actions import stocked
 from serving.decisions.groups import GROUPS
 from serving.lists.power import Power
 from serving.lists.retention import Retention
@@ -67,6 +68,11 @@ def prices(result: Retention, currency: str) -> list[str]:
         price = result.prices.seats[channel]
         worth = f"one more seat is worth {price:,.2f} {currency}".rstrip() if price > 0 else "more seats would bring nothing"
         said.append(f"{channel.replace('_', ' ')}: {used} of {seats:,.0f} seats; {worth}")
+    for offer, stock in sorted(stocked(result.what).items()):
+        used = sum(result.what[each.action].offer.offer_id == offer for each in result.contacted)
+        price = result.prices.stock[offer]
+        worth = f"one more is worth {price:,.2f} {currency}".rstrip() if price > 0 else "more of it would bring nothing"
+        said.append(f"offer {offer}: {used} of {stock:,.0f} in stock; {worth}")
     return said
 
 
@@ -126,6 +132,7 @@ def manifest(result: Retention, currency: str, customers: int) -> dict[str, Any]
         "prices": {
             "money": result.prices.money,
             "seats": dict(result.prices.seats),
+            "stock": dict(result.prices.stock),
             "valid_until": f"{result.prices.valid_until:%Y-%m-%dT%H:%M:%S%z}",
         },
         "below_best": result.below_best,

@@ -266,7 +266,10 @@ def test_a_zone_that_is_none_is_quiet_at_every_hour() -> None:
 
 def test_a_call_at_the_prices_of_a_list_takes_the_action_of_the_list() -> None:
     """The same gains, the same prices: neither channel nor offer differs, with effects and without."""
-    offers = [Offer(f"O{n}", "Keep", kind, goal="retention", cost=float(n)) for n, kind in enumerate(("service", "coupon", "loyalty"))]
+    offers = [
+        Offer(f"O{n}", "Keep", kind, goal="retention", cost=float(n), stock=stock)
+        for n, (kind, stock) in enumerate((("service", 8.5), ("coupon", 3.0), ("loyalty", None)))
+    ]
     channels, costs = ("call_center", "email"), {"call_center": 1.0, "email": 0.1}
     market, rules = shop(*offers, contact_cost=costs, popular=()), Policy(quiet_hours=QuietHours(channels=()))
     rng = np.random.default_rng(3)
@@ -279,13 +282,17 @@ def test_a_call_at_the_prices_of_a_list_takes_the_action_of_the_list() -> None:
     for customers in (people, [replace(each, effects=effects) for each, effects in zip(people, told, strict=True)]):
         found = persuasion(customers, ask, what, market, rules)
         limits = means(found.gain, found.cost, what, {"call_center": 10}, 40.0)
-        money, seat = solve(limits).prices.tolist()
-        chosen = limits.choose(np.array([money, seat]))[0].tolist()
+        solved = solve(limits)
+        assert np.all(solved.used <= [40.0, 10.0, 8.0, 3.0]), "no more seats and no more of an offer than there are"
+        money, seat, *stock = solved.prices.tolist()
+        at = Prices(money=money, seats={"call_center": seat}, stock=dict(zip(("O0", "O1"), stock, strict=True)))
+        chosen = limits.choose(solved.prices)[0].tolist()
         for place, customer in zip(chosen, customers, strict=True):
-            called = run(ask, customer, market, rules, prices=Prices(money=money, seats={"call_center": seat})).offers
+            called = run(ask, customer, market, rules, prices=at).offers
             listed = None if place < 0 else (what[place].offer.offer_id, what[place].channel)
             assert (None if not called else (called[0].worth.passed.offer.offer_id, called[0].worth.channel)) == listed
         assert 0 < sum(place >= 0 for place in chosen) < len(people)
+        assert max(stock) > 0
 
 
 def test_what_one_lens_lets_through_is_no_withheld_offer_though_others_outrank_it() -> None:

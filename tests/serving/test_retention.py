@@ -236,10 +236,10 @@ def test_a_draw_depends_on_campaign_and_customer_alone_and_is_even() -> None:
 
 
 def test_contacted_and_held_out_are_cut_at_the_same_place() -> None:
-    worth_, cost, seat = np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.ones(5), np.array([0, 0, 0, -1, -1])
-    stays = holdout.affordable(worth_, cost, seat, np.array([False, True, False, False, True]), 2.0, np.array([1.0]))
+    worth_, cost, seat = np.array([5.0, 4.0, 3.0, 2.0, 1.0]), np.ones(5), np.array([[True, True, True, False, False]])
+    stays = holdout.affordable(worth_, cost, seat, np.array([False, True, False, False, True]), np.array([2.0, 1.0]))
     assert stays.tolist() == [True, True, False, True, True]
-    stays = holdout.affordable(worth_, cost, seat, np.array([False, True, False, False, True]), 1.0, np.array([9.0]))
+    stays = holdout.affordable(worth_, cost, seat, np.array([False, True, False, False, True]), np.array([1.0, 9.0]))
     assert stays.tolist() == [True, True, False, False, False]
 
 
