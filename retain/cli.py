@@ -32,6 +32,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("serving.commands:publish", "make the rows that the service reads"),
     "pulls": ("serving.key_commands:pulls", "who pulled which list: show the log, or verify it"),
     "customer": ("serving.customer_commands:customer", "everything that is held of a customer: export it, or erase it"),
+    "backup": ("serving.backup_commands:backup", "copy a workspace while its service runs, each file with its hash"),
+    "restore": ("serving.backup_commands:restore", "make a workspace of a backup; nobody who was erased comes back"),
     "keys": ("serving.key_commands:keys", "who may call the service: make, list and revoke API keys"),
     "serve": ("serving.commands:serve", "run the service"),
     "list": ("serving.lists.commands:lists", "lists for marketers: churn, retention within a budget, diff"),

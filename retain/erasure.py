@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from retain.digest import digest
 from retain.engine import ROW_GROUP, Engine, identifier, quoted
-from retain.errors import IntegrityError
+from retain.errors import IntegrityError, RefusedError
 from retain.files import MANIFEST, alone, atomic_folder, atomic_path, read_json, write_json
 from retain.settings import Settings
 from retain.tables import TABLES
@@ -104,13 +104,35 @@ def bury(folder: Path, customer_id: str, random: bytes) -> Tombstones:
     """Add a tombstone; ``random`` (32 bytes) becomes the key where there is none yet."""
     with alone(folder / HASHES):
         if not (folder / HASHES).is_file() and not (folder / KEY).is_file():
-            with atomic_path(folder / KEY) as partial, os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(random.hex())
+            _write_key(folder, random)
         if not (folder / HASHES).is_file():
             write_json(folder / HASHES, {"hashes": []})
         found = tombstones(folder)
         if customer_id not in found:
             found = Tombstones(found.key, found.hashes | {found.of(customer_id)})
+            write_json(folder / HASHES, {"hashes": sorted(found.hashes)})
+    return found
+
+
+def merge(folder: Path, other: Path) -> Tombstones:
+    """Add the tombstones that lie elsewhere, for example those of a backup; whoever has one in either was erased.
+
+    Raises:
+        RefusedError: they were made under another key, so that nobody can tell whether two of them mean the same customer.
+        IntegrityError: either cannot be read.
+    """
+    theirs = tombstones(other)
+    if folder.resolve() == other.resolve() or not theirs.key:
+        return tombstones(folder)
+    with alone(folder / HASHES):
+        if not (folder / HASHES).is_file() and not (folder / KEY).is_file():
+            _write_key(folder, theirs.key)
+            write_json(folder / HASHES, {"hashes": []})
+        ours = tombstones(folder)
+        if ours.key != theirs.key:
+            raise RefusedError(f"{other}: these tombstones have another key than those in {folder}; keep the ones that belong to these customers")
+        found = Tombstones(ours.key, ours.hashes | theirs.hashes)
+        if found != ours:
             write_json(folder / HASHES, {"hashes": sorted(found.hashes)})
     return found
 
@@ -200,6 +222,11 @@ def held(path: Path, customer_id: str) -> list[dict[str, Any]]:
         return []
     rows: list[dict[str, Any]] = pq.read_table(path, filters=[(_COLUMN, "=", customer_id)]).to_pylist()
     return rows
+
+
+def _write_key(folder: Path, key: bytes) -> None:
+    with atomic_path(folder / KEY) as partial, os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key.hex())
 
 
 def _gone(batch: pa.RecordBatch, buried: Tombstones) -> pa.RecordBatch | None:

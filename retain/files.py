@@ -20,11 +20,12 @@ from typing import Any
 from retain.errors import DataError, IntegrityError
 
 MANIFEST = "manifest.json"
-_PARTIAL = ".partial-"
+PARTIAL = ".partial-"
+"""How the name of what is half-written begins."""
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names inside ``folder`` durable."""
+    """Make the names inside ``folder`` durable; a file's content, where one is given."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -36,7 +37,7 @@ def sync_folder(folder: Path) -> None:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a path beside ``target`` to write to; on success it becomes ``target``, on any error it is removed."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
+    partial = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
     try:
         yield partial
         with partial.open("rb") as handle:
@@ -58,7 +59,7 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
     A folder that stood there before is replaced. On any error the new one is removed and the old one stays.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
+    partial = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
     partial.mkdir()
     try:
         yield partial
@@ -69,7 +70,7 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
         mark = sign(files)
         write_json(partial / MANIFEST, {"files": files} if mark is None else {"files": files, "signature": mark})
         if target.exists():
-            old = target.parent / f"{_PARTIAL}{uuid.uuid4().hex[:12]}-old"
+            old = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-old"
             target.rename(old)
             partial.rename(target)
             shutil.rmtree(old)
@@ -104,7 +105,7 @@ def verify_folder(folder: Path) -> dict[str, str]:
 
 def remove_partials(folder: Path) -> int:
     """Remove what an interrupted process left in ``folder``; return how many."""
-    orphans = list(folder.glob(f"{_PARTIAL}*")) if folder.is_dir() else []
+    orphans = list(folder.glob(f"{PARTIAL}*")) if folder.is_dir() else []
     for orphan in orphans:
         shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink(missing_ok=True)
     return len(orphans)

@@ -59,7 +59,7 @@ def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: dat
         "removed": removed,
         "not_reached": [
             "lists written outside the workspace (`retain pulls list` says who pulled which)",
-            "backups: after restoring one, run `retain customer erase --again`",
+            "backups: `retain restore` removes them again where it finds the tombstones (RETAIN_TOMBSTONES, --tombstones)",
             "the files of the source: the tombstone rejects their rows at every ingest",
             "what models learned: no id lies in one, up to 16 nameless golden rows go when it goes; the next training does not know the erased",
         ],

@@ -5,9 +5,16 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 # Thread pools beyond the two cores only slow the suite down, and with two processes each has one of them; set before the numeric libraries load.
@@ -17,6 +24,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 from retain.workspace import Workspace  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
+START_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -62,6 +70,72 @@ def served(trained: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
     from serving.publishing import publish
 
     return _once(tmp_path_factory, "served", publish, trained)
+
+
+@pytest.fixture
+def place(served: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace of its own, with nothing but what serving reads: neither snapshots, Feast's files, tables nor MLflow's."""
+    for name in ("rows", "models"):
+        shutil.copytree(served.root / name, tmp_path / name)
+    shutil.copy(served.root / "workspace.json", tmp_path)
+    return Workspace.at(tmp_path)
+
+
+@pytest.fixture
+def bentoml_environment() -> Callable[[Workspace], dict[str, str]]:
+    """The environment in which BentoML serves a workspace and keeps its own things there."""
+    return _bentoml_environment
+
+
+@pytest.fixture
+def running() -> Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]:
+    """Start the service of a workspace, wait until it is ready, end it afterwards: ``with running(place, "uvicorn") as (client, process)``."""
+    return _running
+
+
+def _bentoml_environment(place: Workspace) -> dict[str, str]:
+    home = {"BENTOML_HOME": str(place.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "true", "RETAIN_WORKSPACE": str(place.root)}
+    return {**os.environ, **home}
+
+
+@contextmanager
+def _running(
+    place: Workspace, runner: str = "uvicorn", bento: str | None = None, options: tuple[str, ...] = (), prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
+    """The service of a workspace; where a bento is named, the one that was built, run away from the checkout."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*prefix, sys.executable, "-m", "retain", "serve", "--runner", runner, "--port", str(port), "--workspace", str(place.root), *options]
+    environment = _bentoml_environment(place)
+    if bento is not None:
+        command = [sys.executable, "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
+        environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
+    log = (place.root / "log").open("wb")
+    cwd = None if bento is None else place.root
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=cwd)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            end = time.monotonic() + START_S
+            while time.monotonic() < end:
+                assert process.poll() is None, (place.root / "log").read_text()
+                try:
+                    if client.get("/readyz").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)
+            yield client, process
+    finally:
+        if process.poll() is None:
+            # BentoML's workers are in a session of their own: only its own shutdown ends them.
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Workspace], object], source: Workspace | None = None) -> Workspace:

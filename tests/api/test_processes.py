@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -21,63 +19,11 @@ from retain.cli import main
 from retain.workspace import Workspace
 from serving.ledger import outcomes_of
 
-START_S = 120
+Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
 ASKED = {"customer_id": "C00000001", "placement": "inbound_end", "request_id": "p-1"}
 
 
-@pytest.fixture
-def place(served: Workspace, tmp_path: Path) -> Workspace:
-    """A workspace of its own, with nothing but what serving reads: neither snapshots, Feast's files, tables nor MLflow's."""
-    for name in ("rows", "models"):
-        shutil.copytree(served.root / name, tmp_path / name)
-    shutil.copy(served.root / "workspace.json", tmp_path)
-    return Workspace.at(tmp_path)
-
-
-def bentoml_environment(place: Workspace) -> dict[str, str]:
-    home = {"BENTOML_HOME": str(place.root / "bentoml"), "BENTOML_DO_NOT_TRACK": "true", "RETAIN_WORKSPACE": str(place.root)}
-    return {**os.environ, **home}
-
-
-@contextmanager
-def running(place: Workspace, runner: str, bento: str | None = None) -> Iterator[tuple[httpx.Client, subprocess.Popen[bytes]]]:
-    """The service of a workspace; where a bento is named, the one that was built, run away from the checkout."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "retain", "serve", "--runner", runner, "--port", str(port), "--workspace", str(place.root)]
-    environment = bentoml_environment(place)
-    if bento is not None:
-        command = [sys.executable, "-m", "bentoml", "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
-        environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
-    log = (place.root / "log").open("wb")
-    cwd = None if bento is None else place.root
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=cwd)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            end = time.monotonic() + START_S
-            while time.monotonic() < end:
-                assert process.poll() is None, (place.root / "log").read_text()
-                try:
-                    if client.get("/readyz").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    pass
-                time.sleep(0.2)
-            yield client, process
-    finally:
-        if process.poll() is None:
-            # BentoML's workers are in a session of their own: only its own shutdown ends them.
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.close()
-
-
-def test_both_runners_answer_the_same_bytes(place: Workspace) -> None:
+def test_both_runners_answer_the_same_bytes(place: Workspace, running: Running) -> None:
     with running(place, "uvicorn") as (client, process):
         first = client.post("/v1/decisions", json=ASKED)
         assert first.status_code == 200
@@ -121,7 +67,9 @@ def closed_by_the_first_key(place: Workspace, client: httpx.Client) -> None:
 
 
 @pytest.mark.slow
-def test_a_bento_is_built_and_serves_by_itself(place: Workspace) -> None:
+def test_a_bento_is_built_and_serves_by_itself(
+    place: Workspace, running: Running, bentoml_environment: Callable[[Workspace], dict[str, str]]
+) -> None:
     if importlib.util.find_spec("pip") is None:
         pytest.skip("`bentoml build` needs pip in the environment; make it with `make setup`")
     root = Path(__file__).resolve().parents[2]
@@ -151,7 +99,7 @@ def test_a_bento_is_built_and_serves_by_itself(place: Workspace) -> None:
         assert {"/decisions", "/scores"} <= set(described)
 
 
-def test_acknowledged_outcomes_survive_kill_9(place: Workspace) -> None:
+def test_acknowledged_outcomes_survive_kill_9(place: Workspace, running: Running) -> None:
     acknowledged = []
     with running(place, "uvicorn") as (client, process):
         for number in range(50):
