@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,10 +22,49 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
+from benchmarks import faults  # noqa: E402
 from retain.workspace import Workspace  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-table", default=None, metavar="FILE", help="write what became of each case of tests/faults/cases.yaml")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fault-table") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_FaultTable(Path(config.getoption("--fault-table"))))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Reports carry the cases that a test shows."""
+    for item in items:
+        item.user_properties += [(faults.FAULT, case) for mark in item.iter_markers(faults.FAULT) for case in mark.args]
+
+
+class _FaultTable:
+    """Hears every report, and writes the table at the end."""
+
+    def __init__(self, target: Path) -> None:
+        self.target, self.results = target, faults.Results()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.results.hear(report)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.target.write_text(faults.page(self.results.by_case, faults.machine()), encoding="utf-8")
+        terminalreporter.section("cases")
+        for line in faults.text(self.results.by_case):
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def happened(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what happened, for the table of faults: ``happened("400 requests, 0 failed")``."""
+    return lambda words: record_property(faults.HAPPENED, words)
 
 
 @pytest.fixture(scope="session")

@@ -39,12 +39,14 @@ def _answered_by(app: Health) -> None:
     late.app = app
 
 
+@pytest.mark.fault("C1", "C2")
 @schema.parametrize()
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_described(case: schemathesis.Case) -> None:
     case.call_and_validate()
 
 
+@pytest.mark.fault("C1", "C2")
 @pytest.mark.slow
 @schema.parametrize()
 @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

@@ -30,6 +30,7 @@ def known(desk: Desk) -> str:
     return next(desk.answers.rows.id(i) for i in range(len(desk.answers.rows)) if desk.answers.rows.array("is_known")[i])
 
 
+@pytest.mark.fault("C1", "C2")
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
@@ -65,6 +66,7 @@ def test_bad_bodies_are_told_apart_and_placed(call: Call, body: str | bytes, exp
     assert error(call("POST", "/v1/decisions", body)) == expected
 
 
+@pytest.mark.fault("C4")
 @pytest.mark.parametrize(
     "kind",
     ["text/plain", "application/octet-stream", "multipart/form-data; boundary=x", "application/vnd.bentoml+pickle", "application/x-python-pickle"],
@@ -74,12 +76,14 @@ def test_other_content_types_are_refused_before_any_parser(call: Call, kind: str
     assert error(call("POST", path, b"\x80\x04.", {"content-type": kind}))[:3] == (415, "media_type", "content-type")
 
 
+@pytest.mark.fault("C4")
 def test_no_content_type_and_encodings_are_refused(call: Call) -> None:
     assert error(call("POST", "/v1/decisions"))[0] == 415
     assert error(call("POST", "/v1/decisions", "{}", {"content-encoding": "gzip"}))[:3] == (415, "media_type", "content-encoding")
     assert call("POST", "/v1/decisions", "{}", {"content-type": "application/json; charset=UTF-8"}).status_code == 422
 
 
+@pytest.mark.fault("C10")
 def test_large_bodies_are_refused_whatever_their_length_claims(app: Health) -> None:
     async def send(headers: list[tuple[bytes, bytes]], pieces: int) -> tuple[int, int]:
         read = 0
@@ -116,6 +120,7 @@ def test_unknown_paths_and_methods(call: Call) -> None:
     assert error(call("GET", "/v1/decisions/d_unknown"))[:3] == (404, "not_found", "decision_id")
 
 
+@pytest.mark.fault("C2")
 def test_query_parameters_are_checked(call: Call) -> None:
     assert error(call("GET", "/v1/lists/churn?top=0"))[:3] == (422, "content", "top")
     assert error(call("GET", "/v1/lists/churn?top=many"))[:3] == (422, "content", "top")
@@ -138,6 +143,7 @@ def test_a_decision_is_answered_logged_and_repeated(call: Call, desk: Desk) -> N
     assert first.json()["synthetic"] is True
 
 
+@pytest.mark.fault("C25")
 def test_an_outcome_is_kept_once_and_a_different_one_is_refused(call: Call) -> None:
     body = {"outcome_id": "http-o", "decision_id": "nobody-knows", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"}
     assert call("POST", "/v1/outcomes", body).json() == {"outcome_id": "http-o", "duplicate": False, "pending": True, "late": False}
@@ -158,12 +164,14 @@ def test_scores_keep_order_repeats_and_unknown_ids(call: Call, desk: Desk) -> No
     assert answer["scores"][0] == answer["scores"][2]
 
 
+@pytest.mark.fault("C8")
 def test_more_customers_than_the_cap_are_refused(call: Call, desk: Desk) -> None:
     cap = desk.answers.policy.batch_cap
     assert error(call("POST", "/v1/scores", {"customer_ids": ["x"] * (cap + 1)}))[:3] == (413, "too_large", "customer_ids")
     assert len(call("POST", "/v1/scores", {"customer_ids": ["x"] * cap}).json()["scores"]) == cap
 
 
+@pytest.mark.fault("C5")
 def test_recommendations_separate_new_from_bought(call: Call, desk: Desk) -> None:
     rows = desk.answers.rows
     for position in range(len(rows)):

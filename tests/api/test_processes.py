@@ -23,6 +23,7 @@ Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Po
 ASKED = {"customer_id": "C00000001", "placement": "inbound_end", "request_id": "p-1"}
 
 
+@pytest.mark.fault("C4", "E3")
 def test_both_runners_answer_the_same_bytes(place: Workspace, running: Running) -> None:
     with running(place, "uvicorn") as (client, process):
         first = client.post("/v1/decisions", json=ASKED)
@@ -99,6 +100,7 @@ def test_a_bento_is_built_and_serves_by_itself(
         assert {"/decisions", "/scores"} <= set(described)
 
 
+@pytest.mark.fault("C16")
 def test_acknowledged_outcomes_survive_kill_9(place: Workspace, running: Running) -> None:
     acknowledged = []
     with running(place, "uvicorn") as (client, process):
@@ -112,6 +114,7 @@ def test_acknowledged_outcomes_survive_kill_9(place: Workspace, running: Running
     assert [each.outcome_id for each in outcomes_of(place.ledger)] == sorted(acknowledged)
 
 
+@pytest.mark.fault("B9", "C20")
 def test_answering_imports_neither_feast_nor_mlflow_nor_sql(place: Workspace) -> None:
     code = (
         "import sys; from pathlib import Path; from retain.workspace import Workspace; from serving.desk import Desk\n"
@@ -124,6 +127,7 @@ def test_answering_imports_neither_feast_nor_mlflow_nor_sql(place: Workspace) ->
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.fault("E13")
 @pytest.mark.parametrize("host", ["0.0.0.0", "example.org", "::"])  # noqa: S104 - refused, not bound
 def test_another_address_than_loopback_is_refused(place: Workspace, host: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", "--workspace", str(place.root), "--host", host]) == 5

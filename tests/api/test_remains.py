@@ -23,6 +23,7 @@ def artefacts(workspace: Workspace) -> list[Path]:
     return [path for folder in (workspace.models, workspace.rows, workspace.mlruns) for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
+@pytest.mark.fault("B14")
 def test_no_artefact_can_run_code(served: Workspace) -> None:
     found = artefacts(served)
     assert len(found) > 20
@@ -43,6 +44,7 @@ def test_no_customer_is_named_outside_of_the_places_that_an_erasure_sweeps(serve
         assert not CUSTOMER.search(path.read_bytes()), path.relative_to(served.root)
 
 
+@pytest.mark.fault("C35", "E12")
 def test_no_customer_is_named_in_logs_whatever_happens(
     call: Callable[..., httpx.Response], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

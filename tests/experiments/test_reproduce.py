@@ -15,6 +15,7 @@ from retain.workspace import Workspace
 from training.package import champion, folders, read_card
 
 
+@pytest.mark.fault("B17")
 @pytest.mark.parametrize(("task", "title"), [pytest.param("churn", "ensemble", marks=pytest.mark.slow), ("recommend", "als")])
 def test_a_model_is_made_again_byte_by_byte(trained: Workspace, task: str, title: str) -> None:
     folder = next(folder for folder in folders(trained, task) if read_card(folder).title == title)

@@ -44,6 +44,7 @@ def test_a_broken_state_is_told(tmp_path: Path) -> None:
         Workspace.at(tmp_path).state()
 
 
+@pytest.mark.fault("B6", "B7")
 def test_the_lock_is_held_across_processes_and_freed_by_death(tmp_path: Path) -> None:
     code = "import sys, time\nfrom pathlib import Path\nfrom retain.workspace import Workspace\n"
     code += "with Workspace.at(Path(sys.argv[1])).lock('training'):\n    print('held', flush=True)\n    time.sleep(60)\n"

@@ -96,6 +96,7 @@ def test_no_limit_is_ever_exceeded_and_nobody_gets_what_is_barred(seed: int, cus
         assert np.all(means.used(rows, choice) <= means.limits * (1 + 1e-8))
 
 
+@pytest.mark.fault("C32")
 def test_equal_customers_fall_to_the_earlier_and_equal_actions_to_the_first() -> None:
     means = Means(np.full((10, 2), 5.0), np.array([1.0, 1.0]), one_of(np.array([0, 0]), 1), np.array([np.inf, 3.0]))
     assert solve(means).choice.tolist() == [0, 0, 0, -1, -1, -1, -1, -1, -1, -1]
@@ -126,6 +127,7 @@ def test_what_is_not_used_up_has_no_price_and_nothing_is_given_for_it() -> None:
     assert solved.gap == 0.0
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize(("customers", "actions"), [(0, 3), (5, 0)])
 def test_nobody_and_nothing_make_an_empty_list(customers: int, actions: int) -> None:
     means = Means(np.ones((customers, actions)), np.ones(actions), np.zeros((0, actions), dtype=bool), np.array([1.0]))

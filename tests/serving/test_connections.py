@@ -59,6 +59,7 @@ def fine(port: int) -> bool:
         return connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.fault("C11")
 @pytest.mark.parametrize("start", [b"", b"GET", b"GET / HTTP/1.1\r\nhost: x\r\n", b"GET / HTTP/1.1\r\nhost: x\r\nslow: a"])
 def test_a_head_that_never_ends_is_not_waited_for(port: int, start: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
@@ -67,6 +68,7 @@ def test_a_head_that_never_ends_is_not_waited_for(port: int, start: bytes) -> No
     assert fine(port)
 
 
+@pytest.mark.fault("C11")
 def test_a_second_request_has_the_same_time_as_the_first(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(OK)
@@ -77,6 +79,7 @@ def test_a_second_request_has_the_same_time_as_the_first(port: int) -> None:
         assert answered(connection) == (408, "too_slow")
 
 
+@pytest.mark.fault("C10", "C11")
 def test_a_body_that_never_ends_is_not_waited_for(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n{")
@@ -84,6 +87,7 @@ def test_a_body_that_never_ends_is_not_waited_for(port: int) -> None:
     assert fine(port)
 
 
+@pytest.mark.fault("C10")
 def test_endless_headers_and_what_is_no_http_are_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"a" * (HEAD_BYTES * 3))
@@ -93,6 +97,7 @@ def test_endless_headers_and_what_is_no_http_are_refused(port: int) -> None:
         assert answered(connection) == (400, "syntax")
 
 
+@pytest.mark.fault("C11")
 def test_a_caller_who_does_not_read_is_dropped(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
@@ -108,6 +113,7 @@ def test_a_caller_who_does_not_read_is_dropped(port: int) -> None:
     assert fine(port)
 
 
+@pytest.mark.fault("C12")
 def test_idle_connections_make_room(port: int) -> None:
     idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(40)]
     try:

@@ -130,6 +130,7 @@ def test_one_item_is_proposed_once() -> None:
 # The funnel: one case per rule.
 
 
+@pytest.mark.fault("C30")
 @pytest.mark.parametrize(
     ("changes", "stage", "rule"),
     [
@@ -156,6 +157,7 @@ def test_an_offer_at_its_edges_is_valid() -> None:
     assert "O1" in shown(run(market=shop(edges)))
 
 
+@pytest.mark.fault("C7", "C30")
 @pytest.mark.parametrize(
     ("changes", "rules", "stage", "rule"),
     [
@@ -223,6 +225,7 @@ def test_what_the_caller_excludes_is_not_proposed() -> None:
     assert why(decision, "product:tea") == ("consent", "excluded_by_caller")
 
 
+@pytest.mark.fault("C30")
 def test_items_off_sale_are_never_proposed() -> None:
     gone = {**ITEMS, "tea": replace(ITEMS["tea"], retired_at=NOW), "jam": replace(ITEMS["jam"], stock=0.0)}
     decision = run(market=shop(items=gone))
@@ -235,6 +238,7 @@ def test_items_off_sale_are_never_proposed() -> None:
 # Who is not known, or must not be profiled.
 
 
+@pytest.mark.fault("C5")
 def test_an_unknown_customer_is_offered_what_is_popular_only_where_they_came_to_us() -> None:
     inbound = run(customer=None)
     assert inbound.source == "popularity"
@@ -246,6 +250,7 @@ def test_an_unknown_customer_is_offered_what_is_popular_only_where_they_came_to_
     assert why(outbound) == ("consent", "unknown_customer_no_consent")
 
 
+@pytest.mark.fault("C7")
 @pytest.mark.parametrize("how", ["asked", "refused"])
 def test_without_profiling_the_choice_is_the_same_for_everybody(how: str) -> None:
     ask = replace(ASK, personalised=how != "asked")
@@ -260,12 +265,14 @@ def test_without_profiling_the_choice_is_the_same_for_everybody(how: str) -> Non
     assert not first.is_personal
 
 
+@pytest.mark.fault("C7")
 def test_opt_in_profiling_needs_a_consent_for_it() -> None:
     rules = Policy(profiling="opt_in")
     assert run(rules=rules).is_personal
     assert not run(customer=replace(CUSTOMER, consents=frozenset({"email:marketing"})), rules=rules).is_personal
 
 
+@pytest.mark.fault("C6")
 def test_a_known_customer_without_history_gets_what_is_popular_and_the_answer_says_so() -> None:
     decision = run(customer=replace(CUSTOMER, likings={}, owned={}))
     assert decision.source == "popularity"
@@ -324,6 +331,7 @@ _ASKS = st.builds(
 )
 
 
+@pytest.mark.fault("C30")
 @settings(max_examples=100, deadline=None)
 @given(_ASKS, _CUSTOMERS, st.lists(_OFFERS, max_size=6, unique_by=lambda each: each.offer_id))
 def test_nothing_unlawful_is_ever_proposed(ask: Ask, customer: Customer | None, offers: list[Offer]) -> None:

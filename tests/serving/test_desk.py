@@ -72,6 +72,7 @@ def test_a_dry_run_leaves_no_trace(desk: Desk, wait: Wait) -> None:
         desk.trace("d_unknown")
 
 
+@pytest.mark.fault("C24")
 def test_an_outcome_sent_a_thousand_times_at_once_is_one_row(desk: Desk, now: datetime) -> None:
     async def storm() -> list[Any]:
         return await asyncio.gather(*(desk.outcome(outcome(now)) for _ in range(1000)))
@@ -81,6 +82,7 @@ def test_an_outcome_sent_a_thousand_times_at_once_is_one_row(desk: Desk, now: da
     assert len(desk.ledger.outcomes("d")) == 1
 
 
+@pytest.mark.fault("C25")
 def test_an_outcome_with_another_body_is_refused_and_the_first_stands(desk: Desk, wait: Wait, now: datetime) -> None:
     wait(desk.outcome(outcome(now)))
     with pytest.raises(ConflictError):
@@ -88,6 +90,7 @@ def test_an_outcome_with_another_body_is_refused_and_the_first_stands(desk: Desk
     assert [each.kind for each in desk.ledger.outcomes("d")] == ["shown"]
 
 
+@pytest.mark.fault("C25")
 def test_an_outcome_before_its_decision_waits_and_is_joined(desk: Desk, wait: Wait, now: datetime) -> None:
     from serving.decisions.receipts import decision_id
 
@@ -185,6 +188,7 @@ def test_a_ledger_of_the_first_release_is_taken_over(desk: Desk, make: Callable[
     assert sorted(path.name for path in folder.glob("ledger.db*")) == ["ledger.db.taken"]
 
 
+@pytest.mark.fault("C25")
 def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: Wait, now: datetime) -> None:
     identity = json.loads(wait(desk.decide(ask())))["decision_id"]
     inside = wait(desk.outcome(outcome(now + timedelta(days=28), decision_id=identity)))
@@ -201,6 +205,7 @@ def test_leaving_a_channel_closes_it_for_the_next_decision_and_the_list(desk: De
     assert "bob" not in [row.customer_id for row in desk.answers.churn_list(10).rows]
 
 
+@pytest.mark.fault("C16")
 def test_what_was_acknowledged_is_there_after_the_process_was_killed(
     desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path
 ) -> None:
@@ -265,6 +270,7 @@ def full_disk(desk: Desk) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.fault("C23")
 def test_a_full_disk_is_told_and_nothing_is_acknowledged_again(
     desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path
 ) -> None:
@@ -290,6 +296,7 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged_again(
         again.close()
 
 
+@pytest.mark.fault("C23")
 def test_the_house_may_refuse_what_cannot_be_written_down(make: Callable[..., Answers], wait: Wait, tmp_path: Path) -> None:
     desk = Desk(make(policy=Policy(when_unlogged="refuse")), Ledger(tmp_path / "ledger"))
     try:
@@ -333,6 +340,7 @@ def test_a_retry_of_what_a_power_loss_took_says_that_it_was_not_on_record(
         again.close()
 
 
+@pytest.mark.fault("C19")
 def test_ready_needs_models_and_a_ledger(desk: Desk) -> None:
     assert desk.unready() is None
     assert isinstance(desk.ledger.everything(), list)

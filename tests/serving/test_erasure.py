@@ -92,6 +92,7 @@ def traces(workspace: Workspace, customer: str) -> list[str]:
     return found
 
 
+@pytest.mark.fault("E8")
 def test_nothing_of_an_erased_customer_is_left_and_everybody_else_is_untouched(own: Workspace) -> None:
     gone, other = people(own)[1], people(own)[2]
     kept = {name: pq.read_table(own.table(name)) for name in TABLES}
@@ -222,6 +223,7 @@ def test_after_a_restore_whoever_was_erased_goes_again(own: Workspace, tmp_path:
     assert traces(own, gone) == []
 
 
+@pytest.mark.fault("E8")
 def test_a_running_service_knows_the_erased_no_more_and_keeps_no_new_trace(
     make: Callable[..., Answers], tmp_path: Path, wait: Callable[[Awaitable[Any]], Any]
 ) -> None:

@@ -35,6 +35,7 @@ def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")))
 
 
+@pytest.mark.fault("D1")
 @pytest.mark.parametrize(
     "cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＋1", "－1", "＠x", " =1", "　=1", "\u200b=1", "|calc", "%x"]
 )
@@ -44,12 +45,14 @@ def test_cells_that_would_run_are_neutralised(cell: str, tmp_path: Path) -> None
     assert row["customer_id"] == row["reason_1"] == f"'{cell}"
 
 
+@pytest.mark.fault("D1")
 def test_numbers_are_untouched_also_negative_ones(tmp_path: Path) -> None:
     export.write(made("a"), tmp_path / "list.csv")
     (row,) = read(tmp_path / "list.csv")
     assert (row["risk"], row["value"], row["expected_loss"]) == ("0.5", "-1.25", "0.0")
 
 
+@pytest.mark.fault("D2")
 @given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20))
 def test_every_text_comes_back_but_for_the_quote(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("list") / "list.csv"
@@ -60,6 +63,7 @@ def test_every_text_comes_back_but_for_the_quote(tmp_path_factory: pytest.TempPa
     assert row["customer_id"].lstrip(" \u3000\ufeff\u200b")[:1] not in export.DANGEROUS
 
 
+@pytest.mark.fault("D2")
 @pytest.mark.parametrize("text", ["00123", 'a,"b"', "two\nlines", "😀 ü", "客户"])
 def test_ids_and_awkward_texts_round_trip(text: str, tmp_path: Path) -> None:
     export.write(made(text), tmp_path / "list.csv")
@@ -76,6 +80,7 @@ def test_the_summary_counts_who_was_left_out_and_says_what_is_assumed(tmp_path: 
     assert summary["evidence"] == "D"
 
 
+@pytest.mark.fault("D7")
 def test_an_empty_list_is_a_file_with_a_header(tmp_path: Path) -> None:
     export.write(made(), tmp_path / "list.csv")
     export.write(made(), tmp_path / "list.parquet")
@@ -83,6 +88,7 @@ def test_an_empty_list_is_a_file_with_a_header(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "list.parquet").column_names == list(export.COLUMNS)
 
 
+@pytest.mark.fault("D4")
 def test_a_write_that_fails_leaves_the_old_list_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "list.csv"
     export.write(made("old"), path)
@@ -93,6 +99,7 @@ def test_a_write_that_fails_leaves_the_old_list_and_nothing_else(tmp_path: Path,
     assert sorted(each.name for each in tmp_path.iterdir()) == ["list.csv", "list.csv.json", "list.involuntary.csv"]
 
 
+@pytest.mark.fault("D8")
 @pytest.mark.parametrize("name", ["list.txt", "list", "li\nst.csv", "folder.csv"])
 def test_names_that_are_no_list_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()

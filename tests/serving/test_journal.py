@@ -143,6 +143,7 @@ def test_threads_that_wait_share_a_sync(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.fault("C16")
 def test_two_processes_never_lose_and_never_double(tmp_path: Path) -> None:
     from serving.ledger import Ledger
 
@@ -158,6 +159,7 @@ def test_two_processes_never_lose_and_never_double(tmp_path: Path) -> None:
     ledger.close()
 
 
+@pytest.mark.fault("C16")
 @pytest.mark.parametrize("trials", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_writers_lose_nothing_that_they_acknowledged(tmp_path: Path, trials: int) -> None:
     from serving.ledger import Ledger

@@ -52,6 +52,7 @@ def test_a_key_has_256_bits_and_only_its_hash_is_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "keys.json").stat().st_mode) == 0o600
 
 
+@pytest.mark.fault("E1")
 def test_a_key_opens_until_it_expires_or_is_revoked(tmp_path: Path, ring: Callable[[], tuple[Keyring, Clock]]) -> None:
     (first, text), (second, other) = made(1), made(2)
     for key in (first, second):
@@ -68,6 +69,7 @@ def test_a_key_opens_until_it_expires_or_is_revoked(tmp_path: Path, ring: Callab
     assert keyring.find(text.encode()) is None
 
 
+@pytest.mark.fault("E1")
 def test_what_is_not_the_key_opens_nothing(tmp_path: Path, ring: Callable[[], tuple[Keyring, Clock]]) -> None:
     (key, text), (_, other) = made(1), made(2)
     add(tmp_path / "keys.json", key, NOW)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
+
 from serving.answers import Answers
 from serving.champions import Champions
 from serving.decisions.policy import Policy
@@ -15,6 +17,7 @@ Make = Callable[..., Answers]
 ASKED = DecisionRequest("ann", channel="email", placement="inbound_end", goal="cross_sell")
 
 
+@pytest.mark.fault("C21")
 def test_rows_grow_old_and_the_answer_says_so(make: Make, now: datetime) -> None:
     answers = make()
     fresh, _, _ = answers.decision(ASKED, "d")
@@ -34,6 +37,7 @@ def test_a_moment_that_rows_cannot_answer_gets_no_offer_and_the_reason(make: Mak
     assert [(each.stage, each.rule) for each in late.withheld] == [("clock", "as_of_after_clock")]
 
 
+@pytest.mark.fault("C19")
 def test_without_models_offers_are_still_lawful_and_ranked(make: Make) -> None:
     answers = replace(make(), champions=Champions({}), degraded=("churn_no_model", "clv_no_model"))
     answer, _, _ = answers.decision(ASKED, "d")
@@ -43,6 +47,7 @@ def test_without_models_offers_are_still_lawful_and_ranked(make: Make) -> None:
     assert answers.decision(DecisionRequest("cid", channel="email", placement="inbound_end"), "d")[0].offers == []
 
 
+@pytest.mark.fault("B10")
 def test_the_champion_of_before_is_named_as_the_source(make: Make) -> None:
     answers = make()
     before = Champions(answers.champions.scorers, ("churn_previous_model",))
@@ -50,6 +55,7 @@ def test_the_champion_of_before_is_named_as_the_source(make: Make) -> None:
     assert (answer.source, answer.degraded) == ("previous_model", ["churn_previous_model"])
 
 
+@pytest.mark.fault("C6")
 def test_a_known_customer_without_features_is_not_scored(make: Make) -> None:
     answer, _, _ = make().decision(DecisionRequest("gus", channel="email", placement="inbound_end", goal="cross_sell"), "d")
     assert answer.source == "popularity"

@@ -37,6 +37,7 @@ def test_each_pull_follows_from_the_one_before_and_names_nobody(tmp_path: Path) 
     assert entries(tmp_path / "nothing" / "pulls.jsonl") == []
 
 
+@pytest.mark.fault("E7")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -63,6 +64,7 @@ def entries_of(at: datetime) -> pull_log.Pulled:
     return pulled("this machine", "churn", {}, [], {}, at)
 
 
+@pytest.mark.fault("E7")
 def test_a_bit_anywhere_is_missed(tmp_path: Path) -> None:
     path = fill(tmp_path)
     whole = path.read_bytes()

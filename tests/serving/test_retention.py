@@ -124,6 +124,7 @@ def test_seats_on_a_channel_without_a_cost_are_refused(make: Callable[..., Answe
         retention(make(), replace(ASKED, seats={"agent": 3.0}))
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("limit", [{"budget": 0.0}, {"seats": {"email": 0.0, "call_center": 0.0}}])
 def test_no_money_and_no_seats_make_an_empty_list(make: Callable[..., Answers], limit: dict[str, Any]) -> None:
     result = retention(make(offers=(COFFEE,)), replace(ASKED, **limit))
@@ -263,6 +264,7 @@ def test_amounts_and_shares_are_read_or_refused() -> None:
             _amounts("seats", text)
 
 
+@pytest.mark.fault("D8")
 def test_a_campaign_is_a_plain_name() -> None:
     assert retention_files.named("spring-2026") == "spring-2026"
     for name in ("", "../x", "a/b", "x" * 65, "-x"):

@@ -199,6 +199,7 @@ def test_nobody_else_answers_for_an_unknown_id(make: Any, unknown: str) -> None:
     assert make().rows.get(unknown) is None
 
 
+@pytest.mark.fault("B10")
 def test_a_flipped_bit_in_any_file_is_refused(tmp_path: Path, make: Any) -> None:
     folder = written(tmp_path / "v", make().rows)
     for file in sorted(folder.iterdir()):
@@ -211,6 +212,7 @@ def test_a_flipped_bit_in_any_file_is_refused(tmp_path: Path, make: Any) -> None
     assert len(Rows.open(folder)) == len(make().rows)
 
 
+@pytest.mark.fault("B10")
 def test_the_version_before_answers_where_the_present_one_is_broken(tmp_path: Path, make: Any) -> None:
     workspace = Workspace.at(tmp_path)
     with pytest.raises(NotReadyError, match="retain publish"):

@@ -46,6 +46,7 @@ def test_poor_calibration_of_a_first_champion_is_a_warning() -> None:
     assert "0.120" in verdict.warnings[0]
 
 
+@pytest.mark.fault("B18")
 def test_a_challenger_needs_an_interval_clear_of_zero() -> None:
     assert decide(LEARNED, SIMPLE, Facts(difference=WIN), RULES).promote
     tie = decide(LEARNED, SIMPLE, Facts(difference=TIE), RULES)
@@ -66,12 +67,14 @@ def test_a_reason_does_not_turn_a_loss_into_a_win() -> None:
     assert not decide(LEARNED, SIMPLE, Facts(difference=LOSS, reason="I like it"), RULES).promote
 
 
+@pytest.mark.fault("B19")
 @pytest.mark.parametrize(("error", "promoted"), [(0.0199, True), (0.0201, False)])
 def test_calibration_may_be_at_most_a_hundredth_worse(error: float, promoted: bool) -> None:
     verdict = decide(replace(LEARNED, calibration_error=error), SIMPLE, Facts(difference=WIN), RULES)
     assert verdict.promote is promoted
 
 
+@pytest.mark.fault("B19")
 @pytest.mark.parametrize(("psi", "promoted"), [(0.25, True), (0.26, False)])
 def test_shifted_scores_are_not_promoted(psi: float, promoted: bool) -> None:
     assert decide(LEARNED, SIMPLE, Facts(difference=WIN, psi=psi), RULES).promote is promoted
@@ -83,6 +86,7 @@ def test_another_kind_of_model_may_spread_its_scores_differently_but_it_is_said(
     assert "PSI 0.80" in verdict.warnings[0]
 
 
+@pytest.mark.fault("B19")
 def test_an_override_promotes_and_says_what_it_set_aside() -> None:
     verdict = decide(replace(LEARNED, calibration_error=0.2), SIMPLE, Facts(difference=TIE, psi=0.9, override="agreed with marketing"), RULES)
     assert verdict.promote
@@ -90,6 +94,7 @@ def test_an_override_promotes_and_says_what_it_set_aside() -> None:
     assert "agreed with marketing" in " ".join(verdict.reasons)
 
 
+@pytest.mark.fault("B18")
 def test_nothing_overrides_a_broken_model_or_missing_evidence() -> None:
     broken = replace(LEARNED, failures=("it cannot be opened",))
     assert not decide(broken, SIMPLE, Facts(difference=WIN, override="now"), RULES).promote
@@ -102,6 +107,7 @@ def test_models_judged_on_different_customers_are_not_compared() -> None:
     assert "retain train" in verdict.reasons[0]
 
 
+@pytest.mark.fault("B18")
 def test_a_challenger_below_its_baseline_is_refused() -> None:
     assert not decide(LEARNED, SIMPLE, Facts(difference=WIN, gain=LOSS), RULES).promote
 

@@ -39,6 +39,7 @@ def test_a27_constant_and_empty_columns_are_dropped_and_listed() -> None:
     assert found.frame.x.shape == (200, 2)
 
 
+@pytest.mark.fault("B20")
 def test_open_windows_are_left_out_and_counted() -> None:
     y = coin().astype(float)
     y[:30] = np.nan
@@ -46,6 +47,7 @@ def test_open_windows_are_left_out_and_counted() -> None:
     assert (len(found.frame), found.open_rows) == (170, 30)
 
 
+@pytest.mark.fault("B20")
 @pytest.mark.parametrize(
     ("y", "words"),
     [

@@ -37,6 +37,7 @@ def _edit(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(read_json(path) | changes))
 
 
+@pytest.mark.fault("B17")
 def test_equal_models_land_in_the_same_folder_with_the_same_bytes(made: Made) -> None:
     first = made()
     before = read_json(first / MANIFEST)
@@ -63,6 +64,7 @@ def test_a_missing_column_is_named(made: Made, frame: Frame) -> None:
         opened.predict(pd.DataFrame(frame.x[:, :1], columns=[frame.columns[0]]))
 
 
+@pytest.mark.fault("B10")
 def test_an_unsigned_or_wrongly_signed_champion_is_refused_and_the_one_before_kept(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     (secret, public), (other, _) = signing.pair(bytes(range(32))), signing.pair(bytes(32))
     monkeypatch.setenv("RETAIN_SIGNING_KEY", secret)
@@ -86,6 +88,7 @@ def test_an_unsigned_or_wrongly_signed_champion_is_refused_and_the_one_before_ke
                 load(folder)
 
 
+@pytest.mark.fault("B10")
 def test_one_flipped_bit_anywhere_is_refused(made: Made) -> None:
     folder = made()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -99,6 +102,7 @@ def test_one_flipped_bit_anywhere_is_refused(made: Made) -> None:
     load(folder)
 
 
+@pytest.mark.fault("B13")
 def test_a_truncated_or_missing_file_is_refused(made: Made) -> None:
     folder = made()
     native = next(iter((folder / "model").iterdir()))
@@ -111,6 +115,7 @@ def test_a_truncated_or_missing_file_is_refused(made: Made) -> None:
         load(folder)
 
 
+@pytest.mark.fault("B14")
 @pytest.mark.parametrize("use", ["os:system", "training.package:load", "training.models.logistic:np", "training.models.no:Thing", "pickle:loads"])
 def test_a_class_that_is_no_model_is_never_called(made: Made, use: str) -> None:
     folder = made()
@@ -120,6 +125,7 @@ def test_a_class_that_is_no_model_is_never_called(made: Made, use: str) -> None:
         load(folder)
 
 
+@pytest.mark.fault("B16")
 def test_a_card_of_a_newer_release_asks_for_an_upgrade(made: Made) -> None:
     folder = made()
     _edit(folder / "card.json", schema_version=99, invented="later")
@@ -128,6 +134,7 @@ def test_a_card_of_a_newer_release_asks_for_an_upgrade(made: Made) -> None:
         load(folder)
 
 
+@pytest.mark.fault("B12")
 def test_weights_that_were_changed_with_their_hashes_fail_the_golden_answers(made: Made) -> None:
     folder = made()
     native = folder / "model" / "logistic.json"
@@ -137,6 +144,7 @@ def test_weights_that_were_changed_with_their_hashes_fail_the_golden_answers(mad
         load(folder)
 
 
+@pytest.mark.fault("B14")
 def test_what_a_model_never_holds_is_refused_before_it_is_read(made: Made) -> None:
     folder = made()
     (folder / "model" / "extra.bin").write_bytes(b"\x80\x04")

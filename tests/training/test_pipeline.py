@@ -53,6 +53,7 @@ def test_each_task_has_a_champion_whose_card_says_where_it_came_from(trained: Wo
     assert any(entry.model_id == at.name for entry in promotions.entries(trained))
 
 
+@pytest.mark.fault("B17")
 def test_the_same_run_twice_gives_the_same_models(trained: Workspace, filled: Workspace, tmp_path: Path) -> None:
     shutil.copytree(filled.root, tmp_path / "again")
     again = Workspace.at(tmp_path / "again")
@@ -69,6 +70,7 @@ def trained_lines(trained: Workspace, task: str) -> str:
     return "".join(line for line in lines if json.loads(line)["task"] == task)
 
 
+@pytest.mark.fault("B19", "B22")
 def test_promotion_and_rollback_are_one_command_each(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--workspace", str(copy.root)]
     before = champion(copy, "churn")
@@ -90,11 +92,13 @@ def test_promotion_and_rollback_are_one_command_each(copy: Workspace, capsys: py
     assert main(["promote", "nothing", "prevalence", *place]) == 4
 
 
+@pytest.mark.fault("B6")
 def test_a_second_training_waits_for_nobody(copy: Workspace) -> None:
     with copy.lock("another training"), pytest.raises(LockedError, match="another training"):
         train("churn", copy)
 
 
+@pytest.mark.fault("B10")
 def test_a_broken_candidate_is_not_promoted(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     folder = next(folder for folder in folders(copy, "churn") if read_card(folder).title == "lightgbm")
     native = next((folder / "model").rglob("model.txt"))
@@ -113,6 +117,7 @@ def spoil(folder: Path) -> None:
     (folder / "golden.json").write_text("{}\n")
 
 
+@pytest.mark.fault("B10")
 def test_training_notices_a_champion_that_no_longer_verifies(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     # The champion is one that this run does not train again, so nothing heals it.
     other = next(folder for folder in folders(copy, "churn") if read_card(folder).title == "logistic")
@@ -129,6 +134,7 @@ def test_training_notices_a_champion_that_no_longer_verifies(copy: Workspace, ca
     assert any("no longer verifies" in warning for warning in last.warnings)
 
 
+@pytest.mark.fault("B10")
 def test_a_broken_champion_neither_blocks_a_promotion_nor_is_returned_to(copy: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     place = ["--workspace", str(copy.root)]
     before = champion(copy, "churn")

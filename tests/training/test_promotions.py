@@ -20,6 +20,7 @@ def _promote(workspace: Workspace, *names: str, task: str = "churn") -> None:
         promotions.promote(workspace, task, name, YES, workspace.now())
 
 
+@pytest.mark.fault("B22")
 def test_the_pointer_follows_promotions_and_rollbacks(workspace: Workspace) -> None:
     _promote(workspace, "churn-a", "churn-b", "churn-c")
     promotions.rollback(workspace, "churn", workspace.now(), "complaints")
@@ -45,6 +46,7 @@ def test_tasks_do_not_disturb_each_other(workspace: Workspace) -> None:
     assert promotions.reigns(promotions.entries(workspace), "churn") == ["churn-a", "churn-b"]
 
 
+@pytest.mark.fault("B18")
 def test_what_the_gate_refused_is_not_written(workspace: Workspace) -> None:
     with pytest.raises(RefusedError, match="too weak"):
         promotions.promote(workspace, "churn", "churn-a", Verdict(False, ("too weak",)), workspace.now())

@@ -34,6 +34,7 @@ def _promote(workspace: Workspace, folder: Path) -> None:
     promotions.promote(workspace, "churn", folder.name, YES, workspace.now())
 
 
+@pytest.mark.fault("B8")
 def test_what_could_not_be_reached_is_caught_up_and_the_alias_follows_the_ledger(made: Callable[..., Path], workspace: Workspace) -> None:
     first, second = made("logistic"), made("other", c=0.1)
     _promote(workspace, first)
@@ -83,6 +84,7 @@ def test_what_could_not_be_reached_is_caught_up_and_the_alias_follows_the_ledger
     assert client.get_model_version_by_alias("retain-churn", "champion").tags["retain.model_id"] == first.name
 
 
+@pytest.mark.fault("B8")
 def test_a_database_that_is_none_is_said_in_one_line(made: Callable[..., Path], workspace: Workspace) -> None:
     made()
     workspace.mlruns.mkdir(parents=True)

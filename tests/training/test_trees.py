@@ -49,6 +49,7 @@ def test_it_says_nothing_of_threads_or_paths() -> None:
     assert text().endswith("end of trees\n")
 
 
+@pytest.mark.fault("B12")
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
@@ -81,6 +82,7 @@ def test_a_tree_that_is_none_is_refused(name: str, value: str, words: str) -> No
         check(edited(name, value), COLUMNS)
 
 
+@pytest.mark.fault("B12")
 def test_a_cycle_is_refused() -> None:
     def children(left: str, right: str) -> str:
         both = edited("left_child", left)
@@ -94,6 +96,7 @@ def test_a_cycle_is_refused() -> None:
         check(forged, COLUMNS)
 
 
+@pytest.mark.fault("B12")
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -120,6 +123,7 @@ def test_a_head_that_is_none_is_refused(old: str, new: str, words: str) -> None:
         check(forged, COLUMNS)
 
 
+@pytest.mark.fault("B13")
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 0.999))
 def test_a_text_cut_anywhere_is_refused(share: float) -> None:
@@ -127,6 +131,7 @@ def test_a_text_cut_anywhere_is_refused(share: float) -> None:
         FittedLightGBM.from_text(COLUMNS, Rates((), "", 28.0), text()[: int(len(text()) * share)])
 
 
+@pytest.mark.fault("B12")
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6), st.characters(min_codepoint=32, max_codepoint=126))
 def test_one_changed_character_is_refused_or_harmless(place: int, character: str) -> None:

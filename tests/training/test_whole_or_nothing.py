@@ -77,6 +77,7 @@ def _work_and_leave(work: Callable[[], None]) -> NoReturn:
     os._exit(0)
 
 
+@pytest.mark.fault("B1")
 def test_killed_at_fifty_points(shop: Shop) -> None:
     shop.make(0)
     start = time.monotonic()
@@ -101,6 +102,7 @@ def test_killed_at_fifty_points(shop: Shop) -> None:
     assert len(promotions.entries(shop.workspace)) > 3
 
 
+@pytest.mark.fault("B3")
 def test_out_of_space_at_every_size_of_file(shop: Shop) -> None:
     before = shop.make(0)
     failed = 0
@@ -122,6 +124,7 @@ def test_out_of_space_at_every_size_of_file(shop: Shop) -> None:
     assert failed >= 5
 
 
+@pytest.mark.fault("B7")
 def test_the_lock_of_a_killed_training_is_free_at_once(shop: Shop) -> None:
     ready, told = os.pipe()
 
