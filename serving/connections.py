@@ -1,17 +1,22 @@
 """Connections that cost nothing while they do nothing: uvicorn's protocol with an end to every wait.
 
 uvicorn waits for ever for a request line that never ends, keeps headers of any length, and keeps what a caller does not read. Here each of
-them has a limit, and beyond so many connections the idle ones go.
+them has a limit, and beyond so many connections the idle ones go. How long a request stands in line until somebody looks at it is
+counted from here.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import os
+import resource
+import time
+from typing import Any, cast
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from serving.guard import Arrival
 from serving.schemas import ErrorBody, Problem
 
 HEAD_S = 10.0
@@ -21,6 +26,20 @@ TAKE_S = 30.0
 HEAD_BYTES = 64 * 1024
 CONNECTIONS = 2000
 """Open at once; one more costs an idle one its place, or is closed where none is idle."""
+SPARE_FILES = 64
+
+
+def room() -> int:
+    """How many connections there is room for: as many files as the system lets this process open, less those of its own.
+
+    Ask it once everything is open. As much is left again for what is opened beside it, because each array of the rows is a file.
+    """
+    own = 2 * len(os.listdir("/dev/fd")) + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < CONNECTIONS + own:
+        soft = CONNECTIONS + own if hard == resource.RLIM_INFINITY else min(hard, CONNECTIONS + own)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(min(CONNECTIONS, soft - own), 8)
 
 
 class Bounded(HttpToolsProtocol):
@@ -80,9 +99,17 @@ class Bounded(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The next bytes begin another request."""
+        """The request is whole; the next bytes begin another."""
         self._is_head = True
+        arrival = cast(dict[str, Any], self.cycle.scope).get(Arrival.KEY)
+        if arrival is not None:
+            arrival.at = time.monotonic()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """From here on it stands in line; what waited for an answer of its own connection was not in it."""
+        cast(dict[str, Any], cycle.scope)[Arrival.KEY] = Arrival(time.monotonic())
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The caller does not keep up with reading."""

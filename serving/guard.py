@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from typing import Any, TypeAlias
 
@@ -19,6 +20,10 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_S = 10.0
 """A body that is not there by then is not waited for."""
+LINE_S = 0.2
+"""A request that stood in line for so long since it was whole is sent away: whoever stands behind it would wait as long, and nobody be served."""
+RETRY_S = 1
+"""When to come back then."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -41,11 +46,40 @@ class Hosts:
         await self.app(scope, receive, send)
 
 
-class Guard:
-    """ASGI middleware before every framework. It reads the whole body within its limit and hands it on as one piece."""
+class Arrival:
+    """When a request was whole, on the clock of ``time.monotonic``; whoever reads from the socket knows."""
 
-    def __init__(self, app: App, posts: Collection[str], limit: int, body_s: float = BODY_S) -> None:
+    __slots__ = ("at",)
+    KEY = "retain.arrival"
+    """Where it stands in an ASGI scope."""
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+
+
+def _uncounted(_asked: str, _answered: str) -> None:
+    """Nobody counts."""
+
+
+class Guard:
+    """ASGI middleware before every framework. It reads the whole body within its limit and hands it on as one piece.
+
+    A request that had to stand in line for too long is sent away at little cost: under twice the load that can be borne, about as many are
+    answered as under once, and none after everybody has given up.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        posts: Collection[str],
+        limit: int,
+        body_s: float = BODY_S,
+        line_s: float = LINE_S,
+        count: Callable[[str, str], None] = _uncounted,
+    ) -> None:
         self.app = app
+        self.line_s = line_s
+        self.count = count
         self.posts = frozenset(posts)
         """Paths whose POST must be JSON even with an empty body."""
         self.limit = limit
@@ -62,7 +96,8 @@ class Guard:
         has_body = is_chunked or any(length != b"0" for length in lengths)
         must_be_json = scope["method"] == "POST" and scope["path"] in self.posts
         if not has_body and not must_be_json:
-            await self.app(scope, receive, send)
+            if not await self._is_too_late(scope, send):
+                await self.app(scope, receive, send)
             return
         if lengths and not (len(set(lengths)) == 1 and lengths[0].isdigit()):
             await refuse(send, 400, Problem("syntax", "the Content-Length header is not a number"))
@@ -92,7 +127,18 @@ class Guard:
         if lengths and len(body) != int(lengths[0]):
             await refuse(send, 400, Problem("syntax", "the body is not as long as Content-Length says"))
             return
-        await self.app(scope, _once(body, receive), send)
+        if not await self._is_too_late(scope, send):
+            await self.app(scope, _once(body, receive), send)
+
+    async def _is_too_late(self, scope: Scope, send: Send) -> bool:
+        """Send away who stood in line for too long; the connection stays, because making another costs us more."""
+        arrival = scope.get(Arrival.KEY)
+        if arrival is None or time.monotonic() - arrival.at <= self.line_s:
+            return False
+        self.count("refused", "503")
+        wait = [(b"retry-after", str(RETRY_S).encode())]
+        await refuse(send, 503, Problem("too_busy", "more requests come in than can be answered; wait and ask again"), wait, is_over=False)
+        return True
 
     async def _read(self, receive: Receive) -> bytes | None:
         parts: list[bytes] = []
@@ -113,11 +159,11 @@ class Guard:
         return Problem("too_large", f"the body is larger than {self.limit} bytes; split the request")
 
 
-async def refuse(send: Send, status: int, problem: Problem, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    """Answer with the one error shape and close the connection: whatever follows on it is not read."""
+async def refuse(send: Send, status: int, problem: Problem, more: Sequence[tuple[bytes, bytes]] = (), *, is_over: bool = True) -> None:
+    """Answer with the one error shape and, where it ``is_over``, close the connection: whatever follows on it is not read."""
     body = msgspec.json.encode(ErrorBody(problem))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")] if is_over else headers})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -279,15 +279,13 @@ class Journal:
                     return
                 waiting, self._waiting = self._waiting, []
                 self._dirty = False
-            with self._swap:
-                file = os.dup(self._file)
             error: JournalError | None = None
             try:
-                os.fdatasync(file)
+                # Within: the file must not be closed meanwhile. Without a file of its own: where none can be opened, a sync still goes on.
+                with self._swap:
+                    os.fdatasync(self._file)
             except OSError as failure:
                 self._fail(failure)
-            finally:
-                os.close(file)
             if self._failed is not None:
                 error = JournalError(self._failed)
             _release(waiting, error)

@@ -29,7 +29,7 @@ from serving import pull_log
 from serving.backups import ABOUT, CATALOGUE, TOMBSTONES, WORKSPACE, About, damaged, remove_halves
 from serving.erasure import erase
 from serving.keys import load as keys_of
-from serving.ledger import CONFLICT, DECISION, OUTCOME, reading
+from serving.ledger import reading
 from training import promotions
 
 _PLACES = ("artifact_location", "artifact_uri", "source", "storage_location")
@@ -191,7 +191,7 @@ def _problems(made: Workspace) -> Iterator[str]:
             yield error.message
     if (made.ledger / "log").is_dir():
         try:
-            reading(made.ledger, lambda ledger: [sum(1 for _ in ledger.journal.records(kind)) for kind in (DECISION, OUTCOME, CONFLICT)])
+            reading(made.ledger, lambda ledger: (sum(1 for _ in ledger.decisions()), ledger.everything(), ledger.conflicts()))
         except RetainError as error:
             yield error.message
     for path in sorted((*made.root.rglob("*.db"), *made.mlruns.rglob("*.db"))):

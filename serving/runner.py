@@ -100,13 +100,14 @@ def run(workspace: Workspace, host: str, port: int, hosts: str = "") -> None:
     """Serve until told to stop."""
     import uvicorn
 
-    from serving.connections import Bounded
+    from serving.connections import Bounded, room
 
     keyring = Keyring(workspace.keys)
     names = reachable(host, hosts, keyring)
     metrics = Metrics(drift=workspace.drift)
     desk = Desk.open(workspace, metrics.count)
     settle()
+    Bounded.most = room()
     doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
         uvicorn.run(

@@ -233,7 +233,7 @@ def _contact(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *,
     more = 0.0 if is_priced else policy.seat_price
     if customer is not None and policy.fatigue_price:
         since = ask.at - timedelta(days=policy.fatigue_days)
-        more += policy.fatigue_price * sum(1 for each in customer.contacts if since < each.at <= ask.at)
+        more += policy.fatigue_price * sum(1 for each in customer.contacts if each.at > since)
     return {channel: _channel_cost(shop, channel) + more for channel in ask.channels}
 
 

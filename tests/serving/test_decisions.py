@@ -198,6 +198,13 @@ def test_limits_open_again_when_their_window_has_passed() -> None:
     assert "O1" in shown(run(customer=replace(CUSTOMER, contacts=old), market=shop(offer())))
 
 
+@pytest.mark.fault("C27")
+def test_a_clock_that_was_set_back_opens_no_limit() -> None:
+    ahead = tuple(Contact(NOW + timedelta(minutes=50), "email", "O1") for _ in range(3))
+    decision = run(customer=replace(CUSTOMER, contacts=ahead), market=shop(offer()))
+    assert why(decision) == ("fatigue", "max_3_per_7d")
+
+
 def test_an_old_complaint_and_a_repair_are_not_suppressed() -> None:
     assert "O1" in shown(run(customer=replace(CUSTOMER, complaint_at=NOW - timedelta(days=61)), market=shop(offer())))
     angry = replace(CUSTOMER, complaint_at=NOW - timedelta(days=1))

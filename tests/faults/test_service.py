@@ -1,0 +1,271 @@
+"""A service as a process under load: killed, stopped, crowded, starved of files and disk; what was acknowledged stands, others are answered."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from retain.workspace import Workspace
+from serving.ledger import outcomes_of, reading
+
+Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
+Traffic = Callable[..., Any]
+Happened = Callable[[str], None]
+
+
+def port_of(client: httpx.Client) -> int:
+    port = client.base_url.port
+    assert port is not None
+    return port
+
+
+def decided(place: Workspace) -> dict[str, bytes]:
+    """Answers on record by request_id."""
+    entries = reading(place.ledger, lambda ledger: list(ledger.decisions()))
+    return {json.loads(entry.request)["request_id"]: entry.answer for entry in entries}
+
+
+def stands(place: Workspace, told: list[Any]) -> tuple[int, int]:
+    """What was acknowledged is on record, once, as it was said; return how many decisions and outcomes."""
+    kept, outcomes = decided(place), [each.outcome_id for each in outcomes_of(place.ledger)]
+    assert len(outcomes) == len(set(outcomes))
+    given = [each for each in told if each.status == 200 and each.path == "/v1/decisions"]
+    for each in given:
+        assert json.loads(kept[each.body["request_id"]]) == each.answer
+    acknowledged = {each.body["outcome_id"] for each in told if each.status == 200 and each.path == "/v1/outcomes"}
+    assert acknowledged <= set(outcomes)
+    return len(given), len(acknowledged)
+
+
+@pytest.mark.fault("C14")
+def test_told_to_stop_under_load_it_fails_no_request_that_it_took(place: Workspace, running: Running, traffic: Traffic, happened: Happened) -> None:
+    with running(place) as (client, process):
+        callers = traffic(port_of(client)).start()
+        callers.reach(300)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        took = time.monotonic() - start
+        told = callers.stop()
+    assert {each.status for each in told} <= {200, None}
+    decisions, outcomes = stands(place, told)
+    # What the service took is on record; whoever got no answer was not taken.
+    answered = {each.body["request_id"] for each in told if each.status == 200 and each.path == "/v1/decisions"}
+    assert set(decided(place)) == answered
+    assert decisions + outcomes >= 300
+    happened(f"{decisions} decisions and {outcomes} outcomes answered, 0 taken and not answered; gone {took:.1f} s after the signal")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C16", "C15")
+def test_killed_under_load_and_started_again_nothing_is_lost_or_doubled(
+    place: Workspace, running: Running, traffic: Traffic, happened: Happened
+) -> None:
+    told: list[Any] = []
+    for number in range(3):
+        with running(place) as (client, process):
+            callers = traffic(port_of(client), make=lambda each, first=10_000 * number: mixed(first + each)).start()
+            callers.reach(150)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            told += callers.stop()
+    decisions, outcomes = stands(place, told)
+    with running(place) as (client, _):
+        for each in [each for each in told if each.path == "/v1/outcomes" and each.status == 200][-5:]:
+            assert client.post("/v1/outcomes", json=each.body).json()["duplicate"] is True
+        for each in [each for each in told if each.path == "/v1/decisions" and each.status == 200][-5:]:
+            assert client.post("/v1/decisions", json=each.body).json() == each.answer
+    happened(f"3 kills: {decisions} answered decisions and {outcomes} acknowledged outcomes, 0 lost, 0 doubled")
+
+
+def mixed(number: int) -> tuple[str, dict[str, Any]]:
+    if number % 4 == 3:
+        return "/v1/outcomes", {"outcome_id": f"o{number}", "decision_id": "d", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"}
+    return "/v1/decisions", {"customer_id": f"C{number % 300 + 1:08d}", "placement": "inbound_end", "request_id": f"t{number}"}
+
+
+def held(port: int, count: int) -> list[socket.socket]:
+    lines = []
+    for _ in range(count):
+        line = socket.socket()
+        line.settimeout(5)
+        line.connect(("127.0.0.1", port))
+        lines.append(line)
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C12")
+def test_ten_thousand_idle_connections_take_no_place_from_others(place: Workspace, running: Running, happened: Happened) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(10_000, hard - 500)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 400), hard))
+    lines: list[socket.socket] = []
+    try:
+        with running(place) as (client, process):
+            lines = held(port_of(client), count)
+            with httpx.Client(base_url=client.base_url, timeout=10) as fresh:
+                assert fresh.get("/livez").status_code == 200
+                assert fresh.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
+            files = len(list(Path(f"/proc/{process.pid}/fd").iterdir())) if sys.platform == "linux" else 0
+            assert files < 2400
+        happened(f"{count} connections opened and left alone: the service held {files} files, health and decisions were answered")
+    finally:
+        for line in lines:
+            line.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C29")
+def test_with_few_files_connections_make_room_and_the_ledger_goes_on(place: Workspace, running: Running, happened: Happened) -> None:
+    with running(place, prefix=("sh", "-c", 'ulimit -n 420; exec "$@"', "sh")) as (client, process):
+        lines = held(port_of(client), 400)
+        with httpx.Client(base_url=client.base_url, timeout=10) as fresh:
+            for number in range(20):
+                path, body = mixed(number)
+                assert fresh.post(path, json=body).status_code == 200
+        for line in lines:
+            line.close()
+        path, body = mixed(100)
+        assert client.post(path, json=body).status_code == 200
+        assert process.poll() is None
+    happened("420 files allowed and 400 connections: every request was answered, nothing ended")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C29")
+def test_when_even_accepting_fails_for_want_of_files_it_recovers(place: Workspace, running: Running) -> None:
+    """The limit is lowered while it runs, below what it holds: nothing can be opened any more, until there is room again."""
+    with running(place) as (client, process):
+        assert client.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
+        before = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (8, before[1]))
+        with contextlib.suppress(httpx.TransportError), httpx.Client(base_url=client.base_url, timeout=1) as other:
+            other.get("/livez")
+        # A connection that is there goes on, also to the disk.
+        path, body = mixed(3)
+        assert client.post(path, json=body).status_code == 200
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, before)
+        end = time.monotonic() + 30
+        with httpx.Client(base_url=client.base_url, timeout=10) as other:
+            while True:
+                try:
+                    assert other.get("/livez").status_code == 200
+                    break
+                except httpx.TransportError:
+                    assert time.monotonic() < end
+        assert process.poll() is None
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C23")
+def test_a_full_disk_is_told_while_it_serves(place: Workspace, running: Running, happened: Happened) -> None:
+    with running(place, prefix=("sh", "-c", 'ulimit -f 4000; exec "$@"', "sh")) as (client, _):
+        answered: list[tuple[str, dict[str, Any]]] = []
+        for number in range(3000):
+            path, body = mixed(number)
+            answer = client.post(path, json=body)
+            if path == "/v1/outcomes" and answer.status_code == 503:
+                break
+            assert answer.status_code == 200
+            if path == "/v1/outcomes":
+                answered.append((path, body))
+        assert answer.status_code == 503
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/livez").status_code == 200
+        free = client.post("/v1/decisions", json={**mixed(0)[1], "request_id": "after"}).json()
+        assert free["decision_id"] is None
+        assert "not_logged" in free["degraded"]
+        assert free["exploration"] is False
+    with running(place) as (client, _):
+        assert client.get("/readyz").status_code == 200
+        for path, body in answered[-20:]:
+            assert client.post(path, json=body).json()["duplicate"] is True
+    kept = {each.outcome_id for each in outcomes_of(place.ledger)}
+    assert {body["outcome_id"] for _, body in answered} <= kept
+    happened(f"{len(answered)} outcomes acknowledged before the disk was full, all there; then 503, decisions marked not_logged")
+
+
+def raw(port: int, sent: bytes, more: Iterator[bytes] | None = None) -> bytes:
+    """Send bytes, then pieces until the other side closes or there are no more; what came back."""
+    with socket.create_connection(("127.0.0.1", port), 20) as line:
+        line.settimeout(20)
+        with contextlib.suppress(OSError):
+            line.sendall(sent)
+            for piece in more or ():
+                line.sendall(piece)
+        said = b""
+        with contextlib.suppress(OSError):
+            while piece := line.recv(65536):
+                said += piece
+        return said
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C10")
+def test_bodies_that_lie_or_never_end_cost_little_and_end_the_connection(place: Workspace, running: Running, happened: Happened) -> None:
+    head = b"POST /v1/decisions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    with running(place) as (client, process):
+        cap = 4 * 2**20
+
+        def resident() -> int:
+            fields = Path(f"/proc/{process.pid}/statm").read_text().split()
+            return int(fields[1]) * resource.getpagesize()
+
+        before = resident() if sys.platform == "linux" else 0
+        endless = (b"10000\r\n" + b"x" * 65536 + b"\r\n" for _ in range(4096))
+        assert raw(port_of(client), head + b"transfer-encoding: chunked\r\n\r\n", endless).startswith(b"HTTP/1.1 413")
+        assert raw(port_of(client), head + f"content-length: {cap + 1}\r\n\r\n".encode()).startswith(b"HTTP/1.1 413")
+        assert raw(port_of(client), head + b"content-length: -5\r\n\r\n{}").startswith(b"HTTP/1.1 400")
+        assert raw(port_of(client), head + b"content-length: 5\r\ncontent-length: 2\r\n\r\n{}").startswith(b"HTTP/1.1 400")
+        assert raw(port_of(client), head + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400")
+        # A body that is shorter than it was said to be: whoever sends the rest later, or never, is not waited for.
+        assert b"HTTP/1.1 408" in raw(port_of(client), head + b"content-length: 50\r\n\r\n{}")
+        after = resident() if sys.platform == "linux" else 0
+        assert after - before < 64 * 2**20
+        assert client.get("/livez").status_code == 200
+    happened(f"413, 400 and 408, each the end of its connection; 256 MB of endless chunks cost {max(after - before, 0) / 2**20:.0f} MB")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C28")
+def test_more_than_it_can_bear_is_sent_away_with_a_time_to_come_back(place: Workspace, running: Running, happened: Happened) -> None:
+    """1,500 callers at once are more than 0.2 s of work: some are answered, the others told when to come back, nobody is left."""
+    with running(place) as (client, _):
+        lines = held(port_of(client), 1500)
+        for number, line in enumerate(lines):
+            path, body = "/v1/scores", {"customer_ids": [f"C{(number + each) % 300 + 1:08d}" for each in range(100)]}
+            sent = json.dumps(body).encode()
+            line.sendall(
+                f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n".encode() + sent
+            )
+        heads = []
+        for line in lines:
+            line.settimeout(60)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += line.recv(65536)
+            heads.append(head)
+            line.close()
+        statuses = [int(head[9:12]) for head in heads]
+        assert set(statuses) <= {200, 503}
+        assert statuses.count(200) > 0
+        for head in heads:
+            assert head[9:12] != b"503" or b"retry-after: 1" in head
+        assert client.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
+        happened(f"a burst of 1,500: {statuses.count(200)} answered, {statuses.count(503)} told to come back, then all is as before")
