@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from serving.decisions.scoring import expected_loss, purposes
 from serving.fresh import Fresh
 from serving.lists import prices
 from serving.pulls import Pull, assumed, parts, why
-from serving.rows import Row, Rows, open_rows
+from serving.rows import Row, Rows, open_rows, versions
 from training.contracts import Floats
 from training.controls import controls
 from training.package import champion
@@ -55,20 +55,28 @@ class Answers:
     causes: Causes = field(default_factory=Causes)
     prices: Prices | None = None
     """Of money and seats, as the last list solved for them."""
+    refused: tuple[str, ...] = ()
+    """What was named since and did not open, so that these answer on: ``previous_rows``, ``churn_previous_model`` and the like."""
 
     @classmethod
     def open(cls, workspace: Workspace, fresh: Fresh | None = None) -> Answers:
-        """Open rows and champions of a workspace, verified.
+        """Open rows and champions of a workspace, verified; what does not verify is answered by the version before.
 
         Raises:
             NotReadyError: nothing was published.
             IntegrityError: the rows do not verify.
         """
         rows = open_rows(workspace)
-        champions = open_champions(workspace, rows.card.columns, rows.card.vocabulary)
+        return cls.on(workspace, rows, open_champions(workspace, rows.card.columns, rows.card.vocabulary), fresh)
+
+    @classmethod
+    def on(cls, workspace: Workspace, rows: Rows, champions: Champions, fresh: Fresh | None = None) -> Answers:
+        """Answers from opened rows and champions, by the rules, prices and clock of a workspace; what does not fit is named in ``degraded``."""
         state = workspace.state()
         clock = state.clock()
         codes = [*champions.degraded, *(code for code in rows.card.degraded if code.startswith(("recommend", "uplift")))]
+        if versions(workspace)[0].name != rows.card.version:
+            codes.append("previous_rows")
         if state.digest != rows.card.data_digest:
             codes.append("rows_of_older_tables")
         folder = champion(workspace, "recommend")
@@ -82,6 +90,23 @@ class Answers:
             codes.append("lists_of_other_wishes")
         codes = list(dict.fromkeys(codes))
         return cls(rows, champions, policy(), clock, fresh or Fresh(), tuple(codes), causes(), prices.load(workspace, clock()))
+
+    @cached_property
+    def codes(self) -> tuple[str, ...]:
+        """What is degraded whoever asks."""
+        return tuple(dict.fromkeys((*self.degraded, *self.refused)))
+
+    @cached_property
+    def is_previous(self) -> bool:
+        """Whether a champion of before stands in: at the start, or because the one that is named now did not open."""
+        return any(code.endswith("_previous_model") for code in self.codes)
+
+    def changed(self, **changes: Any) -> Answers:
+        """The same rows and champions with something else beside them; what was computed for everybody is not computed again."""
+        other = replace(self, **changes)
+        if "everybody" in self.__dict__:
+            other.__dict__["everybody"] = self.everybody
+        return other
 
     def decision(
         self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
@@ -103,7 +128,7 @@ class Answers:
             features=row.raw.tobytes() if row is not None and is_personal else b"",
             features_at=row.features_at if row is not None and is_personal else b"",
             source=source,
-            degraded=codes if wrong is None else (*self.degraded, wrong),
+            degraded=codes if wrong is None else (*self.codes, wrong),
             refused=wrong,
             freshness=self._freshness(row, at),
             models=self._models(),
@@ -200,16 +225,17 @@ class Answers:
 
     def pull(self, language: Language = "en") -> Pull:
         """What a list of this moment is made of."""
-        churn, clv = (self._everybody[:, SCORED.index(task)] for task in SCORED)
+        scores = self.rows.array("scores") if self.is_scored else self.everybody
+        churn, clv = (scores[:, SCORED.index(task)] for task in SCORED)
         return Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language, self.policy.groups)
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""
         if not rows:
             return []
-        if self._is_scored:
+        if self.is_scored:
             return [row.stored for row in rows]
-        values = self._predict(np.array([row.position for row in rows], dtype=np.intp)).tolist()
+        values = self.predict(np.array([row.position for row in rows], dtype=np.intp)).tolist()
         found = []
         for row, (churn, clv) in zip(rows, values, strict=True):
             stored = row.stored
@@ -223,7 +249,7 @@ class Answers:
         except OverflowError:
             return datetime(1, 1, 1, tzinfo=UTC) if as_of is not None and as_of.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
 
-    def _predict(self, positions: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Floats:
+    def predict(self, positions: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Floats:
         """(rows, tasks); NaN where a customer has no features or a task no model."""
         result = np.full((len(positions), len(SCORED)), np.nan)
         known = np.flatnonzero(self.rows.array("is_known")[positions])
@@ -234,15 +260,15 @@ class Answers:
         return result
 
     @cached_property
-    def _is_scored(self) -> bool:
+    def is_scored(self) -> bool:
         """Whether the scores that were published are the champions' own: what has been computed from the same row is not computed again."""
         return all(self.champions.model_id(task) == self.rows.card.models.get(task) for task in SCORED)
 
     @cached_property
-    def _everybody(self) -> Floats:
+    def everybody(self) -> Floats:
         """Scores of all customers, made once: neither rows nor champions change."""
         everybody = np.arange(len(self.rows), dtype=np.intp)
-        return np.concatenate([self._predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
+        return np.concatenate([self.predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
     def _customer(self, row: Row, at: datetime, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain, purposes=purposes), at)
@@ -264,13 +290,13 @@ class Answers:
 
     def _rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
         """The best source that rows and models allow at a moment, and what is degraded."""
-        codes = list(self.degraded)
+        codes = list(self.codes)
         age = at - self.rows.card.moment
         if age > timedelta(days=self.policy.max_age_days) or (row is not None and row.is_stale):
             codes.append("stale_features")
         if row is not None and not row.has_features:
             codes.append("no_features")
-        if self.champions.is_previous:
+        if self.is_previous:
             return "previous_model", tuple(codes)
         return "fresh" if age <= timedelta(hours=self.policy.fresh_hours) and "stale_features" not in codes else "materialised", tuple(codes)
 

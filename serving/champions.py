@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,13 +60,8 @@ class Champions:
         """Version of the model behind a task."""
         return self.scorers[task].model_id if task in self.scorers else None
 
-    @property
-    def is_previous(self) -> bool:
-        """Whether a champion of before had to stand in."""
-        return any(code.endswith("_previous_model") for code in self.degraded)
 
-
-def packages(workspace: Workspace, task: str) -> tuple[Package | None, str | None]:
+def packages(workspace: Workspace, task: str, load: Callable[[Path], Package] = load) -> tuple[Package | None, str | None]:
     """The champion of a task, or the one before where the champion does not verify; and what is degraded by that."""
     tried = False
     for find, code in ((champion, None), (previous, f"{task}_previous_model")):
@@ -100,12 +96,21 @@ def on_rows(package: Package, columns: Sequence[str], vocabulary: Mapping[str, S
     return Scorer(package.card.model_id, package.fitted, where, codes)
 
 
-def open_champions(workspace: Workspace, columns: Sequence[str], vocabulary: Mapping[str, Sequence[str]]) -> Champions:
-    """The champions of the scored tasks on the rows of a workspace; one that fails to verify is replaced by the one before, or left out."""
+def open_champions(
+    workspace: Workspace, columns: Sequence[str], vocabulary: Mapping[str, Sequence[str]], load: Callable[[Path], Package] = load
+) -> Champions:
+    """The champions of the scored tasks on the rows of a workspace; one that fails to verify is replaced by the one before, or left out.
+
+    Args:
+        workspace: where the pointers are.
+        columns: raw columns of the rows.
+        vocabulary: words of the columns that hold words.
+        load: opens a model's folder, verified.
+    """
     scorers: dict[str, Scorer] = {}
     degraded: list[str] = []
     for task in SCORED:
-        package, code = packages(workspace, task)
+        package, code = packages(workspace, task, load)
         try:
             if package is not None:
                 scorers[task] = on_rows(package, columns, vocabulary)

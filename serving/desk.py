@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from retain import erasure
 from retain.erasure import Erased
-from retain.errors import NotReadyError, RetainError
+from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import grounds, pull_log, schemas
 from serving.answers import Answers
-from serving.basis import packed, unpacked
+from serving.basis import packed
+from serving.champions import SCORED
 from serving.decisions import receipts
 from serving.decisions.facts import Language
-from serving.fresh import since
+from serving.decisions.policy import Policy
+from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
 from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
+from serving.opening import Opener
+from serving.tracing import trace
 
 _LOG = logging.getLogger("retain.serving")
 Counter = Callable[[str, str], None]
@@ -42,30 +47,32 @@ class ConflictError(RetainError):
     code = "conflict"
 
 
-class NotFoundError(RetainError):
-    """Nothing stands under that id."""
+class Current(NamedTuple):
+    """What one answer is made from: one version of everything. It is replaced as a whole."""
 
-    exit_code = NotReadyError.exit_code
-    code = "not_found"
+    answers: Answers
+    grounds: str
+    """Hash of what receipts of these answers share."""
 
 
 class Desk:
-    """Answers and ledger of one workspace."""
+    """Answers and ledger of one workspace. One thread answers; another may bring newer answers."""
 
     def __init__(self, answers: Answers, ledger: Ledger, count: Counter = _uncounted, erased: Erased | None = None) -> None:
-        self._answers = answers
         self._erased = erased
         self.ledger = ledger
         self.count = count
-        self.grounds = grounds.keep(ledger.folder, answers.rows, answers.policy)
+        self._current = Current(answers, grounds.keep(ledger.folder, answers.rows, answers.policy))
+        self._turn = threading.RLock()
+        """Held while something is decided or written down together with what follows from it for the next answer: newer answers wait for it."""
         self._grounds = grounds.opener(ledger.folder)
 
     @classmethod
-    def open(cls, workspace: Workspace, count: Counter = _uncounted) -> Desk:
-        """Open what a service needs; raises what is missing."""
+    def open(cls, workspace: Workspace, count: Counter = _uncounted, opener: Opener | None = None) -> Desk:
+        """Open what a service needs; raises what is missing. With an opener the answers can be brought up to date later (``serving.swap``)."""
         ledger = Ledger(workspace.ledger, sync_s=Settings.read().sync_ms / 1000)
         try:
-            answers = Answers.open(workspace)
+            answers = Answers.open(workspace) if opener is None else opener.first()
             for torn in ledger.journal.torn:
                 _LOG.warning("the ledger had a torn tail of %d bytes, cut and laid aside; whoever asks again with its request_id is told", torn.bytes)
                 count("ledger", "torn_tail_cut")
@@ -81,8 +88,42 @@ class Desk:
         """What is answered from; who was erased since it was opened is nobody, within a second."""
         buried = None if self._erased is None else self._erased.news()
         if buried is not None:
-            self._answers = replace(self._answers, rows=self._answers.rows.burying(buried))
-        return self._answers
+            with self._turn:
+                answers, mark = self._current
+                self._current = Current(answers.changed(rows=answers.rows.burying(buried)), mark)
+        return self._current.answers
+
+    @property
+    def buried(self) -> int:
+        """How many were erased, as far as this process knows."""
+        return 0 if self._erased is None else len(self._erased.buried.hashes)
+
+    def take_up(self, newer: Answers) -> None:
+        """Answer from these from the next request on; what came in since their rows were made goes with them.
+
+        Raises:
+            OSError: what their receipts share cannot be kept.
+        """
+        mark = grounds.keep(self.ledger.folder, newer.rows, newer.policy)
+        fresh, upto = self._current.answers.fresh, None
+        if newer.rows.card.fed != self._current.answers.rows.card.fed:
+            upto = self.ledger.journal.end
+            fresh = since(self.ledger, newer.rows.card.fed, upto)
+            take_up(self.ledger, fresh, newer.policy, newer.clock())
+        with self._turn:
+            self._hear()
+            if upto is not None:
+                for each in self.ledger.written(upto):
+                    _heed(each, fresh, newer.policy)
+            rows = newer.rows if self._erased is None else newer.rows.burying(self._erased.buried)
+            self._current = Current(newer.changed(fresh=fresh, rows=rows), mark)
+
+    def refuse(self, codes: tuple[str, ...]) -> None:
+        """Answer on as before, and say what was named since and did not open; nothing where all is well again."""
+        with self._turn:
+            answers, mark = self._current
+            if answers.refused != codes:
+                self._current = Current(answers.changed(refused=codes), mark)
 
     def close(self) -> None:
         """Write what waits and let go."""
@@ -92,7 +133,7 @@ class Desk:
         """Why requests should go elsewhere; None when all is well. The one readiness of every runner."""
         if self.ledger.failed is not None:
             return self.ledger.failed
-        missing = [task for task in ("churn", "clv") if self.answers.champions.model_id(task) is None]
+        missing = [task for task in SCORED if self.answers.champions.model_id(task) is None]
         return f"there is no model of {missing[0]}; run `retain train {missing[0]}` and `retain publish`" if missing else None
 
     async def decide(self, request: schemas.DecisionRequest) -> bytes:
@@ -107,7 +148,10 @@ class Desk:
     def answered(self, request: schemas.DecisionRequest) -> tuple[bytes, bool]:
         """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it."""
         start = time.monotonic()
-        is_over = _over(start, request.budget_ms)
+        with self._turn:
+            return self._answered(request, _over(start, request.budget_ms))
+
+    def _answered(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> tuple[bytes, bool]:
         if request.dry_run:
             self._hear()
             answer, _, _ = self.answers.decision(request, None, is_over)
@@ -167,14 +211,16 @@ class Desk:
             received_at=received_at,
             is_pending=True,
         )
-        kept = self.ledger.add(outcome, body)
+        with self._turn:
+            # What limits and consent must know holds at once, also if the disk refuses: that errs on the side of the customer.
+            kept = self.ledger.add(outcome, body)
+            self._hear()
+            if not kept.is_duplicate:
+                self.answers.fresh.add(kept.entry)
         # Also what was there before may not be on disk yet.
         await self.ledger.synced()
-        self._hear()
         if kept.is_conflict:
             raise ConflictError("this outcome_id was used for a different outcome; the first one stands", field="outcome_id")
-        if not kept.is_duplicate:
-            self.answers.fresh.add(kept.entry)
         self.count("outcome", "duplicate" if kept.is_duplicate else request.type)
         return schemas.OutcomeAnswer(request.outcome_id, kept.is_duplicate, kept.entry.is_pending, kept.entry.is_late)
 
@@ -201,12 +247,13 @@ class Desk:
 
     def _entry(self, request: schemas.DecisionRequest, identity: str, key: str, mark: str, canonical: bytes, is_over: Callable[[], bool]) -> Entry:
         """Decide, and what is kept of it."""
-        answer, windows, basis = self.answers.decision(request, identity, is_over)
+        answers, shared = self._current
+        answer, windows, basis = answers.decision(request, identity, is_over)
         ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
-        self.answers.fresh.join(identity, request.customer_id)
+        answers.fresh.join(identity, request.customer_id)
         self.count("decision", answer.source)
         at, encoded = stamp(answer.as_of), msgspec.json.encode(answer)
-        return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), self.grounds)
+        return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), shared)
 
     def _standing(self, kept: Entry, mark: str, canonical: bytes, now: datetime, *, is_repeated: bool = True) -> bytes:
         """The answer that stands for a request, if it is the same request."""
@@ -218,9 +265,8 @@ class Desk:
         return kept.answer
 
     def _hold(self, entry: Entry) -> None:
-        held = hold(entry, self.answers.policy)
-        if held is not None:
-            self.answers.fresh.hold(entry.customer_id, held)
+        answers = self._current.answers
+        _hold(entry, answers.fresh, answers.policy)
 
     def _is_erased(self, customer_id: str | None) -> bool:
         return self._erased is not None and customer_id is not None and customer_id in self._erased.buried
@@ -233,50 +279,24 @@ class Desk:
 
     def _hear(self) -> None:
         """Take in what other processes wrote."""
+        answers = self._current.answers
         for each in self.ledger.heard():
-            if isinstance(each, Outcome):
-                self.answers.fresh.add(each)
-            else:
-                self._hold(each)
-                self.answers.fresh.join(each.decision_id, each.customer_id)
+            _heed(each, answers.fresh, answers.policy)
 
 
-def trace(ledger: Ledger, decision_id: str, opened: Callable[[str], grounds.Opened] | None = None) -> schemas.DecisionTrace:
-    """A decision of a ledger with what it rested on and what came of it.
-
-    Raises:
-        NotFoundError: none has this id.
-    """
-    entry = ledger.decision(decision_id)
-    if entry is None:
-        raise NotFoundError("no decision has this id", field="decision_id")
-    answer = msgspec.json.decode(entry.answer, type=schemas.DecisionAnswer)
-    seen = [
-        schemas.OutcomeSeen(each.outcome_id, each.kind, each.occurred_at, each.offer_id, each.amount, each.is_late)
-        for each in ledger.outcomes(decision_id)
-    ]
-    return schemas.DecisionTrace(
-        decision_id=decision_id,
-        recorded_at=answer.as_of,
-        request=msgspec.json.decode(entry.request, type=schemas.DecisionRequest),
-        answer=answer,
-        outcomes=seen,
-        basis=_rested(entry, grounds.opener(ledger.folder) if opened is None else opened),
-    )
+def _heed(each: Entry | Outcome, fresh: Fresh, policy: Policy) -> None:
+    """What a decision or an outcome means for the next answer."""
+    if isinstance(each, Outcome):
+        fresh.add(each)
+    else:
+        _hold(each, fresh, policy)
+        fresh.join(each.decision_id, each.customer_id)
 
 
-def _rested(entry: Entry, opened: Callable[[str], grounds.Opened]) -> dict[str, Any] | None:
-    """What a decision rested on, in words and figures."""
-    basis = unpacked(entry.basis)
-    if basis is None:
-        return None
-    shared = opened(entry.grounds)
-    plain: dict[str, Any] = msgspec.to_builtins(basis, order="deterministic")
-    plain["candidates"] = [each._asdict() for each in basis.candidates]
-    plain["features"], plain["features_at"] = shared.features(basis.features), shared.times(basis.features_at)
-    named = ("release", "policy_version", "rows", "data_digest", "views", "models")
-    plain["grounds"] = {"id": entry.grounds, **{name: getattr(shared.grounds, name) for name in named}}
-    return plain
+def _hold(entry: Entry, fresh: Fresh, policy: Policy) -> None:
+    held = hold(entry, policy)
+    if held is not None:
+        fresh.hold(entry.customer_id, held)
 
 
 def _over(start: float, budget_ms: int | None) -> Callable[[], bool]:

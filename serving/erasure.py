@@ -203,16 +203,16 @@ def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: 
 def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Place]]:
     """Records about customers: their decisions, what came of those or names them, and requests that contradicted either."""
     decided: set[str] = set()
-    for record in ledger.journal.records(DECISION):
+    for record in ledger.journal.records((DECISION,)):
         entry = msgspec.msgpack.decode(record.body, type=Entry)
         if is_wanted(entry.customer_id):
             decided.add(entry.decision_id)
             yield "decisions", record.place
-    for record in ledger.journal.records(OUTCOME):
+    for record in ledger.journal.records((OUTCOME,)):
         outcome = msgspec.msgpack.decode(record.body, type=Outcome)
         if outcome.decision_id in decided or (outcome.customer_id is not None and is_wanted(outcome.customer_id)):
             yield "outcomes", record.place
-    for record in ledger.journal.records(CONFLICT):
+    for record in ledger.journal.records((CONFLICT,)):
         body = msgspec.json.decode(msgspec.msgpack.decode(record.body, type=Conflict).body or b"{}")
         if is_wanted(str(body.get("customer_id"))) or body.get("decision_id") in decided:
             yield "conflicts", record.place

@@ -12,7 +12,7 @@ from retain.workspace import Workspace
 from serving.decisions.facts import Contact, Customer
 from serving.ledger import Ledger, Outcome, reading, stamp
 from serving.rows import Fed, open_rows
-from serving.segments import Place
+from serving.segments import START, Place
 
 
 @dataclass
@@ -100,12 +100,11 @@ def read(workspace: Workspace) -> Fresh:
     return reading(workspace.ledger, lambda ledger: since(ledger, card.fed))
 
 
-def since(ledger: Ledger, fed: Fed | None) -> Fresh:
-    """Outcomes that did not flow back into the tables behind the rows."""
-    if fed is None:
-        return Fresh(outcome for _, outcome in ledger.placed())
-    until, at = Place(*fed.until), stamp(fed.at)
-    return Fresh(outcome for place, outcome in ledger.placed(Place(*fed.since)) if not (place < until and flowed(outcome, at)))
+def since(ledger: Ledger, fed: Fed | None, end: Place | None = None) -> Fresh:
+    """Outcomes that did not flow back into the tables behind the rows; only those before a place of the log, where one is named."""
+    start, until, at = (Place(*fed.since), Place(*fed.until), stamp(fed.at)) if fed is not None else (START, START, "")
+    placed = ledger.placed(start)
+    return Fresh(each for place, each in placed if (end is None or place < end) and not (place < until and flowed(each, at)))
 
 
 def flowed(outcome: Outcome, at: str) -> bool:

@@ -12,9 +12,12 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +85,8 @@ class Journal:
     @property
     def end(self) -> Place:
         """Where the next record will stand."""
-        return Place(self._number, self._end)
+        with self._mutex:
+            return Place(self._number, self._end)
 
     def close(self) -> None:
         """Sync what is written and let go."""
@@ -182,37 +186,53 @@ class Journal:
 
     def find(self, key: int, kind: int) -> Iterator[Record]:
         """Records of a kind under a key, the latest first; different things may share a key, so the caller compares."""
-        for offset in latest(self._index, key):
-            record = read_at(self._file, Place(self._number, offset))
-            if record.kind == kind:
-                yield record
-        for sealed in reversed(self._sealed):
+        with self._mutex:
+            # Within: the open segment must not become a full one between its index and its file.
+            found = [read_at(self._file, Place(self._number, offset)) for offset in latest(self._index, key)]
+            full = self._sealed[::-1]
+        yield from (record for record in found if record.kind == kind)
+        for sealed in full:
             yield from sealed.find(key, kind)
 
-    def records(self, kind: int, since: Place = START) -> Iterator[Record]:
-        """All records of a kind from a place on, in the order in which they were written."""
-        for sealed in list(self._sealed):
-            if sealed.number >= since.segment:
-                yield from (record for record in sealed.records(kind) if record.place >= since)
-        for offset in [offset for noted, offset in self._rows if noted == kind]:
-            if (place := Place(self._number, offset)) >= since and (record := read_at(self._file, place)).kind == kind:
-                yield record
+    def records(self, kinds: Collection[int], since: Place = START) -> Iterator[Record]:
+        """All records of some kinds from a place on that are there now, in the order in which they were written; others may go on writing."""
+        with self._open() as (file, number, rows, full):
+            for sealed in full:
+                if sealed.number >= since.segment:
+                    yield from (record for record in sealed.records(kinds) if record.place >= since)
+            first = bisect_left(rows, since.offset, key=itemgetter(1)) if since.segment == number else 0 if since.segment < number else len(rows)
+            for noted, offset in islice(rows, first, None):
+                if noted in kinds and (record := read_at(file, Place(number, offset))).kind in kinds:
+                    yield record
 
     def lately(self, kind: int, since: int) -> list[Record]:
         """Records of a kind that were recorded from a moment on (microseconds), in order; older segments are not looked into."""
         found: list[Record] = []
-        for offset in [offset for noted, offset in reversed(self._rows) if noted == kind]:
-            record = read_at(self._file, Place(self._number, offset))
-            if record.at < since:
-                return found[::-1]
-            if record.kind == kind:
-                found.append(record)
-        for sealed in reversed(self._sealed):
-            part = [record for record in sealed.records(kind) if record.at >= since]
-            found.extend(reversed(part))
-            if len(part) == 0:
-                break
+        with self._open() as (file, number, rows, full):
+            for offset in [offset for noted, offset in reversed(rows) if noted == kind]:
+                record = read_at(file, Place(number, offset))
+                if record.at < since:
+                    return found[::-1]
+                if record.kind == kind:
+                    found.append(record)
+            for sealed in reversed(full):
+                part = [record for record in sealed.records((kind,)) if record.at >= since]
+                found.extend(reversed(part))
+                if len(part) == 0:
+                    break
         return found[::-1]
+
+    @contextmanager
+    def _open(self) -> Iterator[tuple[int, int, list[tuple[int, int]], list[Sealed]]]:
+        """The open segment as it stands now (its file, number and rows) and the full ones: what is read while another thread writes on."""
+        with self._mutex:
+            file = os.dup(self._file) if self._file >= 0 else -1
+            number, rows, full = self._number, self._rows.copy(), self._sealed.copy()
+        try:
+            yield file, number, rows, full
+        finally:
+            if file >= 0:
+                os.close(file)
 
     def _begin(self, number: int) -> None:
         path = segment_path(self.folder, number)

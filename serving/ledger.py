@@ -189,7 +189,7 @@ class Ledger:
 
     def decisions(self, since: Place = START) -> Iterator[Entry]:
         """All decisions in the order in which they were recorded."""
-        return (_ENTRY.decode(record.body) for record in self.journal.records(DECISION, since))
+        return (_ENTRY.decode(record.body) for record in self.journal.records((DECISION,), since))
 
     def lately(self, since: datetime) -> list[Entry]:
         """Decisions recorded from a moment on, in order."""
@@ -206,12 +206,17 @@ class Ledger:
 
     def placed(self, since: Place = START) -> Iterator[tuple[Place, Outcome]]:
         """Outcomes recorded from a place on, each with its place, in the order in which they were recorded."""
-        for record in self.journal.records(OUTCOME, since):
+        for record in self.journal.records((OUTCOME,), since):
             yield record.place, self._joined(_OUTCOME.decode(record.body))
+
+    def written(self, since: Place) -> Iterator[Entry | Outcome]:
+        """Decisions and outcomes recorded from a place on, in the order in which they were recorded."""
+        for record in self.journal.records((DECISION, OUTCOME), since):
+            yield _ENTRY.decode(record.body) if record.kind == DECISION else self._joined(_OUTCOME.decode(record.body))
 
     def conflicts(self) -> list[Conflict]:
         """Requests that contradicted kept ones, in order."""
-        return [msgspec.msgpack.decode(record.body, type=Conflict) for record in self.journal.records(CONFLICT)]
+        return [msgspec.msgpack.decode(record.body, type=Conflict) for record in self.journal.records((CONFLICT,))]
 
     def _append(self, entry: Entry, now: datetime) -> None:
         keys = [_key("decision", name) for name in {entry.decision_id, entry.key}]

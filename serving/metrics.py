@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from retain.errors import DataError
 from retain.files import read_json
+from serving.answers import Answers
+from serving.champions import SCORED
 
 
 class Looked:
@@ -43,13 +46,34 @@ class Metrics:
     """What was asked, and how it was answered."""
 
     def __init__(self, *, shared: bool = False, drift: Path | None = None) -> None:
-        from prometheus_client import REGISTRY, CollectorRegistry, Counter
+        from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
         self.registry: Any = REGISTRY if shared else CollectorRegistry()
         """The process-wide registry where the runner owns it, else one of our own."""
         self._answers = Counter("retain_answers", "Answers by what was asked and how it was answered.", ("asked", "answered"), registry=self.registry)
+        # Gauges and no collectors: in BentoML several processes write, and only what each wrote is shown.
+        gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livemax")
+        self._degraded = gauge("retain_degraded", "1 while answers carry the code in their field degraded: an alarm.", ("code",))
+        self._serving = gauge("retain_serving", "1 for the version that answers, by part: rows, or a task.", ("part", "version"))
+        self._rows_at = gauge("retain_rows_at", "When the serving rows were made, in seconds since 1970 on the workspace's clock.")
+        self._told: set[tuple[str, str]] = set()
         if drift is not None:
             self.registry.register(Looked(drift))
+
+    def told(self, answers: Answers) -> None:
+        """Say what is answered from now on, and what is degraded about it."""
+        card = answers.rows.card
+        named = {"rows": card.version, **{task: answers.champions.model_id(task) for task in SCORED}, "recommend": card.models.get("recommend")}
+        parts = {(part, version) for part, version in named.items() if version is not None}
+        codes = {("code", code) for code in answers.codes}
+        for gone in self._told - parts - codes:
+            (self._degraded.labels(gone[1]) if gone[0] == "code" else self._serving.labels(*gone)).set(0)
+        for part, version in parts:
+            self._serving.labels(part, version).set(1)
+        for _, code in codes:
+            self._degraded.labels(code).set(1)
+        self._told |= parts | codes
+        self._rows_at.set(card.moment.timestamp())
 
     def count(self, asked: str, answered: str) -> None:
         """Count one answer."""

@@ -13,10 +13,11 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from retain.errors import IntegrityError, NotReadyError, RetainError
 from serving.answers import TooManyError
-from serving.desk import ConflictError, NotFoundError
+from serving.desk import ConflictError
 from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
 from serving.strict import ContentProblem, SyntaxProblem
+from serving.tracing import NotFoundError
 
 _LOG = logging.getLogger("retain.serving")
 WORDS = {

@@ -20,8 +20,8 @@ def show(argv: Sequence[str]) -> int:
     arguments = options.parse_args(argv)
     import msgspec
 
-    from serving.desk import trace
     from serving.ledger import reading
+    from serving.tracing import trace
 
     place = _with_ledger(workspace(arguments))
     found = reading(place.ledger, lambda ledger: trace(ledger, arguments.decision))

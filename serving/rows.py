@@ -7,7 +7,7 @@ before, which is kept. No file of it can run code.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -325,23 +325,33 @@ class Rows:
         return list(zip(*(self._arrays[f"{name}.{column}"][start:end].tolist() for column in columns), strict=True)) if end > start else []
 
 
-def open_rows(workspace: Workspace) -> Rows:
+def open_rows(workspace: Workspace, open_version: Callable[[Path], Rows] = Rows.open) -> Rows:
     """The rows that the pointer names, or the version before where they do not verify.
 
     Raises:
         NotReadyError: nothing was published.
         IntegrityError: neither version verifies.
     """
+    version, before = versions(workspace)
+    try:
+        return open_version(version)
+    except IntegrityError:
+        if before is None:
+            raise
+        return open_version(before)
+
+
+def versions(workspace: Workspace) -> tuple[Path, Path | None]:
+    """Folders of the rows that the pointer names, and of the version before where there is one.
+
+    Raises:
+        NotReadyError: nothing was published.
+    """
     pointer = workspace.rows / POINTER
     if not pointer.is_file():
         raise NotReadyError(f"the workspace {workspace.root} has no serving rows; run `retain publish` first")
     named = read_json(pointer)
-    try:
-        return Rows.open(workspace.rows / named["version"])
-    except IntegrityError:
-        if not named.get("previous"):
-            raise
-        return Rows.open(workspace.rows / named["previous"])
+    return workspace.rows / named["version"], workspace.rows / named["previous"] if named.get("previous") else None
 
 
 @lru_cache(maxsize=4096)

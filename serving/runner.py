@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import sys
 from typing import Any
 
 import msgspec
@@ -16,6 +17,10 @@ from serving.desk import Desk
 from serving.guard import App, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
+from serving.opening import Opener
+from serving.swap import Swap
+
+SWITCH_S = 0.0005
 
 
 class Health:
@@ -36,7 +41,11 @@ class Health:
             await _send(send, 200, msgspec.json.encode({"alive": True}))
         elif scope["path"] == "/readyz":
             reason = self.desk.unready()
-            await _send(send, 200 if reason is None else 503, msgspec.json.encode({"ready": reason is None, "reason": reason}))
+            await _send(
+                send,
+                200 if reason is None else 503,
+                msgspec.json.encode({"ready": reason is None, "reason": reason, "degraded": self.desk.answers.codes}),
+            )
         elif scope["path"] == "/metrics":
             body, kind = self.metrics.page()
             await _send(send, 200, body, kind)
@@ -94,6 +103,8 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    # What is opened beside must not hold up who answers: Python hands over between threads after so long.
+    sys.setswitchinterval(SWITCH_S)
 
 
 def run(workspace: Workspace, host: str, port: int, hosts: str = "") -> None:
@@ -104,16 +115,18 @@ def run(workspace: Workspace, host: str, port: int, hosts: str = "") -> None:
 
     keyring = Keyring(workspace.keys)
     names = reachable(host, hosts, keyring)
-    metrics = Metrics(drift=workspace.drift)
-    desk = Desk.open(workspace, metrics.count)
+    metrics, opener = Metrics(drift=workspace.drift), Opener(workspace)
+    desk = Desk.open(workspace, metrics.count, opener)
     settle()
     Bounded.most = room()
+    swap = Swap(desk, opener, metrics.told).start()
     doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
         uvicorn.run(
             doors, host=host, port=port, http=Bounded, ws="none", access_log=False, log_level="warning", server_header=False, proxy_headers=False
         )
     finally:
+        swap.stop()
         desk.close()
 
 

@@ -10,7 +10,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -138,26 +138,26 @@ class Sealed:
 
     def find(self, key: int, kind: int) -> Iterator[Record]:
         """Records of a kind under a key, the latest first."""
-        return self._read(self._offsets(key), kind)
+        return self._read(self._offsets(key), (kind,))
 
-    def records(self, kind: int) -> Iterator[Record]:
-        """All records of a kind, in order."""
+    def records(self, kinds: Collection[int]) -> Iterator[Record]:
+        """All records of some kinds, in order."""
         rows = self.rows
         if self.columns is None:
-            offsets = [offset for noted, offset in rows if noted == kind]
+            offsets = [offset for noted, offset in rows if noted in kinds]
         else:
-            offsets = self.columns["rows"][self.columns["row_kinds"] == kind].tolist()
-        return self._read(offsets, kind)
+            offsets = self.columns["rows"][np.isin(self.columns["row_kinds"], list(kinds))].tolist()
+        return self._read(offsets, kinds)
 
-    def _read(self, offsets: Sequence[int], kind: int) -> Iterator[Record]:
-        """The records of a kind at these places; the index knows nothing of those that were blanked since."""
+    def _read(self, offsets: Sequence[int], kinds: Collection[int]) -> Iterator[Record]:
+        """The records of some kinds at these places; the index knows nothing of those that were blanked since."""
         if not offsets:
             return
         file = os.open(segment_path(self.folder, self.number), os.O_RDONLY)
         try:
             for offset in offsets:
                 record = read_at(file, Place(self.number, offset))
-                if record.kind == kind:
+                if record.kind in kinds:
                     yield record
         finally:
             os.close(file)

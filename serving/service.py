@@ -23,8 +23,10 @@ from serving.desk import Desk
 from serving.guard import Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
+from serving.opening import Opener
 from serving.runner import settle
 from serving.strict import parse
+from serving.swap import Swap
 
 # BentoML prints this one for every request with typed arguments; every other warning stays.
 warnings.filterwarnings(
@@ -52,9 +54,11 @@ class Retain:
 
     def __init__(self) -> None:
         workspace = Workspace.at(Settings.read().workspace)
-        self._desk = Desk.open(workspace, Metrics(shared=True, drift=workspace.drift).count)
+        metrics, opener = Metrics(shared=True, drift=workspace.drift), Opener(workspace)
+        self._desk = Desk.open(workspace, metrics.count, opener)
         _app.state.desk = self._desk
         settle()
+        self._swap = Swap(self._desk, opener, metrics.told).start()
 
     async def __is_ready__(self) -> bool:
         """BentoML's /readyz asks the one readiness of every runner."""
@@ -77,6 +81,7 @@ class Retain:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Write what waits."""
+        self._swap.stop()
         self._desk.close()
 
 

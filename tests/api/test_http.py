@@ -204,7 +204,7 @@ def test_recommendations_separate_new_from_bought(call: Call, desk: Desk) -> Non
 
 def test_health_readiness_and_metrics(call: Call) -> None:
     assert call("GET", "/livez").json() == {"alive": True}
-    assert call("GET", "/readyz").json() == {"ready": True, "reason": None}
+    assert call("GET", "/readyz").json() == {"ready": True, "reason": None, "degraded": []}
     assert "retain_answers_total" in call("GET", "/metrics").text
 
 

@@ -16,8 +16,10 @@ import httpx
 import pytest
 
 from retain.cli import main
+from retain.files import read_json
 from retain.workspace import Workspace
 from serving.ledger import outcomes_of
+from tests.serving.pointed import constant, point
 
 Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
 ASKED = {"customer_id": "C00000001", "placement": "inbound_end", "request_id": "p-1"}
@@ -29,6 +31,7 @@ def test_both_runners_answer_the_same_bytes(place: Workspace, running: Running) 
         first = client.post("/v1/decisions", json=ASKED)
         assert first.status_code == 200
         assert client.post("/v1/decisions", content=b"\x80", headers={"content-type": "application/x-pickle"}).status_code == 415
+        takes_up_what_is_named_anew(place, client)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM)
     with running(place, "bentoml") as (client, _):
@@ -43,7 +46,37 @@ def test_both_runners_answer_the_same_bytes(place: Workspace, running: Running) 
         assert client.post("/decisions", content=b"\x80", headers={"content-type": "application/vnd.bentoml+pickle"}).status_code == 415
         assert client.get("/").status_code == 200
         assert "retain_answers_total" in client.get("/metrics").text
+        takes_up_what_is_named_anew(place, client)
         closed_by_the_first_key(place, client)
+
+
+def takes_up_what_is_named_anew(place: Workspace, client: httpx.Client) -> None:
+    """A champion that is promoted answers without a restart; one that does not verify does not, and metrics say so. Then all is as before."""
+    pointer = place.models / "churn" / "champion.json"
+    was = pointer.read_bytes()
+
+    def answers_by(model: str, *codes: str) -> None:
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            answer = client.post("/v1/scores", json={"customer_ids": ["C00000001"]}).json()
+            if answer["models"]["churn"] == model and {code for code in answer["degraded"] if "previous" in code} == set(codes):
+                return
+            time.sleep(0.05)
+        raise AssertionError(answer)
+
+    better = constant(place, "churn", 0.125)
+    point(better)
+    answers_by(better.name)
+    assert client.post("/v1/scores", json={"customer_ids": ["C00000001"]}).json()["scores"][0]["churn"] == 0.125
+    broken = constant(place, "churn", 0.25)
+    (broken / "model" / "constant.json").write_text('{"value": 0.75}')
+    point(broken)
+    answers_by(better.name, "churn_previous_model")
+    assert client.get("/readyz").status_code == 200
+    assert 'retain_degraded{code="churn_previous_model"} 1.0' in client.get("/metrics").text
+    pointer.write_bytes(was)
+    answers_by(read_json(pointer)["model_id"])
+    shutil.rmtree(broken)
 
 
 def closed_by_the_first_key(place: Workspace, client: httpx.Client) -> None:

@@ -73,7 +73,7 @@ def crowd(served: Workspace) -> Answers:
     arrays["raw"] = np.where(mixed, rows.array("raw")[first], rows.array("raw")[second])
     arrays["ids"] = np.array([f"N{number:06}".encode() for number in range(COUNT)])
     # As published: the scores that stand on the rows are the champions' own.
-    arrays["scores"] = replace(answers, rows=Rows(rows.card, rows.shop, arrays))._everybody
+    arrays["scores"] = replace(answers, rows=Rows(rows.card, rows.shop, arrays)).everybody
     return replace(answers, rows=Rows(rows.card, rows.shop, arrays))
 
 

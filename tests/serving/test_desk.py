@@ -19,9 +19,10 @@ import pytest
 from serving.answers import Answers
 from serving.basis import decided, unpacked
 from serving.decisions.policy import Policy
-from serving.desk import ConflictError, Desk, NotFoundError
+from serving.desk import ConflictError, Desk
 from serving.ledger import Ledger, LedgerError
 from serving.schemas import DecisionRequest, OutcomeRequest
+from serving.tracing import NotFoundError
 
 Wait = Callable[[Any], Any]
 

@@ -197,7 +197,7 @@ def test_interrupted_anywhere_the_same_command_completes(own: Workspace, monkeyp
 def test_a_record_that_was_torn_while_it_was_blanked_is_blanked_again(own: Workspace) -> None:
     gone = people(own)[1]
     ledger = Ledger(own.ledger, read_only=True)
-    at = next(record.place for record in ledger.journal.records(1) if gone.encode() in record.body)
+    at = next(record.place for record in ledger.journal.records((1,)) if gone.encode() in record.body)
     ledger.close()
     log = next((own.ledger / "log").glob("*.log"))
     torn = bytearray(log.read_bytes())

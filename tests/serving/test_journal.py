@@ -44,7 +44,7 @@ def filled(folder: Path, count: int = 5) -> Journal:
 
 
 def bodies(journal: Journal) -> list[bytes]:
-    return [record.body for record in journal.records(1)]
+    return [record.body for record in journal.records((1,))]
 
 
 def test_what_was_written_is_found_by_key_and_in_order_also_by_the_next_process(tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_full_segments_are_looked_up_on_disk_and_a_changed_one_is_told(tmp_path:
     (tmp_path / "00000002.index").unlink(missing_ok=True)
     again = Journal(tmp_path)
     assert [record.at for record in again.find(1000, 1)] == list(range(34, -1, -1))
-    assert [record.at for record in again.records(1)] == list(range(35))
-    assert [record.at for record in again.records(1, again.end)] == []
+    assert [record.at for record in again.records((1,))] == list(range(35))
+    assert [record.at for record in again.records((1,), again.end)] == []
     assert all(sealed.index is None and not sealed.rows for sealed in again._sealed)
     again.close()
     path = tmp_path / "00000002.log"
@@ -111,7 +111,7 @@ def test_full_segments_are_looked_up_on_disk_and_a_changed_one_is_told(tmp_path:
     path.write_bytes(content)
     changed = Journal(tmp_path)
     with pytest.raises(IntegrityError, match=r"00000002\.log"):
-        list(changed.records(1))
+        list(changed.records((1,)))
     changed.close()
 
 
@@ -138,7 +138,7 @@ def test_threads_that_wait_share_a_sync(tmp_path: Path) -> None:
             thread.join()
     finally:
         os.fdatasync = real
-    assert sorted(record.at for record in journal.records(1)) == sorted(100 * place + number for place in range(8) for number in range(25))
+    assert sorted(record.at for record in journal.records((1,))) == sorted(100 * place + number for place in range(8) for number in range(25))
     assert len(syncs) < 200
     journal.close()
 

@@ -1,0 +1,103 @@
+"""Newer champions, rows, prices and rules, taken up while the service answers.
+
+A thread looks at the pointers a few times a second. Where one is another, what is named now is opened beside what is in use, verified, warmed,
+and taken up between two requests. What is refused changes nothing but that answers say so; it is tried again when a pointer or a manifest
+changes, and else after pauses that grow.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from retain.errors import RetainError
+from serving.answers import Answers
+from serving.desk import Desk
+from serving.opening import Opener, Stamps, SwapError
+
+LOOK_S = 0.25
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 300.0
+_LOG = logging.getLogger("retain.serving")
+
+
+def _untold(_: Answers) -> None:
+    """Nobody looks."""
+
+
+class Swap:
+    """Brings a desk what its workspace points to now."""
+
+    def __init__(self, desk: Desk, opener: Opener, tell: Callable[[Answers], None] = _untold, tick: Callable[[], float] = time.monotonic) -> None:
+        self.desk = desk
+        self._opener = opener
+        self._tell = tell
+        self._tick = tick
+        self._seen: Stamps = opener.opened
+        self._told: Stamps | None = None
+        self._pause_s, self._again_at = FIRST_PAUSE_S, 0.0
+        self._buried = desk.buried
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="swap", daemon=True)
+
+    def start(self) -> Swap:
+        """Look from now on, in a thread of its own."""
+        self._tell(self.desk.answers)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Look no more; waits for an opening that is under way."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> bool:
+        """Look once; take up what is newer. Return whether anything was taken up."""
+        if self.desk.buried != self._buried:
+            self._buried = self.desk.buried
+            self._opener.forget()
+        stamps = self._opener.stamps()
+        is_new = stamps != self._seen
+        if not is_new and not (self.desk.answers.refused and self._tick() >= self._again_at):
+            return False
+        if is_new:
+            self._pause_s = FIRST_PAUSE_S
+        self._seen = stamps
+        try:
+            self.desk.take_up(self._opener.newest(self.desk.answers))
+        except SwapError as error:
+            self._refused(stamps, error.part, error.message)
+            return False
+        except (RetainError, OSError) as error:
+            self._refused(stamps, "swap_refused", error.message if isinstance(error, RetainError) else type(error).__name__)
+            return False
+        self._opener.taken()
+        self._told = None
+        # What was opened stays: the collector need not walk it again.
+        gc.collect()
+        gc.freeze()
+        self.desk.count("swap", "done")
+        self._tell(self.desk.answers)
+        return True
+
+    def _refused(self, stamps: Stamps, part: str, why: str) -> None:
+        self.desk.refuse((part,))
+        self._again_at = self._tick() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self.desk.count("swap", "refused")
+        self._tell(self.desk.answers)
+        if stamps != self._told:
+            self._told = stamps
+            _LOG.error("%s: what is named now is not taken up, what answered before answers on: %s", part, why)
+
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_S):
+            try:
+                self.look()
+            except Exception as error:
+                # Whatever it was, the service answers on; the next look tries again.
+                _LOG.error("looking for newer answers failed: %s", type(error).__name__)
