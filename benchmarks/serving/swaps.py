@@ -207,10 +207,11 @@ def main() -> None:
     arguments = parser.parse_args()
     for runner in arguments.runner:
         with tempfile.TemporaryDirectory() as name:
-            print(json.dumps({"runner": runner, **trial(Workspace.at(arguments.workspace), Path(name), runner, arguments)}), flush=True)
+            found = trial(Workspace.at(arguments.workspace), Path(name), runner, arguments.swaps, arguments.rate, arguments.every)
+            print(json.dumps({"runner": runner, **found}), flush=True)
 
 
-def trial(source: Workspace, folder: Path, runner: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def trial(source: Workspace, folder: Path, runner: str, swaps: int, rate: float, every_s: float) -> dict[str, Any]:
     """One service under load: undisturbed first, then with swaps."""
     workspace = Workspace.at(copied(source, folder))
     churn, moments = models(workspace), versions(workspace)
@@ -226,22 +227,22 @@ def trial(source: Workspace, folder: Path, runner: str, arguments: argparse.Name
     cores = ("0", {1}) if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else (None, None)
     if cores[1]:
         os.sched_setaffinity(0, cores[1])
-    seconds = arguments.swaps * arguments.every
+    seconds = swaps * every_s
     with running(Server(runner, command, "/v1/decisions", Path(), here), port, cores[0]) as group:
         # Once through every version before memory is measured: each is opened once in any service's life.
-        _, first = asyncio.run(both(port, bodies, arguments.rate, 12 * arguments.every + 2, workspace, churn, list(moments), 12, arguments.every))
-        quiet = asyncio.run(loaded(port, bodies, arguments.rate, min(seconds, 20.0)))
+        _, first = asyncio.run(both(port, bodies, rate, 12 * every_s + 2, workspace, churn, list(moments), 12, every_s))
+        quiet = asyncio.run(loaded(port, bodies, rate, min(seconds, 20.0)))
         before = resident_mb(group)
-        calls, named = asyncio.run(both(port, bodies, arguments.rate, seconds + 2, workspace, churn, list(moments), arguments.swaps, arguments.every))
+        calls, named = asyncio.run(both(port, bodies, rate, seconds + 2, workspace, churn, list(moments), swaps, every_s))
         after = resident_mb(group)
-        asyncio.run(loaded(port, bodies, arguments.rate, 5))
+        asyncio.run(loaded(port, bodies, rate, 5))
         rest = resident_mb(group)
     odd, looked = wrong(workspace, calls)
     seen = len({(each["churn"], each["rows"]) for _, each, _ in calls.answers})
     changed = sum(one[1:] != other[1:] for one, other in zip(map(pair, calls.answers), map(pair, calls.answers[1:]), strict=False))
     return {
         "customers": len(rows),
-        "swaps": arguments.swaps,
+        "swaps": swaps,
         "answers": len(calls.answers),
         "errors": len(calls.failed),
         "mixed": mixed(calls, [*first, *named], moments),

@@ -131,6 +131,8 @@ def test_rules_and_prices_are_taken_up_too(place: Pointed, tmp_path: Path, monke
         service.close()
 
 
+@pytest.mark.fault("C17")
+@pytest.mark.fault("C33")
 def test_requests_at_once_with_swaps_see_no_error_and_no_mixture(service: Service, place: Pointed, now: datetime) -> None:
     """Twenty swaps while another thread decides: score, receipt and grounds of each answer are those of the versions that it names."""
     models = {folder.name: (folder, value) for value in (0.125, 0.25, 0.375) for folder in (constant(place.workspace, "churn", value),)}
@@ -207,6 +209,7 @@ def hashes(folder: Path) -> None:
     write_json(folder / MANIFEST, {"files": {name: sha256(folder / name) for name in names}})
 
 
+@pytest.mark.fault("C18")
 @pytest.mark.parametrize("harm", [flipped, gone, newer_schema, needs_more, other_answers])
 def test_a_champion_that_does_not_verify_changes_nothing_and_is_told(
     service: Service, place: Pointed, harm: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -243,6 +246,7 @@ def test_a_champion_that_does_not_verify_changes_nothing_and_is_told(
     assert service.degraded() == {"churn_previous_model": 0.0}
 
 
+@pytest.mark.fault("C18")
 def test_rows_that_do_not_verify_change_nothing(service: Service, place: Pointed, now: datetime) -> None:
     kept = service.desk.answers.rows
     folder = place.rows("r2", now + timedelta(minutes=5))
@@ -265,6 +269,7 @@ def test_one_refused_part_holds_back_the_others(service: Service, place: Pointed
     assert service.decide()["models"]["clv"] != clv.name
 
 
+@pytest.mark.fault("B22")
 def test_a_rollback_reads_nothing_and_the_next_start_says_what_is_refused(service: Service, place: Pointed) -> None:
     first = service.desk.answers.champions.scorers["churn"].fitted
     was = read_json(place.workspace.models / "churn" / "champion.json")["model_id"]
@@ -286,6 +291,7 @@ def test_the_last_champion_that_is_no_longer_named_goes_on(service: Service, pla
     assert service.decide()["degraded"] == ["clv_previous_model"]
 
 
+@pytest.mark.fault("C19")
 def test_a_service_without_models_becomes_ready_with_the_first_champion(place: Pointed) -> None:
     named = place.workspace.models / "churn" / "champion.json"
     pointer = named.read_bytes()
@@ -336,6 +342,7 @@ def test_what_came_in_goes_along_once(service: Service, place: Pointed, wait: Ca
     again.close()
 
 
+@pytest.mark.fault("C17")
 def test_what_was_before_the_one_before_is_closed(service: Service, place: Pointed, now: datetime) -> None:
     def opened() -> list[str]:
         below = f"{place.workspace.rows}/"
