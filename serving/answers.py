@@ -17,15 +17,18 @@ from serving import likely, schemas
 from serving.ahead import ahead
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
-from serving.decisions.budget import Prices
 from serving.decisions.causes import Causes, causes
 from serving.decisions.decide import Source
 from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
+from serving.decisions.prices import Prices
 from serving.decisions.scoring import expected_loss, purposes
+from serving.effects import in_money
 from serving.fresh import Fresh
-from serving.lists import prices
+from serving.lists import prices, running
+from serving.lists.prices import Tariff
+from serving.lists.running import Campaigns
 from serving.pulls import Pull, assumed, parts, why
 from serving.rows import Row, Rows, open_rows, versions
 from training.contracts import Floats
@@ -53,10 +56,12 @@ class Answers:
     degraded: tuple[str, ...] = ()
     """What is known to be missing from the start."""
     causes: Causes = field(default_factory=Causes)
-    prices: Prices | None = None
-    """Of money and seats, as the last list solved for them."""
+    prices: Tariff | None = None
+    """Of money, seats and stock, as the last list solved for them."""
     refused: tuple[str, ...] = ()
     """What was named since and did not open, so that these answer on: ``previous_rows``, ``churn_previous_model`` and the like."""
+    campaigns: Campaigns = field(default_factory=Campaigns)
+    """Who is held out of what."""
 
     @classmethod
     def open(cls, workspace: Workspace, fresh: Fresh | None = None) -> Answers:
@@ -88,8 +93,10 @@ class Answers:
             codes.append("reasons_of_other_model")
         if rows.card.wishes != controls().model_dump():
             codes.append("lists_of_other_wishes")
+        campaigns = running.load(workspace, clock())
+        codes += [f"held_out_unknown_{each}" for each in campaigns.broken]
         codes = list(dict.fromkeys(codes))
-        return cls(rows, champions, policy(), clock, fresh or Fresh(), tuple(codes), causes(), prices.load(workspace, clock()))
+        return cls(rows, champions, policy(), clock, fresh or Fresh(), tuple(codes), causes(), prices.load(workspace, clock()), campaigns=campaigns)
 
     @cached_property
     def codes(self) -> tuple[str, ...]:
@@ -121,6 +128,9 @@ class Answers:
         source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
+        at_prices = None if self.prices is None else self.prices.to(request.customer_id, at)
+        if row is not None and customer is not None:
+            customer = self._held_to(customer, row, at, at_prices)
         is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)
         return Basis(
             at=at,
@@ -132,7 +142,7 @@ class Answers:
             refused=wrong,
             freshness=self._freshness(row, at),
             models=self._models(),
-            prices=None if self.prices is None or not self.prices.hold_at(at) else self.prices,
+            prices=at_prices,
         )
 
     def scores(self, request: schemas.ScoresRequest) -> schemas.ScoresAnswer:
@@ -271,7 +281,22 @@ class Answers:
         return np.concatenate([self.predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
     def _customer(self, row: Row, at: datetime, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
-        return self.fresh.on(row.customer(at, self.score([row])[0], explain=explain, purposes=purposes), at)
+        scores = self.score([row])[0]
+        if scores.clv is not None and any(each.counted for each in self.rows.card.parts.values()):
+            # Lists and calls weigh the same value.
+            scores = replace(scores, clv=sum(row.value_parts(scores.clv).values()))
+        return self.fresh.on(row.customer(at, scores, explain=explain, purposes=purposes), at)
+
+    def _held_to(self, customer: Customer, row: Row, at: datetime, at_prices: Prices | None) -> Customer:
+        """The customer as running campaigns and the terms of the last list want it: held out where held out, effects at the list's margin."""
+        held_out = self.campaigns.held_out(customer.customer_id, at)
+        if held_out:
+            customer = replace(customer, held_out=held_out)
+        rate = None if at_prices is None else at_prices.margin_rate
+        if rate is not None and rate != self.rows.shop.margin_rate and self.rows.card.effects.names:
+            effects = in_money(self.rows.card.effects, self.rows.array("effect")[row.position].tolist(), customer.scores.clv, rate)
+            customer = replace(customer, effects=effects)
+        return customer
 
     def _score(
         self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest

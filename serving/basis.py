@@ -11,11 +11,11 @@ import msgspec
 
 from retain.tables import CHANNELS
 from serving.decisions import receipts
-from serving.decisions.budget import Prices
 from serving.decisions.decide import OVER_BUDGET, Decision, Source, decide
 from serving.decisions.eligibility import EVERYTHING
 from serving.decisions.facts import Ask, Customer, Habits, Scores, Shop, Withheld
 from serving.decisions.policy import Policy
+from serving.decisions.prices import Prices
 from serving.schemas import DecisionAnswer, DecisionRequest, Freshness, Models
 from serving.wire import decision_answer
 

@@ -8,9 +8,7 @@ that comes in later, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,32 +29,6 @@ GOLDEN = (5**0.5 - 1) / 2
 Mixture = tuple[tuple[float, Floats], ...]
 """Weights and prices."""
 _NO_MIXTURE: Mixture = ()
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What money, seats and stock are worth at the margin: the same for a list and for a call."""
-
-    money: float
-    """Gain that one more unit of the budget would bring; 0 where the budget is not used up."""
-    seats: Mapping[str, float]
-    """By channel: gain that one more seat would bring."""
-    stock: Mapping[str, float] = field(default_factory=dict)
-    """By offer of which there are only so many: gain that one more would bring."""
-    campaign: str = ""
-    made_at: datetime | None = None
-    valid_until: datetime | None = None
-    rows: str = ""
-    """Version of the serving rows they were made on."""
-    models: Mapping[str, str | None] = field(default_factory=dict)
-
-    def of(self, offer_id: str, channel: str, cost: float) -> float:
-        """What an offer on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already."""
-        return self.money * cost + self.seats.get(channel, 0.0) + self.stock.get(offer_id, 0.0)
-
-    def hold_at(self, at: datetime) -> bool:
-        """Whether they are valid at a moment."""
-        return (self.made_at is None or self.made_at <= at) and (self.valid_until is None or at < self.valid_until)
 
 
 @dataclass(frozen=True)

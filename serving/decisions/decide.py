@@ -179,17 +179,17 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offe
 
 
 def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withheld]]:
-    """Candidates best first, one per offer and per item; equal priorities fall to the smaller offer id.
+    """Candidates, one per offer and per item: first what a list has for the customer, then the best; equal ones fall to the smaller offer id.
 
     What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
     """
-    keyed = [((-one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens)), one) for one in priced]
+    keyed = [((not one.is_listed, -one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens)), one) for one in priced]
     keyed.sort(key=lambda pair: pair[0])
     ranked: list[Worth] = []
     withheld: list[Withheld] = []
     items: set[str] = set()
     offers: set[str] = set()
-    for (cost, offer_id, _), one in keyed:
+    for (_, cost, offer_id, _), one in keyed:
         if offer_id in offers:
             continue
         if group != "random" and (cost >= 0 or (one.gain is not None and one.gain <= 0)):

@@ -20,7 +20,7 @@ from serving.decisions.policy import Policy
 from serving.decisions.standing import EVERYTHING, Standing, grants, may_contact, may_profile, standing
 
 CONTROL = "control"
-"""The stage at which the no-contact group is held back."""
+"""The stage at which the no-contact group, and the held-out of a running campaign, are held back."""
 
 
 class Passed(msgspec.Struct, frozen=True, gc=False):
@@ -118,7 +118,13 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
             return Withheld(offer.offer_id, "suitability", str(covered[0].suitability))
     if reach > _LIMITS and offer.offer_id in known.repeated:
         return Withheld(offer.offer_id, "fatigue", f"same_offer_{known.policy.same_offer_limit.rule}")
-    return items if reach == _THROUGH else Withheld(offer.offer_id, verdict.stage, verdict.rule)
+    if reach != _THROUGH:
+        return Withheld(offer.offer_id, verdict.stage, verdict.rule)
+    campaign = None if customer is None else customer.held_out.get(offer.offer_id)
+    if campaign is not None and not (known.has_open_complaint and offer.kind in known.policy.complaint_kinds):
+        # The last question of all: whoever is held out is one to whom it would have been proposed. What puts a complaint right is given to everybody.
+        return Withheld(offer.offer_id, CONTROL, f"held_out_of_{campaign}")
+    return items
 
 
 def _judged(known: Standing, terms: Terms, lens: Lens) -> _Verdict:

@@ -154,6 +154,8 @@ class Customer:
     contacts: tuple[Contact, ...] = ()
     accepted: frozenset[str] = frozenset()
     """Offers taken before."""
+    held_out: Mapping[str, str] = field(default_factory=dict)
+    """By offer: the running campaign that holds the customer out of it, to compare with."""
     owned: Mapping[str, Owned] = field(default_factory=dict)
     habits: Habits = Habits()
     signs: tuple[Sign, ...] = ()

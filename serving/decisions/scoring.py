@@ -31,10 +31,29 @@ def purposes(goal: Goal) -> tuple[str, ...]:
 
 
 class SeatPrices(Protocol):
-    """What contacts take away from others, as a list solved for it."""
+    """What contacts take away from others, as a list solved for it, and the terms by which it reckoned."""
 
-    def of(self, offer_id: str, channel: str, cost: float, /) -> float:
+    @property
+    def contact_cost(self) -> Mapping[str, float]:
+        """By channel; of a channel that is not there the shop knows."""
+        ...
+
+    @property
+    def margin_rate(self) -> float | None:
+        """Margin as a share of money; None is what the shop says."""
+        ...
+
+    @property
+    def saved_share(self) -> float | None:
+        """Share of a loss that an accepted offer keeps; None is what the house says."""
+        ...
+
+    def of(self, offer: Offer, channel: str, cost: float, /) -> float:
         """Of one contact with an offer on a channel that costs so much money."""
+        ...
+
+    def set_aside(self, offer: Offer, /) -> str | None:
+        """The channel on which a list has the customer contacted with an offer."""
         ...
 
 
@@ -62,6 +81,8 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
     """Price of contact: the channel, the seat, and what the contacts of late add."""
     channel: str
     """The channel where it is worth most, and whose price that is."""
+    is_listed: bool = False
+    """Whether a list has the customer contacted so: it stands first, and its seat is paid for."""
 
     @property
     def gain(self) -> float | None:
@@ -106,8 +127,9 @@ class Pricing:
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
         """Look everything up."""
         likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
-        contact = _contact(ask, customer, shop, policy, is_priced=prices is not None)
-        return cls(ask, customer, shop, policy, likings, _stake(customer, shop, policy), contact, None if ask.is_inbound else prices)
+        held = None if ask.is_inbound else prices
+        stake, contact = _stake(customer, shop, policy, held), _contact(ask, customer, shop, policy, held)
+        return cls(ask, customer, shop, policy, likings, stake, contact, held)
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
@@ -116,24 +138,29 @@ class Pricing:
         assumed, basis = self.stake if lens == "retention" else _margin(passed, item, self.shop)
         expected = None if assumed is None else p.value * assumed
         cost = p.value * offer.cost
+        channels, is_listed = passed.channels, False
+        if self.ask.goal == "retention" and self.prices is not None:
+            listed = self.prices.set_aside(offer)
+            is_listed = listed in channels
+            channels = (listed,) if listed is not None and is_listed else channels
         weights = self.policy.intents.get(self.ask.intent or "", self.policy.weights)
         weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
         if not self.effects:
             # Every channel brings the same: the cheapest, of equals the one asked for first.
-            contact, channel = self._cheapest(offer.offer_id, passed.channels, cost)
-            return Worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel)
+            contact, channel = self._cheapest(offer, channels, cost, is_listed)
+            return Worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed)
         found = []
-        for channel in passed.channels:
+        for channel in channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
-            contact = self._contact(offer.offer_id, channel, cost)
-            found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel))
+            contact = self._contact(offer, channel, cost, is_listed)
+            found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel, is_listed))
         return max(found, key=lambda one: one.net)
 
-    def _cheapest(self, offer_id: str, channels: Sequence[str], cost: float) -> tuple[float, str]:
-        best, cheapest = self._contact(offer_id, channels[0], cost), channels[0]
+    def _cheapest(self, offer: Offer, channels: Sequence[str], cost: float, is_listed: bool) -> tuple[float, str]:
+        best, cheapest = self._contact(offer, channels[0], cost, is_listed), channels[0]
         for channel in channels[1:]:
-            contact = self._contact(offer_id, channel, cost)
+            contact = self._contact(offer, channel, cost, is_listed)
             if contact < best:
                 best, cheapest = contact, channel
         return best, cheapest
@@ -166,10 +193,12 @@ class Pricing:
         found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
         return None if found is None or found.evidence == "D" else found
 
-    def _contact(self, offer_id: str, channel: str, cost: float) -> float:
+    def _contact(self, offer: Offer, channel: str, cost: float, is_listed: bool) -> float:
         """Price of a contact, with seat and stock as a list solved for them."""
         paid = self.channels[channel]
-        return paid if self.prices is None else paid + self.prices.of(offer_id, channel, _channel_cost(self.shop, channel) + cost)
+        if self.prices is None or is_listed:
+            return paid
+        return paid + self.prices.of(offer, channel, _channel_cost(self.shop, channel, self.prices) + cost)
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
@@ -218,26 +247,28 @@ def _margin(passed: Passed, item: str | None, shop: Shop) -> tuple[float | None,
     return thing.margin - discount, thing.margin_basis
 
 
-def _stake(customer: Customer | None, shop: Shop, policy: Policy) -> tuple[float | None, Basis | None]:
+def _stake(customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None) -> tuple[float | None, Basis | None]:
     """Margin that an accepted proposal is assumed to keep: a declared share of the expected loss, at the shop's margin rate."""
     loss = None if customer is None else expected_loss(customer.scores.churn, customer.scores.clv)
-    if loss is None or shop.margin_rate is None:
-        return None, None
-    return loss * shop.margin_rate * policy.saved_share, "assumed"
+    share = policy.saved_share if prices is None or prices.saved_share is None else prices.saved_share
+    rate = shop.margin_rate if prices is None or prices.margin_rate is None else prices.margin_rate
+    return (None, None) if loss is None or rate is None else (loss * rate * share, "assumed")
 
 
-def _contact(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *, is_priced: bool) -> dict[str, float]:
+def _contact(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None) -> dict[str, float]:
     """What a contact on each channel costs, the contacts of late included. Who turns to us takes a seat of ours and is not contacted."""
     if ask.is_inbound:
         return dict.fromkeys(ask.channels, policy.seat_price)
-    more = 0.0 if is_priced else policy.seat_price
+    more = policy.seat_price if prices is None else 0.0
     if customer is not None and policy.fatigue_price:
         since = ask.at - timedelta(days=policy.fatigue_days)
         more += policy.fatigue_price * sum(1 for each in customer.contacts if each.at > since)
-    return {channel: _channel_cost(shop, channel) + more for channel in ask.channels}
+    return {channel: _channel_cost(shop, channel, prices) + more for channel in ask.channels}
 
 
-def _channel_cost(shop: Shop, channel: str) -> float:
+def _channel_cost(shop: Shop, channel: str, prices: SeatPrices | None) -> float:
+    if prices is not None and channel in prices.contact_cost:
+        return prices.contact_cost[channel]
     return shop.contact_cost.get(channel, shop.contact_cost.get("*", 0.0))
 
 

@@ -19,6 +19,7 @@ from retain.workspace import Workspace
 from serving import gather
 from serving.decisions.figures import Floats
 from serving.lists.files import CAMPAIGN
+from serving.lists.running import ARMS, FOLDER, LIST
 
 FUNNEL = ("shown", "opened", "clicked", "accepted", "purchased")
 """Outcomes of a contact, each further than the one before."""
@@ -131,7 +132,7 @@ def gathered(workspace: Workspace, campaign: str, days: int | None = None, margi
 
 def _arms(workspace: Workspace, sql: Engine, campaign: str) -> tuple[pd.DataFrame, Literal["list", "contacts"], tuple[str, ...]]:
     """One row per customer, in the order of being drawn: ``customer_id``, ``began``, ``is_contacted``, ``chance``."""
-    folder = workspace.lists / "campaigns" / campaign
+    folder = workspace.lists / FOLDER / campaign
     runs = sorted(each for each in folder.iterdir() if each.is_dir()) if CAMPAIGN.fullmatch(campaign) and folder.is_dir() else []
     if runs:
         return _drawn(runs), "list", ()
@@ -164,9 +165,12 @@ def _drawn(runs: list[Path]) -> pd.DataFrame:
     parts = []
     for folder in runs:
         verify_folder(folder)
-        moment = pd.Timestamp(read_json(folder / "list.json")["as_of"])
-        parts.append(pd.read_parquet(folder / "arms.parquet").assign(began=moment.tz_convert("UTC")))
+        moment = pd.Timestamp(read_json(folder / LIST)["as_of"])
+        parts.append(pd.read_parquet(folder / ARMS).assign(began=moment.tz_convert("UTC")))
     arms = pd.concat(parts).drop_duplicates("customer_id")
+    if (arms["chance"] < 1).any():
+        # Who could not have been held out compares with nobody.
+        arms = arms[arms["chance"] < 1].copy()
     arms["is_contacted"] = arms["is_contacted"].astype(bool)
     arms["mixed"] = pd.util.hash_array(arms["customer_id"].to_numpy(dtype=object))
     return arms.sort_values(["began", "mixed"], ignore_index=True).rename(columns={"cost": "expected_cost"})

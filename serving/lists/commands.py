@@ -53,8 +53,8 @@ def retention(argv: Sequence[str]) -> int:
     from serving import export, pull_log
     from serving.answers import Answers
     from serving.fresh import read
+    from serving.lists.choosing import Asked
     from serving.lists.files import named, save
-    from serving.lists.retention import Asked
     from serving.lists.retention import retention as make
     from serving.lists.words import manifest
 

@@ -18,8 +18,10 @@ from retain.files import atomic_folder, sha256, write_json, write_text
 from retain.workspace import Workspace
 from serving import export
 from serving.lists import prices
+from serving.lists.choosing import Entry
 from serving.lists.page import page
-from serving.lists.retention import Entry, Retention
+from serving.lists.retention import Retention
+from serving.lists.running import APART, ARMS, BASE, FOLDER, LIST
 from serving.lists.words import manifest
 from serving.pulls import Pull, assumed
 
@@ -29,8 +31,10 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = frozenset({"expected_gain", "gain_low", "gain_high", "cost", "above_price", "risk", "value", "best_gain", "chance"})
 WHY = ("customer_id", "state", "offer_id", "channel", "best_gain", "above_price", "risk", "value")
-ARMS = ("customer_id", "is_contacted", "chance", "stratum", "offer_id", "channel", "cost", "expected_gain")
-WHOLE = frozenset({"rank", "stratum", "is_contacted"})
+BASE_COLUMNS = ("customer_id", "is_held_out", "chance")
+APART_COLUMNS = ("customer_id", "more")
+ARM_COLUMNS = ("customer_id", "is_contacted", "chance", "stratum", "offer_id", "channel", "cost", "expected_gain")
+WHOLE = frozenset({"rank", "stratum", "is_contacted", "is_held_out"})
 BLOCK = 5_000
 CAMPAIGN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -83,25 +87,27 @@ def save(workspace: Workspace, pull: Pull, result: Retention, path: Path) -> Pat
     said = {**manifest(result, shop.currency, len(pull.rows)), "assumed": assumed(pull.rows), "synthetic": shop.synthetic}
     html = path.with_name(f"{path.name}.html")
     write_text(html, page(result, said, [(row[1], row) for row in _rows(pull, result, result.contacted[:25])]))
-    _keep(workspace, pull, result, said)
-    prices.save(workspace, result.prices)
+    prices.save(workspace, result.prices, _keep(workspace, pull, result, said))
     files = {place.name: sha256(place) for place in (path, held_out_path(path), why_path(path), html)}
     summary = path.with_name(f"{path.name}.json")
     write_json(summary, {"files": files, **said})
     return summary
 
 
-def _keep(workspace: Workspace, pull: Pull, result: Retention, said: dict[str, Any]) -> None:
+def _keep(workspace: Workspace, pull: Pull, result: Retention, said: dict[str, Any]) -> Path:
     """The campaign's folder in the workspace; another run of it gets a folder beside."""
-    folder = workspace.lists / "campaigns" / named(result.asked.campaign) / f"{result.at:%Y%m%dT%H%M%S}-{result.run}"
-    chance = 1.0 - result.asked.holdout
-    rows = (
-        (pull.rows.id(each.position), int(not each.is_held_out), chance, each.stratum, *_action(result, each), each.cost, each.gain)
+    folder = workspace.lists / FOLDER / named(result.asked.campaign) / f"{result.at:%Y%m%dT%H%M%S}-{result.run}"
+    arms = (
+        (pull.rows.id(each.position), int(not each.is_held_out), each.chance, each.stratum, *_action(result, each), each.cost, each.gain)
         for each in result.entries
     )
+    base = ((pull.rows.id(place), int(is_held), chance) for place, is_held, chance in zip(*(each.tolist() for each in result.base), strict=True))
+    apart = ((pull.rows.id(place), own.more) for place, own in sorted(result.apart.items()))
     with atomic_folder(folder) as partial:
-        export.write_table(partial / "arms.parquet", ARMS, rows, result.at, NUMBERS | {"cost"}, WHOLE)
-        write_json(partial / "list.json", said)
+        for name, columns, rows in ((ARMS, ARM_COLUMNS, arms), (BASE, BASE_COLUMNS, base), (APART, APART_COLUMNS, apart)):
+            export.write_table(partial / name, columns, rows, result.at, NUMBERS | {"cost", "more"}, WHOLE)
+        write_json(partial / LIST, said)
+    return folder
 
 
 def _rows(pull: Pull, result: Retention, entries: Sequence[Entry]) -> Iterator[list[Any]]:

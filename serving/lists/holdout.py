@@ -1,13 +1,13 @@
 """Who is held out of a campaign: drawn by hash before anything is exported, a fixed share of every stratum. Pure.
 
 A customer's draw depends on the campaign's name and the customer alone. Everybody who may be on the list is drawn, before it is known who will be:
-of every stratum (value band, risk) those with the lowest draws are held out. So another budget has the same control group, and a pull of next week
-keeps it but for those at the border of a stratum.
+of every stratum (value band, risk) those with the lowest draws are held out. So another budget has the same control group. While the campaign runs
+nobody changes sides: another list of its name draws only those whom no list before it could have held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -50,6 +50,34 @@ def held_out(drawn: Floats, stratum: NDArray[np.int64], share: float) -> NDArray
         result[order[start : start + due]] = True
         done += due
     return result
+
+
+def arms(
+    campaign: str,
+    customers: Sequence[str],
+    stratum: NDArray[np.int64],
+    share: float,
+    is_spared: NDArray[np.bool_],
+    drawn: Mapping[str, tuple[bool, float]],
+) -> tuple[NDArray[np.bool_], Floats]:
+    """(customers,) whether each is held out, and the chance of not being so: as drawn before where the campaign runs already, else drawn now.
+
+    Args:
+        campaign: its name.
+        customers: everybody who may be on the list.
+        stratum: of each.
+        share: of those to be held out.
+        is_spared: who is not drawn: contacted for certain, and compared with nobody.
+        drawn: by customer, who stands in a group already: whether held out, and the chance of not being so.
+    """
+    is_held, chance = np.zeros(len(customers), dtype=bool), np.full(len(customers), 1.0 - share)
+    known = np.array([each in drawn for each in customers], dtype=bool)
+    for place in np.flatnonzero(known).tolist():
+        is_held[place], chance[place] = drawn[customers[place]]
+    chance[is_spared & ~known] = 1.0
+    new = np.flatnonzero(~known & ~is_spared)
+    is_held[new] = held_out(draw(campaign, [customers[place] for place in new.tolist()]), stratum[new], share)
+    return is_held, chance
 
 
 def affordable(worth: Floats, cost: Floats, takes: NDArray[np.bool_], is_held: NDArray[np.bool_], limits: Floats) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ from serving.decisions.facts import Ask, Customer, Shop
 from serving.decisions.figures import Floats
 from serving.decisions.policy import Policy, QuietHours
 from serving.decisions.scoring import Pricing, Worth
+from serving.decisions.standing import is_complaining
 
 GRADES = "ABCD"
 
@@ -31,9 +32,11 @@ class Persuasion:
 
     gain: Floats
     """(customers, actions) expected margin after costs; ``-inf`` where the funnel withholds it, or the effect is below zero for certain."""
+    priority: Floats
+    """(customers, actions) what is compared, as a call compares it: the gain, where what comes in is moved by the offer's lever."""
     low: Floats
     high: Floats
-    """Ends of its 95 % interval."""
+    """Ends of the 95 % interval of the gain."""
     cost: Floats
     """(customers, actions) what it takes from the budget: the contact, and the offer as often as it is expected to be used."""
     effect_high: Floats
@@ -42,6 +45,8 @@ class Persuasion:
     """(customers, actions) place of the evidence in ``GRADES``."""
     keeps: Floats
     """(customers, actions) chance that the contact brings a purchase that would not have come, as estimated or assumed; NaN where nobody says."""
+    is_spared: NDArray[np.bool_]
+    """(customers,) whose complaint is open: what puts it right is held back from nobody."""
     withheld: dict[int, str]
     """By customer with no action left: the rule that withheld the most."""
 
@@ -67,12 +72,14 @@ def persuasion(
     size = (len(customers), len(what))
     found = Persuasion(
         gain=np.full(size, -np.inf),
+        priority=np.full(size, -np.inf),
         low=np.full(size, -np.inf),
         high=np.full(size, -np.inf),
         cost=np.zeros(size),
         effect_high=np.full(size, np.nan),
         grade=np.full(size, GRADES.index("D"), dtype=np.int8),
         keeps=np.full(size, np.nan),
+        is_spared=np.array([is_complaining(each, ask, rules) for each in customers], dtype=bool),
         withheld={},
     )
     offers = list({each.offer.offer_id: each.offer for each in what}.values())
@@ -131,8 +138,9 @@ def _price(
     found.cost[row, place] = contact + priced.cost
     # A sleeping dog is let lie, whatever the rest of the sum says.
     is_harm = effect is not None and effect.gain.high < 0
-    for target, margin in ((found.gain, priced.margin), (found.low, min(ends)), (found.high, max(ends))):
+    moved = priced.margin * priced.weight * priced.lever
+    for target, margin in ((found.gain, priced.margin), (found.priority, moved), (found.low, min(ends)), (found.high, max(ends))):
         target[row, place] = -np.inf if is_harm else margin - paid
 
 
-_ARRAYS = ("gain", "low", "high", "cost", "effect_high", "grade", "keeps")
+_ARRAYS = ("gain", "priority", "low", "high", "cost", "effect_high", "grade", "keeps", "is_spared")

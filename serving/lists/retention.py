@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from retain.errors import ConfigError
 from retain.tables import CHANNELS
 from serving.answers import Answers
-from serving.decisions import budget, groups, lists
-from serving.decisions.actions import Action, actions, means, stocked
-from serving.decisions.budget import Prices, Solved
+from serving.decisions import groups, lists
+from serving.decisions.actions import Action, actions, stocked
+from serving.decisions.budget import Solved
 from serving.decisions.facts import HABITS, Ask, Scores, Shop
 from serving.decisions.figures import Floats
-from serving.decisions.means import Means
 from serving.decisions.policy import Policy
+from serving.decisions.prices import Own, Prices
 from serving.effects import in_money
-from serving.lists import holdout, persuasion
+from serving.lists import choosing, holdout, persuasion
+from serving.lists.choosing import Asked, Entry
 from serving.lists.persuasion import Persuasion
 from serving.lists.power import Power, power
 from serving.pulls import Pull
@@ -31,9 +32,6 @@ from serving.rows import Row, RowsCard
 
 BLOCK = 5_000
 """Customers who are held as objects at once."""
-STRETCHES = 3
-WASTE = 0.005
-"""Share of a limit that the draw of the control group may leave, or take too much, before it is solved again."""
 INBOUND = ("web", "in_app", "store")
 """Channels on which customers come to us: nobody is called there."""
 PRICED = ("margin", "spend", "purchase")
@@ -41,47 +39,6 @@ PRICED = ("margin", "spend", "purchase")
 NO_EFFECTS = "no effects are estimated (grade D): gains are propensity x value, which says who buys and not whom a contact changes"
 STATES = ("contacted", "held_out", "price", "no_gain", *groups.GROUPS[1:4], "cut")
 """What became of who might have been on the list; before them stand the reasons for which the others might not."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the marketer asked for."""
-
-    campaign: str
-    budget: float | None = None
-    """Money; None is no limit."""
-    seats: Mapping[str, float] = field(default_factory=dict)
-    """By channel: contacts that can be made."""
-    channel_costs: Mapping[str, float] = field(default_factory=dict)
-    """By channel: cost of one contact; what is not given is what the source says."""
-    holdout: float = 0.1
-    """Share of the chosen who are not contacted."""
-    margin_rate: float | None = None
-    """Where the source knows none, or another is meant."""
-    saved_share: float | None = None
-    """Share of a loss that an accepted offer is assumed to keep where no effect is known; None is what the house says."""
-    valid_days: float = 7.0
-    """How long seats and budget are meant for, and prices hold."""
-    without_holdout: str = ""
-    """Why there is no control group, where there is none."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One customer who was chosen."""
-
-    position: int
-    action: int
-    gain: float
-    low: float
-    high: float
-    cost: float
-    above_price: float
-    """Gain after what it takes from others, at the prices of the list."""
-    is_held_out: bool
-    stratum: int
-    grade: str
-    """Evidence: A, B, C or D."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +53,15 @@ class Retention:
     entries: tuple[Entry, ...]
     """The chosen, the most above the prices first."""
     solved: Solved
+    reached: float
+    """What the chosen gain, control group included, as offers are compared."""
     prices: Prices
+    apart: Mapping[int, Own]
+    """By position: whom the list leaves out though the prices alone would not, and what makes a call say the same."""
+    base: tuple[NDArray[np.intp], NDArray[np.bool_], Floats]
+    """Everybody who might have been on it: position, whether held out, chance of not being so."""
+    runs_until: datetime
+    """Until then its effects are counted, and whoever is held out is proposed none of its offers."""
     state: NDArray[np.object_]
     """(customers,) what became of each, and why."""
     best_gain: Floats
@@ -123,7 +88,7 @@ class Retention:
     @property
     def below_best(self) -> float:
         """Share by which the chosen, control group included, may gain less than the best possible choice."""
-        return max(0.0, 1.0 - sum(each.gain for each in self.entries) / self.solved.bound) if self.solved.bound > 0 else 0.0
+        return max(0.0, 1.0 - self.reached / self.solved.bound) if self.solved.bound > 0 else 0.0
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -159,7 +124,7 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     why = lists.why_left_out(barred, len(rows))
     state = np.array([*lists.LEFT_OUT, "no_gain"], dtype=object)[why]
     free = np.flatnonzero(why < 0)
-    found = _priced(policy, pull, free, value, replace(shop, contact_cost=known), what)
+    found = _priced(answers, policy, pull, free, value, replace(shop, contact_cost=known), what, asked.campaign)
     for row, rule in found.withheld.items():
         state[free[row]] = rule
     codes = groups.groups(pull.churn[free], found.gain, found.effect_high, np.isfinite(found.effect_high))
@@ -170,9 +135,15 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         state[free[(codes == groups.GROUPS.index(name)) & is_open]] = name
     state[free[best > 0]] = "price"
     stratum = holdout.strata(rows.array("band")[free], pull.churn[free])
-    is_held = holdout.held_out(holdout.draw(asked.campaign, [rows.id(each) for each in free.tolist()]), stratum, asked.holdout)
-    case, solved = _solved(asked, what, found, is_held)
-    entries, kept = _cut(case, found, solved, free, is_held, stratum)
+    names = [rows.id(each) for each in free.tolist()]
+    drawn = answers.campaigns.drawn(asked.campaign, pull.at)
+    is_held, chance = holdout.arms(asked.campaign, names, stratum, asked.holdout, found.is_spared, drawn)
+    case, solved = choosing.solved(asked, what, found, is_held)
+    entries, kept = choosing.cut(case, found, solved, free, is_held, chance, stratum)
+    final = np.full(len(free), -1, dtype=np.int64)
+    final[kept] = [each.action for each in entries]
+    # Of whoever is held out the group says it: no call proposes what the campaign holds back.
+    apart = choosing.apart(case, found, solved.prices, (final >= 0) | is_held)
     chosen = free[np.flatnonzero(solved.choice >= 0)]
     state[chosen] = "cut"
     for entry in entries:
@@ -185,11 +156,8 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     run = hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(asked), models, policy.version, pull.at], order="deterministic"))
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
-    units = solved.prices[1:].tolist()
-    seats, stock = (
-        dict(zip(sorted(names), part, strict=True))
-        for names, part in ((asked.seats, units[: len(asked.seats)]), (stocked(what), units[len(asked.seats) :]))
-    )
+    units, kinds = solved.prices[1:].tolist(), sorted(asked.seats)
+    base = np.arange(len(free)) if asked.holdout else np.sort(kept)
     until = pull.at + timedelta(days=asked.valid_days)
     return Retention(
         asked=asked,
@@ -198,7 +166,23 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         what=what,
         entries=entries,
         solved=solved,
-        prices=Prices(float(solved.prices[0]), seats, stock, asked.campaign, pull.at, until, rows.card.version, models),
+        reached=float(case.gain[kept, final[kept]].sum(dtype=np.float64)),
+        prices=Prices(
+            money=float(solved.prices[0]),
+            seats=dict(zip(kinds, units[: len(kinds)], strict=True)),
+            stock=dict(zip(sorted(stocked(what)), units[len(kinds) :], strict=True)),
+            campaign=asked.campaign,
+            made_at=pull.at,
+            valid_until=until,
+            rows=rows.card.version,
+            models=models,
+            contact_cost=known,
+            margin_rate=asked.margin_rate,
+            saved_share=asked.saved_share,
+        ),
+        apart={int(free[place]): own for place, own in apart.items()},
+        base=(free[base], is_held[base], chance[base]),
+        runs_until=max(until, pull.at + timedelta(days=shop.horizon_days)),
         state=state,
         best_gain=best_gain,
         groups=groups.counted(codes[is_open]),
@@ -219,12 +203,14 @@ def _policy(policy: Policy, asked: Asked) -> Policy:
 
 
 def _priced(
+    answers: Answers,
     policy: Policy,
     pull: Pull,
     free: NDArray[np.intp],
     value: Floats,
     shop: Shop,
     what: tuple[Action, ...],
+    campaign: str,
 ) -> Persuasion:
     """Every action of everybody who is free, block by block."""
     ask, parts, known = Ask("retention", pull.at, tuple(shop.contact_cost)), [], pull.rows.card.effects
@@ -235,59 +221,14 @@ def _priced(
             row = Row(pull.rows, position)
             scores = Scores(float(pull.churn[position]), float(value[position]), row.stored.band, row.stored.stage)
             person = pull.fresh.on(row.customer(pull.at, scores))
+            held_out = answers.campaigns.held_out(person.customer_id, pull.at, but=campaign)
+            if held_out:
+                person = replace(person, held_out=held_out)
             if known.names and shop.margin_rate != pull.rows.shop.margin_rate:
                 person = replace(person, effects=in_money(known, pull.rows.array("effect")[position].tolist(), scores.clv, shop.margin_rate))
             people.append(person)
         parts.append(persuasion.persuasion(people, ask, what, shop, policy, known.outcome == "purchase"))
     return persuasion.joined(parts)
-
-
-def _solved(asked: Asked, what: tuple[Action, ...], found: Persuasion, is_held: NDArray[np.bool_]) -> tuple[Means, Solved]:
-    """The choice whose contacts use the limits up: who is held out is chosen like all others and uses nothing, so the limits are stretched."""
-    case = means(found.gain, found.cost, what, asked.seats, asked.budget)
-    stretched = replace(case, limits=case.limits / (1.0 - asked.holdout))
-    solved = budget.solve(stretched)
-    for _ in range(STRETCHES):
-        rows = np.flatnonzero((solved.choice >= 0) & ~is_held)
-        used = case.used(rows, solved.choice)
-        is_bound = (solved.prices > 0) & (used > 0)
-        if not np.any(is_bound & (np.abs(used / np.maximum(case.limits, 1e-12) - 1) > WASTE)):
-            break
-        factor = np.where(is_bound, case.limits / np.maximum(used, 1e-12), 1.0)
-        stretched = replace(case, limits=stretched.limits * np.clip(factor, 0.5, 2.0))
-        solved = budget.solve(stretched)
-    return case, solved
-
-
-def _cut(
-    case: Means, found: Persuasion, solved: Solved, free: NDArray[np.intp], is_held: NDArray[np.bool_], stratum: NDArray[np.int64]
-) -> tuple[tuple[Entry, ...], NDArray[np.intp]]:
-    """The chosen within the limits, contacted and held out alike, in order; and their places among the free."""
-    chosen = np.flatnonzero(solved.choice >= 0)
-    action = solved.choice[chosen].astype(np.int64)
-    above = (case.gain[chosen, action] - case.prices(solved.prices, chosen)[np.arange(len(chosen)), action]).astype(np.float64)
-    stays = holdout.affordable(above, found.cost[chosen, action], case.takes[:, action], is_held[chosen], case.limits)
-    kept = chosen[stays][np.lexsort((chosen[stays], -above[stays]))]
-    worth = dict(zip(chosen.tolist(), above.tolist(), strict=True))
-    entries = []
-    for place in kept.tolist():
-        taken = int(solved.choice[place])
-        gain, low, high, cost = (float(each[place, taken]) for each in (found.gain, found.low, found.high, found.cost))
-        entries.append(
-            Entry(
-                int(free[place]),
-                taken,
-                gain,
-                low,
-                high,
-                cost,
-                worth[place],
-                bool(is_held[place]),
-                int(stratum[place]),
-                persuasion.GRADES[found.grade[place, taken]],
-            )
-        )
-    return tuple(entries), kept
 
 
 def _notes(card: RowsCard) -> tuple[str, ...]:

@@ -129,6 +129,8 @@ def manifest(result: Retention, currency: str, customers: int) -> dict[str, Any]
         "groups": dict(result.groups),
         "expected_gain": [gain, low, high],
         "expected_cost": spent(result),
+        "runs_until": result.runs_until.isoformat(),
+        "offers": sorted({each.offer.offer_id for each in result.what}),
         "prices": {
             "money": result.prices.money,
             "seats": dict(result.prices.seats),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from retain.workspace import Workspace
-from serving.lists import prices
+from serving.answers import Answers
+from serving.decisions.policy import Exploration, QuietHours
+from serving.lists import prices, running
 from serving.lists.campaign_commands import campaign
 from serving.lists.commands import lists
+from serving.schemas import DecisionRequest
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,43 @@ def test_the_same_arguments_give_the_same_files(pulled: Path, own: Workspace) ->
     assert len(one) == 5
     held = prices.load(own, own.now())
     assert held is not None
-    assert held.money > 0
+    assert held.prices.money > 0
+
+
+def test_a_call_says_of_everybody_what_the_list_says(pulled: Path, own: Workspace) -> None:
+    """Prices, exceptions and groups are those of the list: contacted with the same on the same channel, or nothing, and held out by name."""
+    last = json.loads((pulled / "small" / "list.csv.json").read_text())["run"]
+    answers = Answers.open(own)
+    quiet = {"quiet_hours": QuietHours(channels=()), "exploration": Exploration(), "groups": answers.policy.groups.model_copy(update={"random": 0.0})}
+    answers = replace(answers, policy=answers.policy.model_copy(update=quiet))
+    (run,) = (each for each in answers.campaigns.all if each.folder.name.endswith(last))
+    arms = {row["customer_id"]: row for row in pq.read_table(run.folder / running.ARMS).to_pylist()}
+    base = {row["customer_id"]: bool(row["is_held_out"]) for row in pq.read_table(run.folder / running.BASE).to_pylist()}
+    assert 0 < sum(base.values()) < len(base)
+    seen = Counter[str]()
+    for customer, is_held in base.items():
+        called = {
+            channel: answers.decision(DecisionRequest(customer, goal="retention", channel=channel, placement="letter", explain=True), None)[0]
+            for channel in ("call_center", "email")
+        }
+        ours = {channel: [each for each in answer.offers if each.offer_id in run.offers] for channel, answer in called.items()}
+        listed = arms.get(customer)
+        if is_held:
+            assert not any(ours.values())
+            rules = {(each.offer_id, each.rule) for answer in called.values() for each in answer.withheld if each.stage == "control"}
+            assert all(rule == "held_out_of_c" for _, rule in rules)
+            seen["held out"] += 1
+            seen["named"] += bool(rules)
+            turned = answers.decision(DecisionRequest(customer, goal="retention", channel="email", placement="inbound_end"), None)[0]
+            assert not [each for each in turned.offers if each.offer_id in run.offers]
+        elif listed is not None:
+            best = max((each for each in ours.values() if each), key=lambda each: each[0].priority)[0]
+            assert (best.offer_id, listed["channel"]) == (listed["offer_id"], next(name for name, each in ours.items() if best in each))
+            seen["contacted"] += 1
+        else:
+            assert not any(ours.values()), (customer, ours)
+            seen["not on it"] += 1
+    assert min(seen[name] for name in ("held out", "named", "contacted", "not on it")) > 0, seen
 
 
 def test_less_money_is_felt_and_moves_nobody_in_or_out_of_the_control_group(pulled: Path, capsys: pytest.CaptureFixture[str]) -> None:

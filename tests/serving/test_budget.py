@@ -16,9 +16,11 @@ from scipy.optimize import linprog
 
 from retain.errors import DataError
 from retain.workspace import Workspace
-from serving.decisions.budget import Prices, solve
+from serving.decisions.budget import solve
+from serving.decisions.facts import Offer
 from serving.decisions.means import NOTHING, Means, one_of
 from serving.decisions.pacing import one_by_one, paced, plan, rest
+from serving.decisions.prices import Own, Prices
 from serving.lists import prices
 
 
@@ -199,17 +201,19 @@ def test_arrays_that_do_not_belong_together_are_refused() -> None:
 
 def test_a_seat_taken_by_a_call_costs_its_price_and_the_money_it_takes() -> None:
     price = Prices(0.5, {"call_center": 4.0}, {"coffee": 1.0})
-    assert price.of("coupon", "call_center", 3.0) == 5.5
-    assert price.of("coffee", "call_center", 3.0) == 6.5
-    assert price.of("coupon", "email", 0.0) == 0.0
+    coffee, coupon = (Offer(name, name, "coupon") for name in ("coffee", "coupon"))
+    assert price.of(coupon, "call_center", 3.0) == 5.5
+    assert price.of(coffee, "call_center", 3.0) == 6.5
+    assert price.of(coupon, "email", 0.0) == 0.0
+    assert price.to(Own(more=2.0)).of(coupon, "email", 0.0) == 2.0
 
 
 def test_prices_come_back_as_they_were_written_while_they_hold(tmp_path: Path) -> None:
     workspace, made = Workspace.at(tmp_path), datetime(2026, 1, 1, tzinfo=UTC)
     assert prices.load(workspace, made) is None
     written = Prices(0.5, {"call_center": 4.0}, {"coffee": 1.0}, "spring", made, made + timedelta(days=7), "r1", {"churn": "c1", "uplift": None})
-    prices.save(workspace, written)
-    assert prices.load(workspace, made + timedelta(days=6)) == written
+    prices.save(workspace, written, workspace.lists / "campaigns" / "spring" / "run")
+    assert prices.load(workspace, made + timedelta(days=6)) == prices.Tariff(written)
     assert prices.load(workspace, made + timedelta(days=7)) is None
     (workspace.lists / prices.FILE).write_text("{")
     with pytest.raises(DataError, match=r"prices\.json"):

@@ -155,7 +155,7 @@ def test_a_list_of_the_workspace_says_who_was_drawn_when_and_at_what_cost(shop: 
         at = moment + timedelta(days=7 * run)
         rows = [(each, int((place + run) % 5 > 0), 0.8, 1, "O1", "email", 0.25, 1.0) for place, each in enumerate(ids[: 200 if mark else 250])]
         with atomic_folder(workspace.lists / "campaigns" / "own" / f"{at:%Y%m%dT%H%M%S}-{run}") as folder:
-            export.write_table(folder / "arms.parquet", retention_files.ARMS, rows, at, retention_files.NUMBERS, retention_files.WHOLE)
+            export.write_table(folder / "arms.parquet", retention_files.ARM_COLUMNS, rows, at, retention_files.NUMBERS, retention_files.WHOLE)
             write_json(folder / "list.json", {"as_of": at.isoformat()})
     found = gathered(workspace, "own")
     # Who stands on both lists is what the first one drew; only the fifty new ones are the second one's.

@@ -21,14 +21,16 @@ from retain.errors import ConfigError
 from serving.answers import Answers
 from serving.basis import decided, made, packed, unpacked
 from serving.decisions.actions import actions, means
-from serving.decisions.budget import Prices, solve
+from serving.decisions.budget import solve
 from serving.decisions.control import Groups, arm
 from serving.decisions.decide import Decision, decide
 from serving.decisions.facts import Ask, Contact, Customer, Effect, Estimate, Item, Liking, Offer, Owned, Scores, Shop
 from serving.decisions.matrix import strategy
 from serving.decisions.policy import Exploration, Law, Policy, QuietHours, Suitability, policy
+from serving.decisions.prices import Prices
 from serving.effects import Treatments, in_money
 from serving.lists.persuasion import persuasion
+from serving.lists.prices import Tariff
 from serving.rows import Rows
 from serving.schemas import DecisionRequest
 from serving.telling import candidates, funnel, lines, told
@@ -453,7 +455,7 @@ def test_effects_on_the_rows_are_told_in_money_with_their_grade(make: Callable[.
 
 def test_what_chance_chose_is_made_again_from_what_is_kept(make: Callable[..., Answers]) -> None:
     rules = policy().model_copy(update={"exploration": Exploration(floor=0.05, most=0.5, seed="s"), "groups": GROUPS})
-    answers = replace(make(policy=rules), prices=Prices(money=0.1, seats={"email": 0.01}))
+    answers = replace(make(policy=rules), prices=Tariff(Prices(money=0.1, seats={"email": 0.01})))
     explored = 0
     for number in range(40):
         request = DecisionRequest(("ann", "bob", "gus", "x")[number % 4], channel="email", placement=("inbound_end", None)[number % 2])

@@ -174,9 +174,9 @@ def test_the_list_its_reasons_its_campaign_and_its_prices_are_kept(make: Callabl
     assert len(states) == summary["customers"] == len(answers.rows)
     held = prices.load(workspace, result.at)
     assert held is not None
-    assert held.seats == {"email": 0.0}
+    assert held.prices.seats == {"email": 0.0}
     (folder,) = (workspace.lists / "campaigns" / "test").iterdir()
-    assert set(verify_folder(folder)) == {"arms.parquet", "list.json"}
+    assert set(verify_folder(folder)) == {"apart.parquet", "arms.parquet", "base.parquet", "list.json"}
     page = (tmp_path / "list.csv.html").read_text()
     assert "1 customers to contact" in page
     assert "At grade D no uplift is claimed" in page
