@@ -38,12 +38,14 @@ from benchmarks.online import asked
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
+from serving.discrepancies import differs
 from serving.grounds import opener
 from serving.ledger import Entry, Ledger, Outcome, micros, stamp
 from serving.replay import replay
-from serving.rows import Rows
+from serving.rows import Rows, RowsCard
 from serving.schemas import DecisionRequest, OutcomeRequest
 from serving.served import Audit, audit
+from training.contracts import Floats, Integers
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
 WRITER = """
@@ -259,20 +261,44 @@ def rates(workspace: Workspace, requests: int, outcomes: int) -> Iterator[dict[s
         yield {f"outcomes_per_s_{clients}_callers_{services}_services_http": over_http(workspace, outcomes // 4, clients, services)}
 
 
-def faulty(answers: Answers) -> Iterator[tuple[str, Answers]]:
-    """The same answers from rows with a fault each; what is stale and what is on another clock is made by publishing so."""
+SWAPPED = ("purchases__orders_365d", "purchases__amount_365d")
+"""Columns that hold each other's values where columns are permuted."""
+
+
+def permuted(answers: Answers) -> Answers:
+    """The same answers from rows with two columns exchanged."""
     rows = answers.rows
-    arrays = {name: rows.array(name) for name in rows._arrays}
-    raw = arrays["raw"].copy()
-    pair = [rows.card.columns.index(name) for name in ("purchases__orders_365d", "purchases__spend_365d") if name in rows.card.columns]
-    if len(pair) == 2:
-        raw[:, pair] = raw[:, pair[::-1]]
-        yield "permuted columns", replace(answers, rows=Rows(replace(rows.card, version="permuted"), rows.shop, {**arrays, "raw": raw}))
-    other = arrays["raw"].copy()
-    column = next(place for place, name in enumerate(rows.card.columns) if name.startswith("purchases__"))
-    other[:, column] += 1
-    skewed = replace(rows.card, version="skewed", views={**rows.card.views, "purchases": "another"})
-    yield "version skew", replace(answers, rows=Rows(skewed, rows.shop, {**arrays, "raw": other}))
+    raw, pair = rows.array("raw").copy(), [rows.card.columns.index(name) for name in SWAPPED]
+    raw[:, pair] = raw[:, pair[::-1]]
+    return on_rows(answers, replace(rows.card, version="permuted"), raw)
+
+
+def skewed(answers: Answers) -> Answers:
+    """The same answers from rows whose purchases were computed by another definition."""
+    rows = answers.rows
+    raw = rows.array("raw").copy()
+    raw[:, next(place for place, name in enumerate(rows.card.columns) if name.startswith("purchases__"))] += 1
+    return on_rows(answers, replace(rows.card, version="skewed", views={**rows.card.views, "purchases": "another"}), raw)
+
+
+def on_rows(answers: Answers, card: RowsCard, raw: Floats, since: Integers | None = None) -> Answers:
+    """The same answers from rows with other features."""
+    rows = answers.rows
+    arrays = {name: rows.array(name) for name in rows._arrays} | {"raw": raw}
+    return replace(answers, rows=Rows(card, rows.shop, arrays if since is None else arrays | {"features_at": since}))
+
+
+def injected(right: Answers, wrong: Answers, requests: list[DecisionRequest]) -> Counter[str]:
+    """By view: decisions that read other bits than they should have."""
+    card, found = right.rows.card, Counter[str]()
+    view_of = np.array([name.partition("__")[0] for name in card.columns])
+    for request in requests:
+        basis = wrong.basis(request)
+        row = right.rows.get(request.customer_id)
+        if basis.features and row is not None:
+            odd = differs(np.frombuffer(basis.features), np.ascontiguousarray(row.raw).reshape(-1))
+            found.update(set(view_of[odd].tolist()))
+    return found
 
 
 def recomputed(workspace: Workspace, answers: Answers, at: datetime, named: datetime, version: str, *, known: bool = True) -> Answers:
@@ -295,8 +321,7 @@ def recomputed(workspace: Workspace, answers: Answers, at: datetime, named: date
             places = [place for place, name in enumerate(card.columns) if name.partition("__")[0] == view]
             raw[:, places] = offline.values(view, ids, moments, known=known)
     since = np.where(rows.array("features_at") >= 0, micros(named), -1)
-    arrays = {name: rows.array(name) for name in rows._arrays} | {"raw": raw, "features_at": since}
-    return replace(answers, rows=Rows(replace(card, version=version), rows.shop, arrays))
+    return on_rows(answers, replace(card, version=version), raw, since)
 
 
 def audits(workspace: Workspace, decisions: int, replays: int) -> Iterator[dict[str, object]]:
@@ -318,15 +343,35 @@ def audits(workspace: Workspace, decisions: int, replays: int) -> Iterator[dict[
         now, part = answers.clock(), decisions // 6
         delay(place, now)
         right = recomputed(place, answers, now, now, "right")
-        log(right, ledger, part)
-        log(recomputed(place, answers, now - timedelta(days=7), now - timedelta(days=7), "stale"), ledger, part)
-        log(recomputed(place, answers, now - timedelta(hours=8), now, "zone"), ledger, part)
-        log(recomputed(place, answers, now, now, "late", known=False), ledger, part)
-        for _, wrong in faulty(right):
-            log(wrong, ledger, part)
+        wrong = {
+            "stale store": recomputed(place, answers, now - timedelta(days=7), now - timedelta(days=7), "stale"),
+            "time zone": recomputed(place, answers, now - timedelta(hours=8), now, "zone"),
+            "late rows": recomputed(place, answers, now, now, "late", known=False),
+            "permuted columns": permuted(right),
+            "version skew": skewed(right),
+        }
+        log(right, ledger, decisions - part * len(wrong))
+        due: Counter[tuple[str, str]] = Counter()
+        for cause, answered in wrong.items():
+            requests = log(answered, ledger, part)
+            due.update({(cause, view): count for view, count in injected(right, answered, requests).items()})
         start = time.perf_counter()
-        yield {"with_faults": described(audit(place, ledger)), "audit_s": round(time.perf_counter() - start, 1)}
+        found = audit(place, ledger)
+        named: Counter[tuple[str, str]] = Counter()
+        for one in found.causes:
+            named[one.name, one.view] += one.decisions
+        yield {"with_faults": described(found), "audit_s": round(time.perf_counter() - start, 1)}
+        # A decision counts once in each view that it read wrongly.
+        off = {f"{cause}: {view}": named[cause, view] - due[cause, view] for cause, view in sorted({*due, *named})}
+        yield {"injected": _by_cause(due), "named": _by_cause(named), "misnamed": {name: count for name, count in off.items() if count}}
         ledger.close()
+
+
+def _by_cause(counted: Counter[tuple[str, str]]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for (cause, _), count in counted.items():
+        found[cause] += count
+    return dict(sorted(found.items()))
 
 
 def delay(place: Workspace, now: datetime) -> None:
@@ -357,11 +402,14 @@ def serving_scratch(workspace: Workspace) -> Iterator[Workspace]:
         yield Workspace.at(Path(name))
 
 
-def log(answers: Answers, ledger: Ledger, count: int) -> None:
+def log(answers: Answers, ledger: Ledger, count: int) -> list[DecisionRequest]:
+    """Decide so many times; what was asked."""
     desk = Desk(answers, ledger)
-    requests = asked(answers, min(count, len(answers.rows)))
-    for number in range(count):
-        desk.answered(requests[number % len(requests)])
+    every = asked(answers, min(count, len(answers.rows)))
+    requests = [every[number % len(every)] for number in range(count)]
+    for request in requests:
+        desk.answered(request)
+    return requests
 
 
 def described(found: Audit) -> dict[str, object]:

@@ -23,8 +23,8 @@ from retain.workspace import Workspace
 from serving import grounds
 from serving.answers import Answers
 from serving.basis import unpacked
-from serving.decisions.budget import Prices
 from serving.decisions.facts import Customer
+from serving.decisions.prices import Prices
 from serving.desk import Desk
 from serving.lists import prices
 from serving.metrics import Metrics
@@ -123,10 +123,10 @@ def test_rules_and_prices_are_taken_up_too(place: Pointed, tmp_path: Path, monke
         assert service.decide()["degraded"] == ["previous_rules"]
         assert service.desk.answers.policy.fatigue_days == 3
         rules.write_text("fatigue_days: 5\n")
-        prices.save(place.workspace, Prices(0.25, {}))
+        prices.save(place.workspace, Prices(0.25, {}), place.workspace.lists / "campaigns" / "none")
         assert service.swap.look()
         assert service.desk.answers.prices is not None
-        assert (service.desk.answers.prices.money, service.decide()["degraded"]) == (0.25, [])
+        assert (service.desk.answers.prices.prices.money, service.decide()["degraded"]) == (0.25, [])
     finally:
         service.close()
 
