@@ -15,7 +15,7 @@ from retain.errors import RefusedError
 from retain.files import remove_partials
 from retain.terminal import progress
 from retain.workspace import Workspace
-from training import foresight, promotions, provenance
+from training import foresight, needs, promotions, provenance
 from training.candidates import Contender, choose, unusable
 from training.card import Card, Measure
 from training.evidence import Evidence
@@ -166,10 +166,15 @@ def train(
         reason: Lets a challenger that is not worse replace the champion.
         commit: Commit of the code, for the card.
         show: Progress on a terminal.
+
+    Raises:
+        RetainError: memory did not suffice; what stood before stands.
     """
     chosen = plan(task, workspace.state().churn)
     experiments: Iterable[Experiment] = chosen.experiments(tuple(models), quick)
-    with workspace.lock(f"retain train {task}"):
+    first = chosen.experiments()[0]
+    need = needs.need(workspace.state(), first.question().name, len(cutoffs(first, workspace)))
+    with workspace.lock(f"retain train {task}"), needs.within(need):
         promotions.follow(workspace)
         opened = guarded(bench(chosen, workspace), workspace)
         name = opened.trial.name

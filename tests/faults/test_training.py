@@ -1,0 +1,187 @@
+"""A whole training that is stopped, killed, starved of disk or memory: the champion stands, nothing is left half-written, the next one works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from retain.cli import main
+from retain.files import PARTIAL
+from retain.workspace import Workspace
+from training import promotions
+from training.package import champion, folders, load
+
+Happened = Callable[[str], None]
+MODELS = ("prevalence", "recency_rule")
+"""Two small recipes: what is tried here is the run, not the learning."""
+
+
+@pytest.fixture
+def own(trained: Workspace, tmp_path: Path) -> Workspace:
+    """The trained shop, to change."""
+    shutil.copytree(trained.root, tmp_path / "own")
+    return Workspace.at(tmp_path / "own")
+
+
+def stands(workspace: Workspace, before: Path | None) -> None:
+    """The champion is the one of before and opens; no half model can be seen."""
+    promotions.follow(workspace)
+    assert champion(workspace, "churn") == before
+    for folder in folders(workspace, "churn"):
+        load(folder)
+
+
+TRAIN = "import sys\nfrom retain.cli import main\nsys.exit(main(['train', 'churn', '--quick', '--workspace', sys.argv[1], *sys.argv[2:]]))"
+
+
+UNPRIVILEGED = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.getuid() == 0 else ()
+"""Permissions hold for root too, once it may not override them."""
+
+
+def begun(workspace: Workspace, *more: str, before: str = "", prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A training as a process of its own."""
+    told = subprocess.PIPE
+    return subprocess.Popen([*prefix, sys.executable, "-c", before + TRAIN, str(workspace.root), *more], stdout=told, stderr=told, text=True)
+
+
+@contextmanager
+def writing(workspace: Workspace) -> Iterator[None]:
+    """Wait until a training holds the workspace."""
+    lock = workspace.root / ".lock"
+    end = time.monotonic() + 120
+    while not (lock.is_file() and "retain train" in lock.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    yield
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B2")
+def test_told_to_stop_it_stops_soon_and_leaves_nothing(own: Workspace, happened: Happened) -> None:
+    before, slowest = champion(own, "churn"), 0.0
+    for after in (0.5, 2.0, 5.0):
+        (own.root / ".lock").unlink(missing_ok=True)
+        process = begun(own)
+        with writing(own):
+            time.sleep(after)
+        start = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=60)[1]
+        slowest = max(slowest, time.monotonic() - start)
+        assert process.returncode == 130, said
+        assert "interrupted" in said
+        assert not list(own.root.rglob(f"{PARTIAL}*"))
+        stands(own, before)
+    assert slowest < 10
+    happened(f"three SIGTERMs at different moments: gone after {slowest:.1f} s at most, exit code 130, nothing left")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B1")
+def test_a_whole_training_killed_at_fifty_points(own: Workspace, happened: Happened) -> None:
+    """One process has everything imported and begins a training again and again in copies of itself, which are killed."""
+    before = champion(own, "churn")
+    code = (
+        "import os, random, signal, sys, time\nfrom pathlib import Path\n"
+        "from retain.workspace import Workspace\nfrom training.pipeline import train\n"
+        "from training import registry\nfrom features import store\n"
+        "workspace, rng = Workspace.at(Path(sys.argv[1])), random.Random(3)\n"
+        "def work():\n    train('churn', workspace, models=sys.argv[3:], quick=True)\n"
+        "start = time.monotonic()\n"
+        "if (child := os.fork()) == 0:\n    work(); os._exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\ntook = time.monotonic() - start\nkilled = 0\n"
+        "for _ in range(int(sys.argv[2])):\n"
+        "    if (child := os.fork()) == 0:\n        work(); os._exit(0)\n"
+        "    time.sleep(rng.uniform(0, took))\n    os.kill(child, signal.SIGKILL)\n"
+        "    killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9\n"
+        "print(killed)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(own.root), "50", *MODELS], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr
+    stands(own, champion(own, "churn"))
+    assert champion(own, "churn") == before
+    assert main(["train", "churn", "--quick", "--models", *MODELS, "--workspace", str(own.root)]) == 0
+    assert not list(own.models.rglob(f"{PARTIAL}*"))
+    happened(f"{int(done.stdout)} of 50 trainings killed at random moments of their run: the champion stood, the next run succeeded")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B3")
+@pytest.mark.parametrize("limit", [2_000, 60_000, 600_000])
+def test_out_of_disk_the_whole_run_is_a_sentence(own: Workspace, limit: int, happened: Happened) -> None:
+    shutil.rmtree(own.judgements, ignore_errors=True)
+    before = champion(own, "churn")
+    limited = (
+        f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    )
+    process = begun(own, "--models", *MODELS, before=limited)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode in (0, 1), said
+    assert "Traceback" not in said
+    stands(own, before)
+    if process.returncode:
+        happened(f"no file above {limit} bytes: exit code 1 and a sentence, the champion stood")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B4")
+@pytest.mark.skipif(bool(UNPRIVILEGED) and shutil.which("setpriv") is None, reason="root overrides permissions, and setpriv is not here")
+def test_a_place_that_cannot_be_written_is_a_sentence(own: Workspace, happened: Happened) -> None:
+    shutil.rmtree(own.judgements, ignore_errors=True)
+    before = champion(own, "churn")
+    for place in (own.models / "churn", own.judgements):
+        place.mkdir(exist_ok=True)
+        place.chmod(0o555)
+        try:
+            process = begun(own, "--models", *MODELS, prefix=UNPRIVILEGED)
+            said = process.communicate(timeout=300)[1]
+        finally:
+            place.chmod(0o755)
+        assert process.returncode == 1, said
+        assert "Traceback" not in said
+        assert "Permission denied" in said
+        stands(own, before)
+        shutil.rmtree(own.judgements)
+    happened("exit code 1, permission denied is told with the place, the champion stood")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("B5")
+def test_memory_that_does_not_suffice_is_told_before_and_after(own: Workspace, happened: Happened) -> None:
+    shutil.rmtree(own.judgements, ignore_errors=True)
+    before = champion(own, "churn")
+    # Everything is imported first, and then there is room for hardly more: what fails is the training and not an import.
+    limited = (
+        "import resource\nimport training.pipeline, training.registry, features.store, lightgbm, pyarrow.parquet\n"
+        "from features.repo import layout\n"
+        "taken = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + 24 * 2**20, resource.RLIM_INFINITY))\n"
+    )
+    process = begun(own, before=limited)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "warning: " in said
+    assert "ran out of memory" in said
+    stands(own, before)
+    happened("warned with an estimate before, told after, exit code 1, the champion stood")
+
+
+def test_what_is_needed_is_less_than_what_is_free_on_a_machine_that_trains(trained: Workspace) -> None:
+    from retain.memory import free_bytes
+    from training.needs import need
+
+    found = need(trained.state(), "churn", 40)
+    assert found.customers == trained.state().tables["customers"]
+    assert found.size == found.size
+    assert (free_bytes() or 0) > 100 * 2**20
+    assert need(trained.state(), "churn", 10**6).size == need(trained.state(), "churn", 10**7).size, "a frame is bounded"
