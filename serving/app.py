@@ -151,7 +151,7 @@ def direct(app: Litestar) -> Direct:
 
 def guarded(app: Litestar, body_cap: int) -> Guard:
     """The application behind its guard: what a runner serves."""
-    return Guard(direct(app), POSTS, body_cap)
+    return Guard(direct(app), POSTS, body_cap, count=lambda asked, answered: cast(Desk, app.state.desk).count(asked, answered))
 
 
 _KEY = "A key of `retain keys create`. From the first key of a workspace on every route demands one; docs/api.md says which scope opens which."

@@ -51,6 +51,7 @@ def serve(argv: Sequence[str]) -> int:
     options.add_argument("--runner", choices=("uvicorn", "bentoml"), default="uvicorn", help="uvicorn is faster, bentoml has its own page and client")
     options.add_argument("--host", default=settings.host, help="another than loopback needs keys, and RETAIN_HOSTS for the names it has")
     options.add_argument("--port", type=int, default=settings.port)
+    options.add_argument("--workers", type=int, default=1, metavar="N", help="processes that answer (uvicorn); one that dies is replaced")
     arguments = options.parse_args(argv)
     from serving.keys import Keyring
     from serving.runner import reachable, run
@@ -60,14 +61,15 @@ def serve(argv: Sequence[str]) -> int:
     reachable(host, settings.hosts, Keyring(place.keys))
     if not 0 <= arguments.port <= 65535:
         raise RefusedError(f"--port {arguments.port}: a port is a number from 0 to 65535", field="port")
+    if not 1 <= arguments.workers <= 64 or (arguments.workers > 1 and arguments.runner != "uvicorn"):
+        raise RefusedError(f"--workers {arguments.workers}: 1 to 64 processes of uvicorn; BentoML has settings of its own", field="workers")
     from serving.rows import open_rows
 
     rows = open_rows(place)
     note(f"{len(rows)} customers as of {rows.card.moment:%Y-%m-%d %H:%M} UTC")
     note(f"http://{host}:{arguments.port}/v1/openapi.json with {arguments.runner}; Ctrl-C stops")
     if arguments.runner == "uvicorn":
-        run(place, host, arguments.port, settings.hosts)
-        return 0
+        return run(place, host, arguments.port, settings.hosts, arguments.workers)
     return _bentoml(place.root, host, arguments.port)
 
 

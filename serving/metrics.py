@@ -45,7 +45,7 @@ class Looked:
 class Metrics:
     """What was asked, and how it was answered."""
 
-    def __init__(self, *, shared: bool = False, drift: Path | None = None) -> None:
+    def __init__(self, *, shared: bool = False, drift: Path | None = None, several: bool = False) -> None:
         from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
         self.registry: Any = REGISTRY if shared else CollectorRegistry()
@@ -57,8 +57,9 @@ class Metrics:
         self._serving = gauge("retain_serving", "1 for the version that answers, by part: rows, or a task.", ("part", "version"))
         self._rows_at = gauge("retain_rows_at", "When the serving rows were made, in seconds since 1970 on the workspace's clock.")
         self._told: set[tuple[str, str]] = set()
-        if drift is not None:
-            self.registry.register(Looked(drift))
+        self._several, self._looked = several, None if drift is None else Looked(drift)
+        if self._looked is not None:
+            self.registry.register(self._looked)
 
     def told(self, answers: Answers) -> None:
         """Say what is answered from now on, and what is degraded about it."""
@@ -80,7 +81,22 @@ class Metrics:
         self._answers.labels(asked, answered).inc()
 
     def page(self) -> tuple[bytes, str]:
-        """All figures in Prometheus' text format, and its content type."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+        """All figures in Prometheus' text format, and its content type; of all processes, where there are several."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+        registry = self.registry
+        if self._several:
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            if self._looked is not None:
+                registry.register(self._looked)
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def forget(pid: int) -> None:
+    """What a process that ended said of itself does not hold any more; what it counted does."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]

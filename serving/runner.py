@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import os
+import socket
 import sys
+import tempfile
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,11 +20,15 @@ from serving.app import application, guarded
 from serving.desk import Desk
 from serving.guard import App, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
-from serving.metrics import Metrics
+from serving.metrics import Metrics, forget
 from serving.opening import Opener
 from serving.swap import Swap
 
 SWITCH_S = 0.0005
+
+
+GRACE_S = 20
+"""Told to stop, what was taken is still answered; whoever needs longer than so many seconds is cut off."""
 
 
 class Health:
@@ -107,24 +115,50 @@ def settle() -> None:
     sys.setswitchinterval(SWITCH_S)
 
 
-def run(workspace: Workspace, host: str, port: int, hosts: str = "") -> None:
-    """Serve until told to stop."""
+def run(workspace: Workspace, host: str, port: int, hosts: str = "", workers: int = 1) -> int:
+    """Serve until told to stop, with so many processes; return the exit code."""
+    keyring = Keyring(workspace.keys)
+    names = reachable(host, hosts, keyring)
+    if workers == 1:
+        _serve(workspace, host, port, names, keyring)
+        return 0
+    from serving.workers import bound, supervise
+
+    line = bound(host, port)
+    with tempfile.TemporaryDirectory() as folder:
+        # Each process counts in files of its own there, and any of them tells what all counted.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        return supervise(lambda: _serve(workspace, host, port, names, keyring, line), workers, forget)
+
+
+def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], keyring: Keyring, line: socket.socket | None = None) -> None:
+    """Serve in this process until told to stop; on a socket that several share, where one is given."""
     import uvicorn
 
     from serving.connections import Bounded, room
 
-    keyring = Keyring(workspace.keys)
-    names = reachable(host, hosts, keyring)
-    metrics, opener = Metrics(drift=workspace.drift), Opener(workspace)
+    metrics, opener = Metrics(drift=workspace.drift, several=line is not None), Opener(workspace)
     desk = Desk.open(workspace, metrics.count, opener)
     settle()
     Bounded.most = room()
     swap = Swap(desk, opener, metrics.told).start()
     doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
-        uvicorn.run(
-            doors, host=host, port=port, http=Bounded, ws="none", access_log=False, log_level="warning", server_header=False, proxy_headers=False
+        config = uvicorn.Config(
+            doors,
+            host=host,
+            port=port,
+            http=Bounded,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
         )
+        # Told to stop, uvicorn says so once more when it has.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=None if line is None else [line])
     finally:
         swap.stop()
         desk.close()

@@ -45,12 +45,17 @@ def bound(host: str, port: int) -> socket.socket:
     return made
 
 
-def supervise(work: Callable[[], None], count: int) -> int:
+def _untold(_: int) -> None:
+    """Nobody keeps anything of a process."""
+
+
+def supervise(work: Callable[[], None], count: int, ended: Callable[[int], None] = _untold) -> int:
     """Keep ``count`` processes at ``work`` until told to stop; return the exit code. Call it from the main thread, before any other begins.
 
     Args:
         work: what a process does until it gets SIGTERM.
         count: how many.
+        ended: told the id of a process that ended.
     """
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -59,15 +64,16 @@ def supervise(work: Callable[[], None], count: int) -> int:
     workers = [_began(work, gone, alive) for _ in range(count)]
     quick = 0
     while not told.is_set():
-        ended = _ended(workers)
-        for worker, why in ended:
+        gone_now = _ended(workers)
+        for worker, why in gone_now:
             workers.remove(worker)
+            ended(worker.pid)
             is_quick = time.monotonic() - worker.began < QUICK_S
             quick = quick + 1 if is_quick else 0
             _LOG.warning("a worker ended (%s); %s", why, "another begins" if quick < MOST_QUICK else "none stays, so the service ends")
         if quick >= MOST_QUICK:
             break
-        for _ in ended:
+        for _ in gone_now:
             told.wait(0.2 * 2**quick if quick else 0)
             if not told.is_set():
                 workers.append(_began(work, gone, alive))

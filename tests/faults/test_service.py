@@ -92,6 +92,80 @@ def test_killed_under_load_and_started_again_nothing_is_lost_or_doubled(
     happened(f"3 kills: {decisions} answered decisions and {outcomes} acknowledged outcomes, 0 lost, 0 doubled")
 
 
+@pytest.mark.fault("C15")
+def test_a_worker_that_is_killed_is_replaced_and_only_its_own_requests_fail(
+    place: Workspace, running: Running, traffic: Traffic, happened: Happened
+) -> None:
+    with running(place, options=("--workers", "2")) as (client, process):
+        callers = traffic(port_of(client), callers=8).start()
+        callers.reach(100)
+        killed_at, back_at = [], []
+        for _ in range(2):
+            first = children(process.pid)
+            assert len(first) == 2
+            os.kill(first[0], signal.SIGKILL)
+            killed_at.append(time.monotonic())
+            while len(now := children(process.pid)) < 2 or first[0] in now:
+                assert time.monotonic() < killed_at[-1] + 30
+                time.sleep(0.01)
+            (new,) = set(now) - set(first)
+            while not is_listening(new):
+                assert time.monotonic() < killed_at[-1] + 30
+                time.sleep(0.02)
+            back_at.append(time.monotonic())
+            callers.reach(len(callers.told) + 100)
+        told = callers.stop()
+        text = httpx.get(f"http://127.0.0.1:{port_of(client)}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)
+    lost = [each for each in told if each.status is None]
+    # Each caller had at most one request with the one that was killed, and one more on a connection that it did not know was gone.
+    assert len(lost) <= 2 * 8 * 2
+    assert all(any(at - 1 <= each.at <= at + 10 for at in killed_at) for each in lost)
+    assert {each.status for each in told} <= {200, None}
+    decisions, outcomes = stands(place, told)
+    counted = [line for line in text.splitlines() if line.startswith('retain_answers_total{answered="shown",asked="outcome"}')]
+    assert float(counted[0].rpartition(" ")[2]) >= outcomes, "any process tells what all of them counted, those that ended too"
+    slowest = max(back - killed for back, killed in zip(back_at, killed_at, strict=True))
+    happened(f"2 kills: {decisions + outcomes} answered, {len(lost)} lost with the killed, answering again after {slowest:.1f} s, no outcome lost")
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_listening(pid: int) -> bool:
+    """Whether a process has come as far as its event loop, which is the last thing that it opens."""
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if "eventpoll" in os.readlink(each):
+                return True
+    return False
+
+
+def test_workers_that_cannot_begin_end_the_service(place: Workspace) -> None:
+    code = (
+        "import sys\nfrom serving import workers\nworkers.QUICK_S, workers.MOST_QUICK = 5.0, 2\n"
+        "def work():\n    raise RuntimeError('no')\nsys.exit(workers.supervise(work, 2))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "none stays" in done.stderr
+
+
+def test_without_their_parent_workers_stop(place: Workspace, running: Running) -> None:
+    with running(place, options=("--workers", "2")) as (client, process):
+        started = children(process.pid)
+        process.kill()
+        process.wait()
+        end = time.monotonic() + 20
+        while any(Path(f"/proc/{pid}").is_dir() for pid in started):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with pytest.raises(httpx.TransportError):
+            client.get("/livez")
+
+
 def mixed(number: int) -> tuple[str, dict[str, Any]]:
     if number % 4 == 3:
         return "/v1/outcomes", {"outcome_id": f"o{number}", "decision_id": "d", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"}
