@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two processes share the work where there are two cores; more would only crowd them, because the libraries have threads of their own.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 1 ] && echo 2 || echo 0)
 
-.PHONY: help setup check demo test test-slow faults lint types layers serve bench lock wheel clean
+.PHONY: help setup check demo test test-slow faults fuzz lint types layers serve bench lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ test-slow: $(READY) ## what takes longer: quality on public data, API fuzzing at
 
 faults: $(READY) ## every fault that we foresee, tried with the real part; the table goes to docs/faults.md
 	@$(BIN)/python -m benchmarks.faults
+
+fuzz: $(READY) ## 100,000 bent requests against the default workspace, which must be published
+	@$(BIN)/python -m benchmarks.fuzz --workspace var
 
 lint: $(READY) ## style, types and import layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --config pyproject.toml

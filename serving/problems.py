@@ -16,7 +16,7 @@ from serving.answers import TooManyError
 from serving.desk import ConflictError
 from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
-from serving.strict import ContentProblem, SyntaxProblem
+from serving.strict import ContentProblem, SyntaxProblem, plain
 from serving.tracing import NotFoundError
 
 _LOG = logging.getLogger("retain.serving")
@@ -63,7 +63,7 @@ def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Resp
     """An error of the framework: no such path or method, a parameter that cannot be."""
     if isinstance(error, ValidationException):
         first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
-        return answer(422, Problem("content", str(first.get("message", error.detail)), first.get("key")))
+        return answer(422, Problem("content", plain(str(first.get("message", error.detail))), first.get("key")))
     message = WORDS.get(error.status_code, "the request cannot be answered")
     return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
 

@@ -39,7 +39,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         words, _, path = str(error).rpartition(" - at `")
         field, row = _place(path.rstrip("`")) if words else (_named(str(error)), None)
-        raise ContentProblem(_plain(words or str(error)), field=field or _named(words), row=row) from error
+        raise ContentProblem(plain(words or str(error)), field=field or _named(words), row=row) from error
     except RecursionError as error:
         raise SyntaxProblem("the body is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -85,8 +85,10 @@ def _named(words: str) -> str | None:
     )
 
 
-def _plain(words: str) -> str:
-    """A message for people: a regular expression explains nothing."""
+def plain(words: str) -> str:
+    """A message for people: a regular expression explains nothing, and what was sent is not said back."""
+    if words.startswith("Invalid enum value"):
+        return "Expected one of the words that the description of the service lists for it"
     if "matching regex" not in words:
         return words
     return "Expected a currency as three capital letters" if "A-Z" in words else "Expected text without control characters"

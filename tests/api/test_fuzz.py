@@ -1,13 +1,19 @@
-"""schemathesis reads the service's own description and calls it in process: whatever it sends, the answers are those described."""
+"""schemathesis reads the service's own description and calls it in process: whatever it sends, the answers are those described.
+
+Beside it a fuzzer that knows no description: bodies, ids and headers bent at random, in process and on a socket.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from benchmarks.fuzz.ways import Found, in_process, on_sockets
+from retain.workspace import Workspace
 from serving.app import application
 from serving.guard import App, Receive, Scope, Send
 from serving.runner import Health
@@ -52,3 +58,30 @@ def test_answers_are_those_described(case: schemathesis.Case) -> None:
 @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_described_with_200_examples_each(case: schemathesis.Case) -> None:
     case.call_and_validate()
+
+
+def sound(found: Found, count: int) -> str:
+    assert found.problems == []
+    assert found.sent == count
+    assert not {status for status in found.statuses if status >= 500}
+    assert found.statuses[200] > count / 20, "some of what is bent is still a request"
+    return f"{found.sent:,} inputs, no status of 500 or above, slowest {found.slowest_s:.2f} s, no name in a log, a metric or an error"
+
+
+@pytest.mark.fault("C1", "C2", "C4", "C35", "E12")
+def test_whatever_comes_in_no_answer_is_an_accident(place: Workspace) -> None:
+    sound(in_process(place, 1500, seed=11), 1500)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C1", "C2", "C4", "C35", "E12")
+def test_a_hundred_thousand_inputs(place: Workspace, happened: Callable[[str], None]) -> None:
+    happened(sound(in_process(place, 100_000, seed=7), 100_000))
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C35", "E12")
+def test_thousands_of_inputs_as_bytes_on_a_socket(place: Workspace, happened: Callable[[str], None]) -> None:
+    found = on_sockets(place, 5_000, seed=7)
+    assert found.problems == []
+    happened(f"{found.sent:,} of them as bytes on a socket")

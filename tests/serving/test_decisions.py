@@ -116,6 +116,7 @@ def test_without_any_margin_the_order_is_by_probability_and_no_money_is_claimed(
     assert {one.worth.gain for one in decision.offers} == {None}
 
 
+@pytest.mark.fault("C32")
 def test_equal_priorities_fall_to_the_smaller_offer_id() -> None:
     offers = [offer(offer_id=name, items=()) for name in ("O3", "O1", "O2")]
     assert shown(run(replace(ASK, max_offers=2), market=shop(*offers, popular=()), customer=replace(CUSTOMER, likings={}))) == ["O1", "O2"]

@@ -197,6 +197,7 @@ def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: W
     assert (inside.late, outside.late) == (False, True)
 
 
+@pytest.mark.fault("D6")
 def test_leaving_a_channel_closes_it_for_the_next_decision_and_the_list(desk: Desk, wait: Wait, now: datetime) -> None:
     email = ask(customer_id="bob", channel="email", request_id=None)
     assert json.loads(wait(desk.decide(email)))["offers"]

@@ -1,0 +1,1 @@
+"""Inputs bent at random, and what is answered to them."""
