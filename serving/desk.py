@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -28,8 +28,9 @@ from serving.decisions.facts import Language
 from serving.decisions.policy import Policy
 from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
-from serving.ledger import REPEAT, Entry, Ledger, LedgerError, Outcome, stamp
+from serving.ledger import REPEAT, Entry, Kept, Ledger, LedgerError, Outcome, stamp
 from serving.opening import Opener
+from serving.together import Together
 from serving.tracing import trace
 
 _LOG = logging.getLogger("retain.serving")
@@ -66,6 +67,7 @@ class Desk:
         self._turn = threading.RLock()
         """Held while something is decided or written down together with what follows from it for the next answer: newer answers wait for it."""
         self._grounds = grounds.opener(ledger.folder)
+        self._together = Together(self._noted, ledger)
 
     @classmethod
     def open(cls, workspace: Workspace, count: Counter = _uncounted, opener: Opener | None = None) -> Desk:
@@ -211,18 +213,24 @@ class Desk:
             received_at=received_at,
             is_pending=True,
         )
-        with self._turn:
-            # What limits and consent must know holds at once, also if the disk refuses: that errs on the side of the customer.
-            kept = self.ledger.add(outcome, body)
-            self._hear()
-            if not kept.is_duplicate:
-                self.answers.fresh.add(kept.entry)
-        # Also what was there before may not be on disk yet.
-        await self.ledger.synced()
+        kept = await self._together.keep(outcome, body)
         if kept.is_conflict:
             raise ConflictError("this outcome_id was used for a different outcome; the first one stands", field="outcome_id")
         self.count("outcome", "duplicate" if kept.is_duplicate else request.type)
         return schemas.OutcomeAnswer(request.outcome_id, kept.is_duplicate, kept.entry.is_pending, kept.entry.is_late)
+
+    def _noted(self, outcomes: Sequence[tuple[Outcome, bytes]]) -> list[Kept]:
+        """Outcomes written down one after the other, while nobody else decides or records."""
+        found = []
+        with self._turn, self.ledger.alone():
+            for outcome, body in outcomes:
+                kept = self.ledger.add(outcome, body)
+                found.append(kept)
+                if not kept.is_duplicate:
+                    # What limits and consent must know holds at once, also if the disk refuses: that errs on the side of the customer.
+                    self.answers.fresh.add(kept.entry)
+            self._hear()
+        return found
 
     def churn_list(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
         """A list, once it is written down who pulled it.

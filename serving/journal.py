@@ -173,10 +173,13 @@ class Journal:
         Raises:
             JournalError: the disk refused.
         """
-        loop = asyncio.get_running_loop()
+        await self.syncing(asyncio.get_running_loop())
+
+    def syncing(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Done once everything that was written before this call is on disk; call it from the thread of the loop."""
         future: asyncio.Future[None] = loop.create_future()
         self._wait(loop, future)
-        await future
+        return future
 
     def sync(self) -> None:
         """The same for threads."""

@@ -4,7 +4,8 @@
 
    BODIES holds one JSON body a line; they are sent in turn by POST. RATE is requests per second, 0 for the closed loop. In the open loop
    a request is due at its place in the schedule whether or not a connection is free, and its latency counts from there: what waits for a
-   slow server is not left out. SAMPLES gets one line a request: seconds since the start when it was due, latency in microseconds, status.
+   slow server is not left out. SAMPLES gets one line a request: seconds since the start when it was due, latency in microseconds, status,
+   number of its body.
    The summary goes to standard output as JSON. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,6 +26,7 @@ enum { ROOM = 1 << 18, MOST = 4096 };
 typedef struct {
     int fd, busy;
     double due;
+    size_t number;
     char *out;
     size_t out_len, out_done, in_len, body_at, body_len;
     char in[ROOM];
@@ -75,6 +77,7 @@ static void start(Conn *c, size_t number, double due) {
     c->out_len = (size_t)made;
     c->out_done = c->in_len = c->body_at = c->body_len = 0;
     c->due = due;
+    c->number = number % count;
     c->busy = 1;
     push(c);
 }
@@ -109,7 +112,7 @@ int main(int argc, char **argv) {
     FILE *file = fopen(argv[3], "r"), *samples = fopen(argv[7], "w");
     if (!file || !samples) fail("open");
     char *line = NULL;
-    size_t room = 0, most = 1 << 16;
+    size_t room = 0, most = 1 << 20;
     bodies = malloc(most * sizeof *bodies);
     for (ssize_t n; (n = getline(&line, &room, file)) > 0 && count < most;) {
         line[strcspn(line, "\n")] = 0;
@@ -152,7 +155,7 @@ int main(int argc, char **argv) {
             if (done == cap) took = realloc(took, (cap *= 2) * sizeof *took);
             took[done++] = (float)(1e6 * (at - c->due));
             status[code / 100 < 6 ? code / 100 : 0]++;
-            fprintf(samples, "%.6f %.1f %d\n", c->due - begin, 1e6 * (at - c->due), code);
+            fprintf(samples, "%.6f %.1f %d %zu\n", c->due - begin, 1e6 * (at - c->due), code, c->number);
             c->busy = 0;
             last = at;
         }
