@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from retain import config
 from retain.errors import ConfigError
-from retain.tables import is_protected
+from retain.tables import TABLES, is_protected
 
 Dtype = Literal["Int64", "Float64", "String"]
 Entity = Literal["customer", "product"]
@@ -144,6 +144,13 @@ def needs(reads: tuple[str, ...]) -> tuple[str, ...]:
         below = tuple(other for other in _names() if other != name and _mentions(intermediate(name), other))
         ordered.extend(each for each in (*needs(below), name) if each not in ordered)
     return tuple(ordered)
+
+
+@cache
+def tables(view: View) -> frozenset[str]:
+    """Contract tables that a view reads, by itself or by its intermediate tables."""
+    texts = [view.sql, *(intermediate(name) for name in needs(view.reads))]
+    return frozenset(name for name in TABLES if any(_mentions(text, name) for text in texts))
 
 
 def digest() -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from retain import derive
 from retain.engine import Engine, identifier, quoted
-from retain.facts import PURCHASE
 from retain.mapping import Source
 from retain.merge import Merged
 from retain.staging import Staged
@@ -22,8 +21,7 @@ def assembled(engine: Engine, source: Source, staged: Staged, merged: Merged) ->
             made |= {"order_number": "cast(null as bigint)", "order_gap_days": "cast(null as bigint)"}
         else:
             derive.number_orders(engine, lines, source.local)
-            same = " and ".join(f"n.{name} = t.{name}" for name in ("customer_id", "order_id", "occurred_at", "known_at"))
-            rows += f" left join {derive.NUMBERED} as n on {same}"
+            rows += f" {derive.JOINED}"
     columns = []
     for column in table.columns:
         own = f"t.{identifier(column.name)}" if column.name in staged.columns else "null"
@@ -40,12 +38,7 @@ def nothing(table: Table) -> str:
 
 def _derived(source: Source, staged: Staged) -> dict[str, str]:
     if staged.table.name == "transactions":
-        return {
-            "local_hour": derive.local_hour("t.occurred_at", source.local),
-            "local_weekday": derive.local_weekday("t.occurred_at", source.local),
-            "order_number": f"case when {PURCHASE} then n.order_number end",
-            "order_gap_days": f"case when {PURCHASE} then n.order_gap_days end",
-        }
+        return derive.of_lines(source.local)
     if staged.table.name == "products" and "category_path" in staged.columns:
         return {"category": derive.category("t.category_path", source.category_level)}
     return {}

@@ -10,14 +10,10 @@ from dataclasses import dataclass
 
 from retain.engine import identifier, quoted
 from retain.errors import ConfigError
+from retain.facts import EARLIEST_FACT, LARGEST, LONGEST_ID
 from retain.mapping import Expression, Numbers
 from retain.tables import SQL, Column
 
-LONGEST_ID = 256
-LARGEST = 1e15
-"""Larger numbers are refused, so that sums stay finite and exact to the cent."""
-EARLIEST_FACT = "1971-01-01"
-"""Facts before it are a clock that was never set."""
 EARLIEST, LATEST = "1880-01-01", "9999-12-31 23:59:59"
 """Bounds of times that are no facts: the start of a relation, the end of a validity that never ends."""
 

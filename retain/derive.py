@@ -10,6 +10,8 @@ from retain.engine import Engine, quoted
 from retain.facts import PURCHASE
 
 NUMBERED = "numbered_orders"
+JOINED = f"left join {NUMBERED} as n on {' and '.join(f'n.{name} = t.{name}' for name in ('customer_id', 'order_id', 'occurred_at', 'known_at'))}"
+"""Joins what ``number_orders`` found to lines ``t``."""
 
 
 def category(path: str, level: int) -> str:
@@ -25,6 +27,16 @@ def local_hour(at: str, zone: str) -> str:
 def local_weekday(at: str, zone: str) -> str:
     """SQL for the day of the week on the clock of ``zone``; Monday is 1."""
     return f"cast(isodow(timezone({quoted(zone)}, {at})) as bigint)"
+
+
+def of_lines(zone: str) -> dict[str, str]:
+    """SQL of what is derived of lines ``t``, with ``JOINED`` behind them."""
+    return {
+        "local_hour": local_hour("t.occurred_at", zone),
+        "local_weekday": local_weekday("t.occurred_at", zone),
+        "order_number": f"case when {PURCHASE} then n.order_number end",
+        "order_gap_days": f"case when {PURCHASE} then n.order_gap_days end",
+    }
 
 
 def number_orders(engine: Engine, lines: str, zone: str) -> None:

@@ -6,7 +6,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from pathlib import Path
 
 from retain import erasure, quarantine
@@ -16,6 +16,7 @@ from retain.digest import digest
 from retain.engine import Engine, empty, quoted
 from retain.erasure import Tombstones
 from retain.errors import DataError
+from retain.facts import GRACE
 from retain.files import atomic_folder, remove_partials, write_json, write_text
 from retain.inputs import Opened, located, opened, unused
 from retain.mapping import Source, data_folder, load
@@ -24,9 +25,6 @@ from retain.quarantine import Report, TableReport
 from retain.staging import Staged, stage, stage_rates
 from retain.tables import TABLES
 from retain.workspace import STATE, State, Workspace, computer_time, moment, naive, shift_days
-
-GRACE = timedelta(hours=24)
-"""Clocks differ: a fact this far ahead of now is kept and not yet seen, one further ahead is unusable."""
 
 
 def _silent(_: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from retain.engine import identifier, quoted
+from retain.facts import SIGNS
 from retain.mapping import Source
 from retain.tables import Table
 
@@ -76,13 +77,7 @@ def _kind(source: Source, names: list[str]) -> tuple[str, dict[str, str], list[t
             for name in names
             if name in ("amount", "quantity", "margin")
         }
-    reasons = [
-        ("kind = 'sale' and amount < 0", "amount:negative_sale"),
-        ("kind in ('sale', 'free') and quantity < 0", "quantity:negative_sale"),
-        ("kind = 'free' and amount <> 0", "amount:not_free"),
-        ("kind = 'return' and amount > 0", "amount:positive_return"),
-    ]
-    return kind, signs, reasons
+    return kind, signs, [(sign.sql, sign.reason) for sign in SIGNS]
 
 
 def _factor(source: Source) -> tuple[str, str]:

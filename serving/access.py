@@ -25,6 +25,7 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/scores"): frozenset({"crm", "marketer", "scientist", "admin"}),
     ("POST", "/v1/recommendations"): frozenset({"crm", "admin"}),
     ("POST", "/v1/outcomes"): frozenset({"crm", "admin"}),
+    ("POST", "/v1/events"): frozenset({"crm", "admin"}),
     ("GET", "/v1/lists/churn"): frozenset({"marketer", "admin"}),
     ("GET", "/v1/decisions/{decision_id}"): frozenset({"crm", "scientist", "admin"}),
     ("GET", "/v1/openapi.json"): ALL,

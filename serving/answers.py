@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retain.errors import RetainError
 from retain.tables import CHANNELS
@@ -29,6 +32,7 @@ from serving.fresh import Fresh
 from serving.lists import prices, running
 from serving.lists.prices import Tariff
 from serving.lists.running import Campaigns
+from serving.overlay import KEPT, Overlay
 from serving.pulls import Pull, assumed, parts, why
 from serving.rows import Row, Rows, open_rows, versions
 from training.contracts import Floats
@@ -58,6 +62,8 @@ class Answers:
     causes: Causes = field(default_factory=Causes)
     prices: Tariff | None = None
     """Of money, seats and stock, as the last list solved for them."""
+    overlay: Overlay = field(default_factory=Overlay)
+    """Rows that were made again since publication."""
     refused: tuple[str, ...] = ()
     """What was named since and did not open, so that these answer on: ``previous_rows``, ``churn_previous_model`` and the like."""
     campaigns: Campaigns = field(default_factory=Campaigns)
@@ -124,7 +130,7 @@ class Answers:
     def basis(self, request: schemas.DecisionRequest) -> Basis:
         """Everything that a decision reads and that may be different tomorrow; nothing personal where it must not choose."""
         at = self.at(request.as_of)
-        row = self.rows.get(request.customer_id)
+        row = self.row(request.customer_id, at)
         source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
@@ -157,14 +163,10 @@ class Answers:
                 f"customer_ids: {len(ids)} are asked for, at most {self.policy.batch_cap} fit into one call; split it", field="customer_ids"
             )
         at = self.clock()
-        rows = [self.rows.get(each) for each in ids]
-        scored = self.score([row for row in rows if row is not None])
+        rows = [self.row(each, at) for each in ids]
         known = [row for row in rows if row is not None]
-        figures = [np.array([getattr(each, task) for each in scored], dtype=np.float64) for task in SCORED]
-        outlooks = ahead(self.rows, np.array([row.position for row in known], dtype=np.intp), *figures)
-        results, following = [], iter(zip(scored, outlooks, strict=True))
-        for customer_id, row in zip(ids, rows, strict=True):
-            results.append(schemas.Score(customer_id, "unknown") if row is None else self._score(row, *next(following), at, request))
+        scored = iter([score for of, same in groupby(known, key=attrgetter("rows")) for score in self._scores(of, list(same), at, request)])
+        results = [schemas.Score(customer_id, "unknown") if row is None else next(scored) for customer_id, row in zip(ids, rows, strict=True)]
         return schemas.ScoresAnswer(
             scores=results,
             horizon_days=self.rows.shop.horizon_days,
@@ -182,7 +184,7 @@ class Answers:
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
         """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""
         at = self.clock()
-        row = self.rows.get(request.customer_id)
+        row = self.row(request.customer_id, at)
         source, codes = self._rung(row, at)
         customer = None if row is None else self._customer(row, at)
         if customer is None:
@@ -239,17 +241,24 @@ class Answers:
         churn, clv = (scores[:, SCORED.index(task)] for task in SCORED)
         return Pull(self.rows, self.fresh, self.causes, self.clock(), churn, clv, language, self.policy.groups)
 
+    def row(self, customer_id: str, at: datetime) -> Row | None:
+        """The row of a customer, made again since publication where something came in by that moment; None of nobody known."""
+        row = self.rows.get(customer_id)
+        made = None if row is None else self.overlay.get(customer_id)
+        return row if made is None or at < made.known_at else made.row
+
     def score(self, rows: Sequence[Row]) -> list[Scores]:
-        """Scores of rows by the champions, all in one call; bands and stages are those of the published rows."""
-        if not rows:
-            return []
-        if self.is_scored:
-            return [row.stored for row in rows]
-        values = self.predict(np.array([row.position for row in rows], dtype=np.intp)).tolist()
-        found = []
-        for row, (churn, clv) in zip(rows, values, strict=True):
-            stored = row.stored
-            found.append(Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, stored.band, stored.stage))
+        """Scores of rows by the champions; bands and stages are those of the rows."""
+        found: list[Scores] = []
+        for of, group in groupby(rows, key=attrgetter("rows")):
+            same = list(group)
+            if self.is_scored if of is self.rows else self._scored(of):
+                found.extend(row.stored for row in same)
+                continue
+            values = self.predict(np.array([row.position for row in same], dtype=np.intp), of).tolist()
+            for row, (churn, clv) in zip(same, values, strict=True):
+                stored = row.stored
+                found.append(Scores(None if np.isnan(churn) else churn, None if np.isnan(clv) else clv, stored.band, stored.stage))
         return found
 
     def at(self, as_of: datetime | None) -> datetime:
@@ -259,20 +268,24 @@ class Answers:
         except OverflowError:
             return datetime(1, 1, 1, tzinfo=UTC) if as_of is not None and as_of.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
 
-    def predict(self, positions: np.ndarray[tuple[int], np.dtype[np.intp]]) -> Floats:
+    def predict(self, positions: NDArray[np.intp], of: Rows | None = None) -> Floats:
         """(rows, tasks); NaN where a customer has no features or a task no model."""
+        rows = self.rows if of is None else of
         result = np.full((len(positions), len(SCORED)), np.nan)
-        known = np.flatnonzero(self.rows.array("is_known")[positions])
+        known = np.flatnonzero(rows.array("is_known")[positions])
         for place, task in enumerate(SCORED):
             scorer = self.champions.scorers.get(task)
             if scorer is not None and len(known):
-                result[known, place] = scorer.predict(self.rows.array("raw")[positions[known]])
+                result[known, place] = scorer.predict(rows.array("raw")[positions[known]])
         return result
 
     @cached_property
     def is_scored(self) -> bool:
         """Whether the scores that were published are the champions' own: what has been computed from the same row is not computed again."""
-        return all(self.champions.model_id(task) == self.rows.card.models.get(task) for task in SCORED)
+        return self._scored(self.rows)
+
+    def _scored(self, rows: Rows) -> bool:
+        return all(self.champions.model_id(task) == rows.card.models.get(task) for task in SCORED)
 
     @cached_property
     def everybody(self) -> Floats:
@@ -294,22 +307,30 @@ class Answers:
             customer = replace(customer, held_out=held_out)
         rate = None if at_prices is None else at_prices.margin_rate
         if rate is not None and rate != self.rows.shop.margin_rate and self.rows.card.effects.names:
-            effects = in_money(self.rows.card.effects, self.rows.array("effect")[row.position].tolist(), customer.scores.clv, rate)
+            effects = in_money(self.rows.card.effects, row.rows.array("effect")[row.position].tolist(), customer.scores.clv, rate)
             customer = replace(customer, effects=effects)
         return customer
+
+    def _scores(self, of: Rows, rows: Sequence[Row], at: datetime, request: schemas.ScoresRequest) -> list[schemas.Score]:
+        """Scores of rows of one kind, published or made again."""
+        scored = self.score(rows)
+        figures = [np.array([getattr(each, task) for each in scored], dtype=np.float64) for task in SCORED]
+        outlooks = ahead(of, np.array([row.position for row in rows], dtype=np.intp), *figures)
+        return [self._score(row, one, outlook, at, request) for row, one, outlook in zip(rows, scored, outlooks, strict=True)]
 
     def _score(
         self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest
     ) -> schemas.Score:
-        customer_id = self.rows.id(row.position)
+        of = row.rows
+        customer_id = of.id(row.position)
         customer = row.customer(at, scores, explain=request.explain)
         if not may_profile(customer, self.policy):
             return schemas.Score(customer_id, "not_profiled")
         status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
         made_of = None if scores.clv is None else row.value_parts(scores.clv)
         loss = expected_loss(scores.churn, None if made_of is None else sum(made_of.values()))
-        signs = why(self.rows, self.fresh.on(customer), request.language) if request.explain else []
-        cause = likely.cause(self.rows, row.position, self.causes, request.language) if request.explain else None
+        signs = why(of, self.fresh.on(customer), request.language) if request.explain else []
+        cause = likely.cause(of, row.position, self.causes, request.language) if request.explain else None
         segment = f"{scores.band}/{scores.stage}"
         return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, signs, cause, made_of, *outlook)
 
@@ -340,9 +361,18 @@ class Answers:
         return is_there and thing.is_offerable and not thing.minimum_age
 
     def _freshness(self, row: Row | None, at: datetime) -> schemas.Freshness:
-        waited = max((at - self.rows.card.moment).total_seconds(), 0.0)
-        age = None if row is None or row.age_s is None else row.age_s + waited
-        return schemas.Freshness(self.rows.card.moment, age, ["features"] if row is not None and row.is_stale else [])
+        moment = self.rows.card.moment
+        if row is None:
+            return schemas.Freshness(moment, None, [])
+        waited = max((at - row.rows.card.moment).total_seconds(), 0.0)
+        age = None if row.age_s is None else row.age_s + waited
+        customer_id = row.rows.id(row.position)
+        count, came_at = self.fresh.facts(customer_id)
+        if not count:
+            return schemas.Freshness(moment, age, ["features"] if row.is_stale else [])
+        made = self.overlay.get(customer_id)
+        is_behind = made is None or made.row is not row or made.facts < count
+        return schemas.Freshness(moment, age, ["features"] if row.is_stale else [], came_at, ["features", *KEPT] if is_behind else list(KEPT))
 
     def _models(self) -> schemas.Models:
         churn, clv = (self.champions.model_id(task) for task in SCORED)

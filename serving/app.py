@@ -25,7 +25,7 @@ from serving.openapi import ExactJson
 from serving.pull_log import by_key
 from serving.strict import parse
 
-POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes")
+POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes", "/v1/events")
 REPEATED = "retain-repeated"
 """Header of a decision: whether this request_id was answered before. After a power loss a retry that says false was not on record."""
 PathId = Annotated[str, Parameter(min_length=1, max_length=256, pattern=schemas.NAME, description="A decision's id.")]
@@ -62,10 +62,15 @@ async def _noted(desk: Desk, asked: schemas.OutcomeRequest) -> Raw:
     return Raw(msgspec.json.encode(await desk.outcome(asked)))
 
 
+async def _took(desk: Desk, asked: schemas.EventsRequest) -> Raw:
+    return Raw(msgspec.json.encode(await desk.events(asked)))
+
+
 DIRECT = {
     "/v1/decisions": Route(schemas.DecisionRequest, _decided),
     "/v1/scores": Route(schemas.ScoresRequest, _scored),
     "/v1/outcomes": Route(schemas.OutcomeRequest, _noted),
+    "/v1/events": Route(schemas.EventsRequest, _took),
 }
 """What is answered without the framework between."""
 
@@ -105,6 +110,12 @@ async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any,
     return _response(await _noted(_desk(request), data))
 
 
+@post("/v1/events", opt={"body": schemas.EventsRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What customers did and bought")
+async def events(data: JSONBody[schemas.EventsRequest], request: Request[Any, Any, Any]) -> Response[schemas.EventsAnswer]:
+    """Kept on disk before the answer; the next decision knows them. Sending a row again is harmless."""
+    return _response(await _took(_desk(request), data))
+
+
 @get("/v1/lists/churn", responses=DOOR, summary="Customers by what their leaving would cost")
 async def churn_list(
     request: Request[Any, Any, Any],
@@ -126,7 +137,7 @@ async def decision(request: Request[Any, Any, Any], decision_id: PathId) -> sche
 def application() -> Litestar:
     """The application, without a desk yet."""
     return Litestar(
-        [decisions, scores, recommendations, outcomes, churn_list, decision],
+        [decisions, scores, recommendations, outcomes, events, churn_list, decision],
         request_class=StrictRequest,
         exception_handlers=problems.HANDLERS,
         logging_config=None,

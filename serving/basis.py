@@ -44,7 +44,7 @@ class Basis:
     features: bytes
     """What the models read: the customer's raw row as float64, its columns and words as the grounds name them; empty where nothing was read."""
     features_at: bytes
-    """Event time of each view's features in microseconds since 1970 (int64), views as the grounds name them; -1 where it had none."""
+    """Event time of each view's features in microseconds since 1970 (int64), views by name; -1 where it had none."""
     source: Source
     degraded: tuple[str, ...]
     refused: str | None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from features.interactions import Interactions
@@ -119,6 +122,16 @@ def ranked(
         served = maker.placed(maker.wished(then.own, share), new_then, past, then.sample)
         result[purpose] = Lists(items, then.shares(served))
     return result
+
+
+def owning(history: Interactions, ids: NDArray[np.object_], names: NDArray[np.object_], now: datetime, zone: str) -> dict[str, NDArray[Any]]:
+    """What each customer owns at a moment, as the rows hold it; days are calendar days on the clock of ``zone``."""
+    found = owned(history, ids, names)
+    day = pd.DatetimeIndex(found.columns["micros"].astype("datetime64[us]")).tz_localize("UTC").tz_convert(zone).normalize()
+    today = pd.Timestamp(now).tz_convert(zone).normalize()
+    # Days on a clock that moves in spring: rounded, because one of them has 23 hours.
+    days = np.rint((today - day) / pd.Timedelta(days=1)).astype(np.int32)
+    return {"owned.start": found.start, "owned.item": found.columns["item"], "owned.orders": found.columns["orders"], "owned.days": days}
 
 
 def owned(history: Interactions, ids: NDArray[np.object_], names: NDArray[np.object_]) -> Ragged:

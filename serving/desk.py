@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -19,7 +20,7 @@ from retain.erasure import Erased
 from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
-from serving import grounds, pull_log, schemas
+from serving import grounds, incoming, pull_log, schemas
 from serving.answers import Answers
 from serving.basis import packed
 from serving.champions import SCORED
@@ -28,14 +29,21 @@ from serving.decisions.facts import Language
 from serving.decisions.policy import Policy
 from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
+from serving.incoming import Fact
 from serving.ledger import REPEAT, Entry, Kept, Ledger, LedgerError, Outcome, stamp
 from serving.opening import Opener
 from serving.together import Together
 from serving.tracing import trace
 
 _LOG = logging.getLogger("retain.serving")
+FACTS_AT_ONCE = 100
+"""Rows that are written down before others are answered."""
 Counter = Callable[[str, str], None]
 """Counts one answer: what was asked, and how it was answered."""
+
+
+def _unheard() -> None:
+    """Nobody waits."""
 
 
 def _uncounted(_asked: str, _answered: str) -> None:
@@ -68,6 +76,8 @@ class Desk:
         """Held while something is decided or written down together with what follows from it for the next answer: newer answers wait for it."""
         self._grounds = grounds.opener(ledger.folder)
         self._together = Together(self._noted, ledger)
+        self.came_in: Callable[[], None] = _unheard
+        """Called when facts came in, once they are on disk."""
 
     @classmethod
     def open(cls, workspace: Workspace, count: Counter = _uncounted, opener: Opener | None = None) -> Desk:
@@ -117,8 +127,12 @@ class Desk:
             if upto is not None:
                 for each in self.ledger.written(upto):
                     _heed(each, fresh, newer.policy)
+            before = self._current.answers
             rows = newer.rows if self._erased is None else newer.rows.burying(self._erased.buried)
-            self._current = Current(newer.changed(fresh=fresh, rows=rows), mark)
+            # Rows that were made again are of these rows; by other champions they are made again once more.
+            overlay = before.overlay if newer.rows.array("ids") is before.rows.array("ids") else newer.overlay
+            fresh.again()
+            self._current = Current(newer.changed(fresh=fresh, rows=rows, overlay=overlay), mark)
 
     def refuse(self, codes: tuple[str, ...]) -> None:
         """Answer on as before, and say what was named since and did not open; nothing where all is well again."""
@@ -232,6 +246,49 @@ class Desk:
             self._hear()
         return found
 
+    async def events(self, request: schemas.EventsRequest) -> schemas.EventsAnswer:
+        """Keep facts on disk before answering; the next decision about their customers knows them.
+
+        Raises:
+            ContentProblem: a row says what cannot be; nothing is kept.
+            ConflictError: a row contradicts one on record, which stands; all others are kept.
+            LedgerError: they cannot be written down.
+        """
+        facts = list(incoming.facts(request, self.answers.clock(), self.answers.rows.shop.currency))
+        kept = duplicates = erased = 0
+        conflict: ConflictError | None = None
+        for start in range(0, len(facts), FACTS_AT_ONCE):
+            with self._turn, self.ledger.alone():
+                for number, fact in enumerate(facts[start : start + FACTS_AT_ONCE], start):
+                    if self._is_erased(fact.customer_id):
+                        erased += 1
+                        continue
+                    is_new = self.ledger.take(fact)
+                    if is_new:
+                        kept += 1
+                        self._current.answers.fresh.happened(fact)
+                    elif is_new is None and conflict is None:
+                        conflict = _contradicted(fact, number, request)
+                    duplicates += is_new is False
+                self._hear()
+            # Others are answered in between.
+            await asyncio.sleep(0)
+        # Also what was there before may not be on disk yet.
+        await self.ledger.synced()
+        self.came_in()
+        for what, count in (("kept", kept), ("duplicate", duplicates), ("erased", erased)):
+            for _ in range(count):
+                self.count("event", what)
+        if conflict is not None:
+            raise conflict
+        return schemas.EventsAnswer(kept, duplicates, erased)
+
+    def listen(self) -> None:
+        """Take in what other processes wrote, though nobody asks."""
+        if self.ledger.journal.is_behind():
+            with self._turn:
+                self._hear()
+
     def churn_list(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
         """A list, once it is written down who pulled it.
 
@@ -292,10 +349,18 @@ class Desk:
             _heed(each, answers.fresh, answers.policy)
 
 
-def _heed(each: Entry | Outcome, fresh: Fresh, policy: Policy) -> None:
-    """What a decision or an outcome means for the next answer."""
+def _contradicted(fact: Fact, number: int, request: schemas.EventsRequest) -> ConflictError:
+    """That a row contradicts one on record; ``number`` counts over both tables."""
+    row = number if fact.table == "events" else number - len(request.events)
+    return ConflictError("another row is on record under this key; the first one stands, all other rows are kept", field=fact.table, row=row)
+
+
+def _heed(each: Entry | Outcome | Fact, fresh: Fresh, policy: Policy) -> None:
+    """What a decision, an outcome or a fact means for the next answer."""
     if isinstance(each, Outcome):
         fresh.add(each)
+    elif isinstance(each, Fact):
+        fresh.happened(each)
     else:
         _hold(each, fresh, policy)
         fresh.join(each.decision_id, each.customer_id)

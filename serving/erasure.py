@@ -25,7 +25,8 @@ from retain.erasure import Tombstones
 from retain.files import MANIFEST, atomic_path, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
 from serving.feedback import MARK
-from serving.ledger import CONFLICT, DECISION, OUTCOME, Conflict, Entry, Ledger, Outcome, reading
+from serving.incoming import Fact
+from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Conflict, Entry, Ledger, Outcome, reading
 from serving.older import TAKEN
 from serving.publishing import Content, point, write
 from serving.rows import POINTER, Rows
@@ -201,7 +202,7 @@ def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: 
 
 
 def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Place]]:
-    """Records about customers: their decisions, what came of those or names them, and requests that contradicted either."""
+    """Records about customers: their decisions, what came of those or names them, facts, and requests that contradicted any of these."""
     decided: set[str] = set()
     for record in ledger.journal.records((DECISION,)):
         entry = msgspec.msgpack.decode(record.body, type=Entry)
@@ -212,6 +213,9 @@ def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple
         outcome = msgspec.msgpack.decode(record.body, type=Outcome)
         if outcome.decision_id in decided or (outcome.customer_id is not None and is_wanted(outcome.customer_id)):
             yield "outcomes", record.place
+    for record in ledger.journal.records((FACT,)):
+        if is_wanted(msgspec.msgpack.decode(record.body, type=Fact).customer_id):
+            yield "facts", record.place
     for record in ledger.journal.records((CONFLICT,)):
         body = msgspec.json.decode(msgspec.msgpack.decode(record.body, type=Conflict).body or b"{}")
         if is_wanted(str(body.get("customer_id"))) or body.get("decision_id") in decided:
@@ -227,6 +231,9 @@ def _told(ledger: Ledger, customer_id: str) -> dict[str, Any]:
             {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)} for each in decisions
         ],
         "outcomes": [msgspec.structs.asdict(each) for each in outcomes],
+        "facts": [
+            {"table": each.table, "received_at": each.received_at, "row": msgspec.json.decode(each.row)} for each in ledger.facts_of(customer_id)
+        ],
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.champions import on_rows
+from serving.champions import Scorer, on_rows
 from serving.decisions import drivers
 from serving.decisions.figures import Known
 from serving.decisions.signals import NEEDS
@@ -40,9 +40,17 @@ def signs(
     basis: drivers.Basis = "rules"
     for start in range(0, len(people), BLOCK):
         chosen = people[start : start + BLOCK]
-        known = Known({name: raw[chosen, position] for name, position in place.items()}, typical, len(chosen))
-        parts = scorer.contributions(raw[chosen])
-        basis = "rules" if parts is None else "model"
-        found = drivers.by_rules(known) if parts is None else drivers.by_model(known, package.card.columns, parts)
-        arrays["sign"][chosen], arrays["sign_weight"][chosen] = found.signal, found.weight
+        basis = ranked(scorer, chosen, columns, typical, arrays)
     return typical, basis
+
+
+def ranked(
+    scorer: Scorer, chosen: NDArray[np.intp], columns: Sequence[str], typical: Mapping[str, float], arrays: dict[str, NDArray[Any]]
+) -> drivers.Basis:
+    """``sign`` and ``sign_weight`` of some customers into ``arrays``; return what ranked them."""
+    raw = arrays["raw"][chosen]
+    known = Known({name: raw[:, columns.index(name)] for name in NEEDS if name in columns}, typical, len(chosen))
+    parts = scorer.contributions(raw)
+    found = drivers.by_rules(known) if parts is None else drivers.by_model(known, scorer.fitted.columns, parts)
+    arrays["sign"][chosen], arrays["sign_weight"][chosen] = found.signal, found.weight
+    return "rules" if parts is None else "model"

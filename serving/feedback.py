@@ -1,4 +1,5 @@
-"""Receipts and outcomes back into the tables ``contacts`` and ``outcomes``, whole or not at all; twice changes nothing.
+"""What the ledger holds back into the tables, whole or not at all; twice changes nothing. Receipts and outcomes become ``contacts`` and
+``outcomes``; facts that came in are rows of ``events`` and ``transactions``, but for those that a source has brought since.
 
 A proposal counts as a contact once something says that it was shown: an outcome ``shown`` or an answer to it. A decision of the control
 group is a contact that was not made. Rows of the ledger carry ``source = ledger``; those of other sources are not touched.
@@ -20,7 +21,7 @@ import pyarrow as pa
 from retain.digest import digest
 from retain.engine import Engine, identifier, of, quoted
 from retain.files import atomic_folder, read_json, remove_partials, write_json
-from retain.tables import ARROW, TABLES
+from retain.tables import TABLES
 from retain.workspace import STATE, State, Workspace
 from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
@@ -28,15 +29,17 @@ from serving.decisions.policy import Policy
 from serving.fresh import flowed
 from serving.gather import CONTACT_DAYS
 from serving.grounds import Opened, opener
+from serving.incoming import Fact, TableName
 from serving.ledger import Entry, Ledger, Outcome, reading, stamp
 from serving.rows import Fed
 from serving.schemas import DecisionRequest
+from serving.tabled import SOURCE, contract, of_facts, together
 
-SOURCE = "ledger"
 MARK = "fed.json"
 BESIDE = "state.json"
 """The state that belongs to the tables, kept among them: whoever is killed between the two finds it there."""
-FED = ("contacts", "outcomes")
+FED = ("contacts", "outcomes", "events", "transactions")
+FACTS: tuple[TableName, ...] = ("events", "transactions")
 EVERY_OFFER = frozenset({"shown", "opened", "unsubscribed", "complained"})
 """What, named without an offer, is about everything that was proposed."""
 
@@ -48,9 +51,11 @@ class Flowed:
     contacts: int
     outcomes: int
     waiting: int
-    """Outcomes whose customer nobody knows yet, or that lie in the future: a later run takes them."""
+    """Outcomes whose customer nobody knows yet, and whatever lies in the future: a later run takes them."""
     is_changed: bool
     digest: str
+    events: int = 0
+    transactions: int = 0
 
 
 class _Shown(msgspec.Struct):
@@ -85,15 +90,15 @@ def feedback(workspace: Workspace) -> Flowed:
         remove_partials(workspace.root)
         _heal(workspace)
         state, now = workspace.state(), workspace.now()
-        made, waiting, fed = reading(workspace.ledger, lambda ledger: _rows(ledger, now)) if workspace.ledger.is_dir() else ({}, 0, None)
+        made, waiting, fed = reading(workspace.ledger, lambda ledger: _rows(ledger, now, state)) if workspace.ledger.is_dir() else ({}, 0, None)
         with of(workspace) as engine:
-            changed = [name for name in FED if name in made and _differ(engine, name, made[name])]
+            unions = {name: _union(engine, name, rows, state) for name, rows in made.items()}
+            changed = {name: sql for name, sql in unions.items() if _differ(engine, name, sql)}
             if changed:
-                state = _written(engine, workspace, state, {name: made[name] for name in changed})
+                state = _written(engine, workspace, state, changed)
         if fed is not None:
             write_json(workspace.ledger / MARK, {"digest": state.digest, **msgspec.to_builtins(fed)})
-        contacts, outcomes = (len(made.get(name, ())) for name in FED)
-        return Flowed(contacts, outcomes, waiting, bool(changed), state.digest)
+        return Flowed(waiting=waiting, is_changed=bool(changed), digest=state.digest, **{name: len(made.get(name, ())) for name in FED})
 
 
 def fed(workspace: Workspace, tables: str) -> Fed | None:
@@ -105,8 +110,8 @@ def fed(workspace: Workspace, tables: str) -> Fed | None:
     return msgspec.convert(found, Fed) if found.get("digest") == tables else None
 
 
-def _rows(ledger: Ledger, now: datetime) -> tuple[dict[str, pa.Table], int, Fed]:
-    """Contacts and outcomes of the ledger as tables, what waits, and how far this went."""
+def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Table], int, Fed]:
+    """What the ledger holds as rows of tables, what waits, and how far this went."""
     until, at, since = ledger.journal.end, stamp(now), None
     oldest = stamp(now - timedelta(days=CONTACT_DAYS))
     by_decision: dict[str, list[Outcome]] = defaultdict(list)
@@ -121,11 +126,17 @@ def _rows(ledger: Ledger, now: datetime) -> tuple[dict[str, pa.Table], int, Fed]
             # Whose decision has not come within the longest window of a limit is no longer waited for at every start.
             if since is None and (outcome.customer_id is not None or outcome.received_at >= oldest):
                 since = place
+    early: dict[TableName, list[Fact]] = {name: [] for name in FACTS}
+    for place, fact in ledger.facts():
+        if flowed(fact, at):
+            early[fact.table].append(fact)
+        else:
+            waiting += 1
+            since = place if since is None else min(since, place)
     contacts, shown = _contacts(ledger, by_decision, at)
-    tables = {
-        "contacts": _table("contacts", contacts),
-        "outcomes": _table("outcomes", [_outcome(outcome, shown) for outcome in outcomes]),
-    }
+    tables = {"contacts": contract("contacts", contacts), "outcomes": contract("outcomes", [_outcome(outcome, shown) for outcome in outcomes])}
+    # Without any, a table is left as it is.
+    tables |= {str(name): of_facts(name, facts, state) for name, facts in early.items() if facts}
     return tables, waiting, Fed(until if since is None else since, until, now)
 
 
@@ -223,38 +234,41 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    types = {"string": pa.string(), "double": pa.float64(), "int64": pa.int64(), "bool": pa.bool_(), "list<string>": pa.list_(pa.string())}
-    columns = TABLES[name].columns
-    arrays = [pa.array([row.get(c.name) for row in rows], types.get(ARROW[c.kind], pa.timestamp("us", "UTC"))) for c in columns]
-    return pa.table(arrays, names=[column.name for column in columns])
-
-
-def _union(name: str) -> str:
+def _union(engine: Engine, name: str, rows: pa.Table, state: State) -> str:
+    """SQL of a table with the ledger's rows in it, in the table's order."""
     columns = ", ".join(identifier(column) for column in TABLES[name].names)
     order = [*TABLES[name].sort, *(column for column in TABLES[name].names if column not in TABLES[name].sort)]
-    both = f"select {columns} from {name} where source is distinct from {quoted(SOURCE)} union all select {columns} from fed"
+    engine.attach({f"{name}_fed": rows})
+    others = f"select {columns} from {name} where source is distinct from {quoted(SOURCE)}"
+    if name in FACTS:
+        engine.execute(f"create or replace view {name}_held as {others}")
+        both = together(engine, name, f"{name}_held", f"{name}_fed", state.local_zone)
+        if name == "transactions":
+            # What is derived lies in tables of its own name that the next union replaces.
+            engine.execute(f"create or replace temporary table {name}_union as {both}")
+            both = f"select * from {name}_union"
+    else:
+        both = f"{others} union all select {columns} from {name}_fed"
     return f"select {columns} from ({both}) order by {', '.join(map(identifier, order))}"
 
 
-def _differ(engine: Engine, name: str, made: pa.Table) -> bool:
-    """Whether the table holds other rows of the ledger than these."""
+def _differ(engine: Engine, name: str, union: str) -> bool:
+    """Whether the table holds other rows of the ledger than it should."""
     columns = ", ".join(identifier(column) for column in TABLES[name].names)
-    held = f"select {columns} from {name} where source = {quoted(SOURCE)}"
-    given = f"select {columns} from fed"
+    mine = f"where source = {quoted(SOURCE)}"
+    held, given = f"select {columns} from {name} {mine}", f"select {columns} from ({union}) {mine}"
     count = f"select (select count(*) from ({held} except all {given})) + (select count(*) from ({given} except all {held})) as odd"
-    return bool(engine.query(count, fed=made)["odd"][0])
+    return bool(engine.query(count)["odd"][0])
 
 
-def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[str, pa.Table]) -> State:
+def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[str, str]) -> State:
     """Replace the tables that change, all at once, and then say so in the state."""
     with atomic_folder(workspace.tables) as folder:
         for name in TABLES:
             if name not in made:
                 os.link(workspace.table(name), folder / f"{name}.parquet")
                 continue
-            engine.attach({"fed": made[name]})
-            engine.write(_union(name), folder / f"{name}.parquet")
+            engine.write(made[name], folder / f"{name}.parquet")
         counts = {**state.tables, **{name: _count(folder / f"{name}.parquet") for name in made}}
         state = state.model_copy(update={"tables": counts, "digest": digest(folder)})
         write_json(folder / BESIDE, state.model_dump(mode="json"))

@@ -1,15 +1,16 @@
-"""What came in since the rows were published: outcomes that limits and consent must know at once."""
+"""What came in since the rows were published: outcomes and facts that limits, consent and the funnel must know at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 
 from retain.workspace import Workspace
-from serving.decisions.facts import Contact, Customer
+from serving.decisions.facts import Contact, Customer, Owned
+from serving.incoming import Fact
 from serving.ledger import Ledger, Outcome, reading, stamp
 from serving.rows import Fed, open_rows
 from serving.segments import START, Place
@@ -21,6 +22,13 @@ class _Since:
     accepted: set[str] = field(default_factory=set)
     unsubscribed: set[str] = field(default_factory=set)
     complaint_at: datetime | None = None
+    settled_at: datetime | None = None
+    """Complaints up to then are settled."""
+    bought: dict[str, datetime] = field(default_factory=dict)
+    """Product -> the last purchase of it that came in."""
+    facts: int = 0
+    facts_at: datetime | None = None
+    """When the last fact came in."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,57 @@ class Hold:
 class Fresh:
     """Outcomes and held contacts by customer, in memory; filled from the ledger at start and by each decision and outcome after."""
 
-    def __init__(self, outcomes: Iterable[Outcome] = ()) -> None:
+    def __init__(self, outcomes: Iterable[Outcome] = (), facts: Iterable[Fact] = ()) -> None:
         self._since: dict[str, _Since] = {}
         self._holds: dict[str, list[Hold]] = {}
         self._waiting: dict[str, list[Outcome]] = {}
         """Outcomes whose customer nobody knows yet, by decision."""
+        self._dirty: dict[str, None] = {}
+        """Customers of whom facts came in that no row made since knows of."""
         for outcome in outcomes:
             self.add(outcome)
+        for fact in facts:
+            self.happened(fact)
+
+    def happened(self, fact: Fact) -> None:
+        """Take a fact in, as far as it needs neither history nor a model: what was bought, offers that were used, complaints."""
+        since = self._since.setdefault(fact.customer_id, _Since())
+        since.facts += 1
+        self._dirty[fact.customer_id] = None
+        received = datetime.fromisoformat(fact.received_at)
+        since.facts_at = received if since.facts_at is None else max(since.facts_at, received)
+        row, at = msgspec.json.decode(fact.row, type=_Row), datetime.fromisoformat(fact.occurred_at)
+        if fact.table == "transactions":
+            if row.kind in ("sale", "free") and row.quantity > 0:
+                since.bought[row.product_id] = max(at, since.bought.get(row.product_id, at))
+            if row.kind == "sale" and row.offer_id is not None:
+                since.accepted.add(row.offer_id)
+        elif row.kind == "complaint" and row.resolved_at is None:
+            since.complaint_at = at if since.complaint_at is None else max(at, since.complaint_at)
+        elif row.kind in ("complaint", "complaint_resolved"):
+            since.settled_at = at if since.settled_at is None else max(at, since.settled_at)
+
+    def facts(self, customer_id: str) -> tuple[int, datetime | None]:
+        """How many facts of a customer came in, and when the last did."""
+        since = self._since.get(customer_id)
+        return (0, None) if since is None else (since.facts, since.facts_at)
+
+    @property
+    def waiting(self) -> int:
+        """Customers whose rows are to be made again."""
+        return len(self._dirty)
+
+    def next(self, most: int) -> dict[str, int]:
+        """Customers who have waited longest, and how many facts of each had come in; they wait no longer, unless another comes in."""
+        chosen = list(self._dirty)[:most]
+        for customer_id in chosen:
+            self._dirty.pop(customer_id, None)
+        return {customer_id: self.facts(customer_id)[0] for customer_id in chosen}
+
+    def again(self, customers: Iterable[str] | None = None) -> None:
+        """Rows of these customers, or of all of whom facts came in, are to be made again."""
+        named = [customer_id for customer_id, since in list(self._since.items()) if since.facts] if customers is None else customers
+        self._dirty.update(dict.fromkeys(named))
 
     def add(self, outcome: Outcome) -> None:
         """Take an outcome in. ``shown`` counts as a contact; leaving a channel closes it, an unknown channel closes all."""
@@ -82,7 +134,11 @@ class Fresh:
         since = self._since.get(customer.customer_id)
         if since is None:
             return replace(customer, contacts=(*customer.contacts, *held)) if held else customer
-        complaints = [at for at in (customer.complaint_at, since.complaint_at) if at is not None]
+        complaints = [each for each in (customer.complaint_at, since.complaint_at) if each is not None]
+        if since.settled_at is not None:
+            complaints = [each for each in complaints if each > since.settled_at]
+        if since.bought:
+            customer = replace(customer, owned=_owned(customer.owned, since.bought, at))
         return replace(
             customer,
             contacts=(*customer.contacts, *since.contacts, *held),
@@ -90,6 +146,27 @@ class Fresh:
             unsubscribed=customer.unsubscribed | since.unsubscribed,
             complaint_at=max(complaints) if complaints else None,
         )
+
+
+class _Row(msgspec.Struct):
+    """As much of a fact as is taken in at once."""
+
+    kind: str
+    product_id: str = ""
+    quantity: float = 0.0
+    offer_id: str | None = None
+    resolved_at: str | None = None
+
+
+def _owned(owned: Mapping[str, Owned], bought: Mapping[str, datetime], at: datetime | None) -> dict[str, Owned]:
+    """What a customer owns with what was bought since. Orders are counted when the row is made again; here what is owned already stays as counted."""
+    found = dict(owned)
+    for item, last in bought.items():
+        if at is None or last <= at:
+            days = 0 if at is None else (at - last).days
+            known = owned.get(item)
+            found[item] = Owned(1, days) if known is None else Owned(known.orders, min(known.last_days, days))
+    return found
 
 
 def read(workspace: Workspace) -> Fresh:
@@ -101,12 +178,16 @@ def read(workspace: Workspace) -> Fresh:
 
 
 def since(ledger: Ledger, fed: Fed | None, end: Place | None = None) -> Fresh:
-    """Outcomes that did not flow back into the tables behind the rows; only those before a place of the log, where one is named."""
+    """What did not flow back into the tables behind the rows; only what stands before a place of the log, where one is named."""
     start, until, at = (Place(*fed.since), Place(*fed.until), stamp(fed.at)) if fed is not None else (START, START, "")
-    placed = ledger.placed(start)
-    return Fresh(each for place, each in placed if (end is None or place < end) and not (place < until and flowed(each, at)))
+
+    def is_new(place: Place, each: Outcome | Fact) -> bool:
+        return (end is None or place < end) and not (place < until and flowed(each, at))
+
+    outcomes = (each for place, each in ledger.placed(start) if is_new(place, each))
+    return Fresh(outcomes, (each for place, each in ledger.facts(start) if is_new(place, each)))
 
 
-def flowed(outcome: Outcome, at: str) -> bool:
-    """Whether an outcome goes into the tables that are made at a moment: it happened and was known before, and its customer is known."""
+def flowed(outcome: Outcome | Fact, at: str) -> bool:
+    """Whether something goes into the tables that are made at a moment: it happened and was known before, and its customer is known."""
     return outcome.customer_id is not None and outcome.occurred_at < at and outcome.received_at < at

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from serving.incoming import Fact
 from serving.journal import SYNC_S, Journal, JournalError
 from serving.segments import START, Place, Record
 
@@ -24,7 +25,7 @@ T = TypeVar("T")
 LedgerError = JournalError
 REPEAT = timedelta(hours=24)
 """For so long the same request_id is the same request."""
-DECISION, OUTCOME, CONFLICT = 1, 2, 3
+DECISION, OUTCOME, CONFLICT, FACT = 1, 2, 3, 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -84,6 +85,7 @@ class Conflict(msgspec.Struct, frozen=True, array_like=True):
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
 _OUTCOME = msgspec.msgpack.Decoder(Outcome)
+_FACT = msgspec.msgpack.Decoder(Fact)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -93,7 +95,7 @@ class Ledger:
     def __init__(self, folder: Path, *, read_only: bool = False, sync_s: float = SYNC_S) -> None:
         self.folder = folder
         self.journal = Journal(folder / "log", read_only=read_only, sync_s=sync_s)
-        self._heard: list[Entry | Outcome] = []
+        self._heard: list[Entry | Outcome | Fact] = []
         self.journal.heard = self._hear
         if not read_only and (folder / "ledger.db").is_file():
             from serving.older import take_over
@@ -148,6 +150,22 @@ class Ledger:
             self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), keys, _encode(judged))
         return Kept(judged, is_duplicate=False, is_conflict=False)
 
+    def take(self, fact: Fact) -> bool | None:
+        """Write a fact down, not yet synced; False where it was on record, None where another row is on record under its key (a conflict, logged)."""
+        with self.journal.alone():
+            self.journal.catch_up()
+            key = _key(fact.table, fact.identity)
+            for record in self.journal.find(key, FACT):
+                kept = _FACT.decode(record.body)
+                if (kept.table, kept.identity) == (fact.table, fact.identity):
+                    if kept.body_hash == fact.body_hash:
+                        return False
+                    self.conflict(fact.table, fact.identity, fact.row, fact.received_at)
+                    return None
+            keys = (key, _key("facts", fact.customer_id))
+            self.journal.append(FACT, micros(datetime.fromisoformat(fact.received_at)), keys, _encode(fact))
+        return True
+
     def conflict(self, kind: str, identity: str, body: bytes, received_at: str) -> None:
         """Log a request that contradicts one that was kept."""
         at = micros(datetime.fromisoformat(received_at))
@@ -161,7 +179,7 @@ class Ledger:
         """
         await self.journal.synced()
 
-    def heard(self) -> list[Entry | Outcome]:
+    def heard(self) -> list[Entry | Outcome | Fact]:
         """What other processes wrote since this was asked last."""
         if self.journal.is_behind():
             with self.journal.alone():
@@ -209,10 +227,20 @@ class Ledger:
         for record in self.journal.records((OUTCOME,), since):
             yield record.place, self._joined(_OUTCOME.decode(record.body))
 
-    def written(self, since: Place) -> Iterator[Entry | Outcome]:
-        """Decisions and outcomes recorded from a place on, in the order in which they were recorded."""
-        for record in self.journal.records((DECISION, OUTCOME), since):
-            yield _ENTRY.decode(record.body) if record.kind == DECISION else self._joined(_OUTCOME.decode(record.body))
+    def facts(self, since: Place = START) -> Iterator[tuple[Place, Fact]]:
+        """Facts recorded from a place on, each with its place, in the order in which they were recorded."""
+        for record in self.journal.records((FACT,), since):
+            yield record.place, _FACT.decode(record.body)
+
+    def facts_of(self, customer_id: str) -> list[Fact]:
+        """A customer's facts, in the order in which they were recorded."""
+        found = [_FACT.decode(record.body) for record in self.journal.find(_key("facts", customer_id), FACT)]
+        return [each for each in found if each.customer_id == customer_id][::-1]
+
+    def written(self, since: Place) -> Iterator[Entry | Outcome | Fact]:
+        """Decisions, outcomes and facts recorded from a place on, in the order in which they were recorded."""
+        for record in self.journal.records((DECISION, OUTCOME, FACT), since):
+            yield self._joined(each) if isinstance(each := _read(record), Outcome) else each
 
     def conflicts(self) -> list[Conflict]:
         """Requests that contradicted kept ones, in order."""
@@ -235,10 +263,14 @@ class Ledger:
         return outcome if decision is None else joined(outcome, decision)
 
     def _hear(self, record: Record) -> None:
-        if record.kind == DECISION:
-            self._heard.append(_ENTRY.decode(record.body))
-        elif record.kind == OUTCOME:
-            self._heard.append(_OUTCOME.decode(record.body))
+        if record.kind in (DECISION, OUTCOME, FACT):
+            self._heard.append(_read(record))
+
+
+def _read(record: Record) -> Entry | Outcome | Fact:
+    decoder = _ENTRY if record.kind == DECISION else _OUTCOME if record.kind == OUTCOME else _FACT
+    found: Entry | Outcome | Fact = decoder.decode(record.body)
+    return found
 
 
 def joined(outcome: Outcome, decision: Entry) -> Outcome:

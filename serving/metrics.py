@@ -56,6 +56,7 @@ class Metrics:
         self._degraded = gauge("retain_degraded", "1 while answers carry the code in their field degraded: an alarm.", ("code",))
         self._serving = gauge("retain_serving", "1 for the version that answers, by part: rows, or a task.", ("part", "version"))
         self._rows_at = gauge("retain_rows_at", "When the serving rows were made, in seconds since 1970 on the workspace's clock.")
+        self._waiting = gauge("retain_rows_waiting", "Customers of whom something came in that their rows do not know of yet.")
         self._told: set[tuple[str, str]] = set()
         self._several, self._looked = several, None if drift is None else Looked(drift)
         if self._looked is not None:
@@ -75,6 +76,10 @@ class Metrics:
             self._degraded.labels(code).set(1)
         self._told |= parts | codes
         self._rows_at.set(card.moment.timestamp())
+
+    def waiting(self, customers: int) -> None:
+        """Say how many customers wait for rows that know what came in."""
+        self._waiting.set(customers)
 
     def count(self, asked: str, answered: str) -> None:
         """Count one answer."""

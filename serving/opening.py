@@ -20,7 +20,7 @@ from retain.files import MANIFEST
 from retain.workspace import STATE, Workspace
 from serving.answers import Answers
 from serving.champions import SCORED, Champions, Scorer, on_rows, open_champions
-from serving.lists import prices
+from serving.lists import prices, running
 from serving.rows import POINTER, Row, Rows, open_rows, versions
 from serving.schemas import DecisionRequest
 from training import package
@@ -49,7 +49,7 @@ class Stamps(NamedTuple):
 
     pointers: tuple[Stamp | None, ...]
     named: tuple[Stamp | None, ...]
-    """Of the manifests that the pointers name."""
+    """Of the manifests that the pointers name, and of the folders of campaigns."""
 
 
 class SwapError(RetainError):
@@ -139,7 +139,9 @@ class Opener:
         pointers = tuple(stamp(each) for each in (*files, *self._rules))
         if pointers != self._folders[0]:
             self._folders = (pointers, tuple(self._named()))
-        return Stamps(pointers, tuple(stamp(folder / MANIFEST) for folder in self._folders[1]))
+        campaigns = self._workspace.lists / running.FOLDER
+        folders = (campaigns, *(campaigns / name for name in _names(campaigns)))
+        return Stamps(pointers, tuple(stamp(each) for each in (*(folder / MANIFEST for folder in self._folders[1]), *folders)))
 
     def _named(self) -> Iterator[Path]:
         """Folders that pointers name, as far as they can be read."""
@@ -178,6 +180,13 @@ def stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
 
 
 def warm(answers: Answers) -> None:

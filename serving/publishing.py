@@ -186,7 +186,7 @@ def _features(
     text = {name for package in models.values() if package is not None and package.encoder is not None for name in package.encoder.categories}
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
     raw = np.full((len(ids), len(columns)), np.nan)
-    names = tuple(dict.fromkeys(ref.partition(":")[0] for ref in refs))
+    names = tuple(sorted({ref.partition(":")[0] for ref in refs}))
     since = np.full((len(ids), len(names)), -1, dtype=np.int64)
     is_known, is_stale, age = np.zeros(len(ids), dtype=bool), np.zeros(len(ids), dtype=bool), np.full(len(ids), np.nan)
     if refs:
@@ -280,12 +280,7 @@ def _lists(
     new = None if model is None or item != "product" or wishes.new_items_every is None else new_items.new_items(engine, history)
     listed = np.array([], dtype=object) if model is None else model.ranker.items
     names = np.array(sorted({*history.items, *listed, *(() if new is None else new.items)}), dtype=object)
-    owned = candidates.owned(history, ids, names)
-    day = pd.DatetimeIndex(owned.columns["micros"].astype("datetime64[us]")).tz_localize("UTC").tz_convert(state.stored_zone).normalize()
-    today = pd.Timestamp(now).tz_convert(state.stored_zone).normalize()
-    # Days on a clock that moves in spring: rounded, because one of them has 23 hours.
-    days = np.rint((today - day) / pd.Timedelta(days=1)).astype(np.int32)
-    arrays |= {"owned.start": owned.start, "owned.item": owned.columns["item"], "owned.orders": owned.columns["orders"], "owned.days": days}
+    arrays |= candidates.owning(history, ids, names, now, state.stored_zone)
     segmented = _segments(engine, ids, history, now, state, item == state.item, arrays)
     if model is None or item != state.item:
         empty = np.full((len(ids), candidates.LENGTH), -1, dtype=np.int32)

@@ -114,8 +114,9 @@ def feedback(argv: Sequence[str]) -> int:
     """Receipts and outcomes back into the tables."""
     options = parser(
         "feedback",
-        "Take receipts and outcomes of the service into the tables contacts and outcomes; twice changes nothing. What happened or became known\n"
-        "from now on waits for the next time. `retain features build`, `retain train` and `retain publish` then use them.\n"
+        "Take receipts and outcomes of the service into the tables contacts and outcomes, and rows that came in by /v1/events into events and\n"
+        "transactions; twice changes nothing. What happened or became known from now on waits for the next time. `retain features build`,\n"
+        "`retain train` and `retain publish` then use them.\n"
         "exit codes: 0 done, 4 nothing was ingested, 6 workspace locked",
     )
     arguments = options.parse_args(argv)
@@ -125,9 +126,10 @@ def feedback(argv: Sequence[str]) -> int:
     if arguments.json:
         say_json(vars(done))
         return 0
-    say(f"{done.contacts} contacts and {done.outcomes} outcomes of the ledger are in the tables")
+    counts = f"{done.contacts} contacts, {done.outcomes} outcomes, {done.events} events and {done.transactions} order lines"
+    say(f"{counts} of the ledger are in the tables")
     if done.waiting:
-        say(f"{done.waiting} outcomes wait: their decision is not known, or they lie at or after the clock of this workspace")
+        say(f"{done.waiting} rows wait: the decision of an outcome is not known, or they lie at or after the clock of this workspace")
     if done.is_changed:
         say("next: `retain features build`, then `retain train` or `retain publish`")
     else:

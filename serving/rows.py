@@ -7,7 +7,7 @@ before, which is kept. No file of it can run code.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -85,7 +85,7 @@ class RowsCard:
     parts: dict[str, Priced] = field(default_factory=dict)
     """The parts of value besides purchases: prices and coverage."""
     views: dict[str, str] = field(default_factory=dict)
-    """Feature views behind the columns, and the version that computed them."""
+    """Feature views behind the columns, and the version that computed them; ``features_at`` has their times in this order."""
     fed: Fed | None = None
     """What of the ledger the tables behind the rows know; None where they know nothing of it."""
     effects: Treatments = field(default_factory=Treatments)
@@ -116,8 +116,12 @@ class Row:
 
     @property
     def features_at(self) -> bytes:
-        """Event time of each view's features, as ``RowsCard.views`` lists them, in microseconds since 1970 (int64); -1 where there was none."""
-        return b"" if not self.rows.card.views else self.rows.array("features_at")[self.position].tobytes()
+        """Event time of each view's features, views by name, in microseconds since 1970 (int64); -1 where there was none."""
+        rows = self.rows
+        if not rows.card.views:
+            return b""
+        at: NDArray[np.int64] = rows.array("features_at")[self.position]
+        return (at if rows.views_order is None else at[rows.views_order]).tobytes()
 
     @property
     def has_features(self) -> bool:
@@ -249,6 +253,9 @@ class Rows:
         self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
         self._ids = self._arrays["ids"]
         self._place = {name: position for position, name in enumerate(card.columns)}
+        names = list(card.views)
+        self.views_order = None if names == sorted(names) else np.argsort(names)
+        """Where the times of each view stand, views by name as grounds list them; None where they stand so."""
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -296,6 +303,11 @@ class Rows:
     def id(self, position: int) -> str:
         """The customer at a position."""
         return bytes(self._ids[position]).decode()
+
+    @property
+    def names(self) -> Collection[str]:
+        """Names of the arrays."""
+        return self._arrays.keys()
 
     def array(self, name: str) -> NDArray[Any]:
         """One array by name."""

@@ -18,6 +18,7 @@ from retain.workspace import Workspace
 from serving.access import Access
 from serving.app import application, guarded
 from serving.desk import Desk
+from serving.freshening import Freshener
 from serving.guard import App, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics, forget
@@ -141,7 +142,7 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
     desk = Desk.open(workspace, metrics.count, opener)
     settle()
     Bounded.most = room()
-    swap = Swap(desk, opener, metrics.told).start()
+    swap, freshener = Swap(desk, opener, metrics.told).start(), Freshener(desk, workspace, metrics.waiting).start()
     doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
         config = uvicorn.Config(
@@ -161,6 +162,7 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
             uvicorn.Server(config).run(sockets=None if line is None else [line])
     finally:
         swap.stop()
+        freshener.stop()
         desk.close()
 
 

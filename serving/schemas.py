@@ -11,9 +11,8 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 
 from retain.tables import CHANNELS
+from serving.contract import NAME, EventRow, TransactionRow
 
-NAME = r"^[^\u0000-\u001f\u007f]+$(?!\n)"
-"""No control characters; the look-ahead is there because ``$`` also stands before a last newline."""
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=NAME)]
 Word = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME)]
 Moment = Annotated[datetime, Meta(tz=True)]
@@ -125,12 +124,17 @@ class WithheldOut(Struct, frozen=True):
     rule: str
 
 
-class Freshness(Struct, frozen=True):
+class Freshness(Struct, frozen=True, omit_defaults=True):
     """How old the facts behind an answer are."""
 
     rows_at: Moment
     oldest_feature_s: float | None
     stale: list[str]
+    events_at: Moment | None = None
+    """When the last event came in that this answer knows of and the rows do not; left out where there is none."""
+    as_of_rows: list[str] = field(default_factory=list)
+    """What stays as it was when the rows were made although events came in: ``features`` until they are computed again, always what needs
+    everybody or a model of lists (``lists``, ``band``, ``cause``); left out where nothing came in."""
 
 
 class Models(Struct, frozen=True):
@@ -321,6 +325,23 @@ class OutcomeAnswer(Struct, frozen=True):
     """Its decision is not known yet; it is joined when it comes."""
     late: bool
     """It came after the offer's outcome window."""
+
+
+class EventsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What customers did and bought since the tables were read in: rows of the contract, in any order."""
+
+    events: Annotated[list[EventRow], Meta(max_length=1000)] = field(default_factory=list)
+    transactions: Annotated[list[TransactionRow], Meta(max_length=1000)] = field(default_factory=list)
+
+
+class EventsAnswer(Struct, frozen=True):
+    """The rows are on disk."""
+
+    kept: int
+    duplicates: int
+    """Rows that were on record already; sending them again is harmless."""
+    erased: int
+    """Rows of customers who were erased: kept nowhere."""
 
 
 class OutcomeSeen(Struct, frozen=True):

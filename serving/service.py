@@ -20,6 +20,7 @@ from serving.access import Access
 from serving.app import POSTS, application, direct
 from serving.decisions.policy import policy
 from serving.desk import Desk
+from serving.freshening import Freshener
 from serving.guard import Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
@@ -59,6 +60,7 @@ class Retain:
         _app.state.desk = self._desk
         settle()
         self._swap = Swap(self._desk, opener, metrics.told).start()
+        self._freshener = Freshener(self._desk, workspace, metrics.waiting).start()
 
     async def __is_ready__(self) -> bool:
         """BentoML's /readyz asks the one readiness of every runner."""
@@ -82,6 +84,7 @@ class Retain:
     def close(self) -> None:
         """Write what waits."""
         self._swap.stop()
+        self._freshener.stop()
         self._desk.close()
 
 

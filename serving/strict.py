@@ -69,10 +69,10 @@ def _constant(text: str) -> NoReturn:
 
 
 def _place(path: str) -> tuple[str | None, int | None]:
-    """``$.customer_ids[3]`` as field and row."""
+    """``$.customer_ids[3]`` as field and row, ``$.events[3].kind`` as ``events.kind`` and row."""
     field, _, rest = path.removeprefix("$").lstrip(".").partition("[")
-    index = rest.partition("]")[0]
-    return field or None, int(index) if index.isdecimal() else None
+    index, _, inner = rest.partition("]")
+    return f"{field}{inner}" or None, int(index) if index.isdecimal() else None
 
 
 def _named(words: str) -> str | None:

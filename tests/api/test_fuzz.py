@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from benchmarks.fuzz.ways import Found, in_process, on_sockets
 from retain.workspace import Workspace
@@ -40,6 +41,11 @@ late = Late()
 schema = schemathesis.openapi.from_asgi("/v1/openapi.json", late)
 
 
+def described(case: schemathesis.Case) -> None:
+    """Answered as the description says. Of rows that come in it cannot say all: what the currency is, and that a return is negative."""
+    case.call_and_validate(excluded_checks=[positive_data_acceptance] if case.path == "/v1/events" else [])
+
+
 @pytest.fixture(autouse=True)
 def _answered_by(app: Health) -> None:
     late.app = app
@@ -49,7 +55,7 @@ def _answered_by(app: Health) -> None:
 @schema.parametrize()
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_described(case: schemathesis.Case) -> None:
-    case.call_and_validate()
+    described(case)
 
 
 @pytest.mark.fault("C1", "C2")
@@ -57,7 +63,7 @@ def test_answers_are_those_described(case: schemathesis.Case) -> None:
 @schema.parametrize()
 @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_described_with_200_examples_each(case: schemathesis.Case) -> None:
-    case.call_and_validate()
+    described(case)
 
 
 def sound(found: Found, count: int) -> str:

@@ -215,6 +215,7 @@ def test_the_document_describes_what_is_checked(call: Call) -> None:
         "/v1/scores",
         "/v1/recommendations",
         "/v1/outcomes",
+        "/v1/events",
         "/v1/lists/churn",
         "/v1/decisions/{decision_id}",
     }
@@ -238,6 +239,9 @@ DOORS = [
     ("/v1/scores", '{"customer_ids":["nobody","nobody"]}'),
     ("/v1/scores", '{"customer_ids":[1]}'),
     ("/v1/outcomes", '{"outcome_id":"o"}'),
+    ("/v1/events", '{"events":[{"event_id":"doors","customer_id":"nobody","occurred_at":"2025-01-01T00:00:00Z","kind":"visit"}]}'),
+    ("/v1/events", '{"events":[{"event_id":"doors","customer_id":"nobody","occurred_at":"2025-01-01T00:00:00Z","kind":"cart"}]}'),
+    ("/v1/events", '{"transactions":[{"order_id":"o"}]}'),
 ]
 
 

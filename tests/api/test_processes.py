@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from retain.cli import main
 from retain.files import read_json
 from retain.workspace import Workspace
-from serving.ledger import outcomes_of
+from serving.ledger import outcomes_of, reading
 from tests.serving.pointed import constant, point
 
 Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
@@ -139,17 +140,46 @@ def test_a_bento_is_built_and_serves_by_itself(
 
 
 @pytest.mark.fault("C16")
-def test_acknowledged_outcomes_survive_kill_9(place: Workspace, running: Running) -> None:
-    acknowledged = []
+def test_acknowledged_outcomes_and_facts_survive_kill_9(place: Workspace, running: Running) -> None:
+    outcomes, facts = [], []
     with running(place, "uvicorn") as (client, process):
         for number in range(50):
             body = {"outcome_id": f"o{number}", "decision_id": "d", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"}
             if client.post("/v1/outcomes", json=body).status_code == 200:
-                acknowledged.append(f"o{number}")
+                outcomes.append(f"o{number}")
+            event = {"event_id": f"e{number}", "customer_id": "C00000001", "occurred_at": "2025-12-31T00:00:00Z", "kind": "visit"}
+            if client.post("/v1/events", json={"events": [event]}).json() == {"kept": 1, "duplicates": 0, "erased": 0}:
+                facts.append(f"e{number}")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert len(acknowledged) == 50
-    assert [each.outcome_id for each in outcomes_of(place.ledger)] == sorted(acknowledged)
+    assert (len(outcomes), len(facts)) == (50, 50)
+    assert [each.outcome_id for each in outcomes_of(place.ledger)] == sorted(outcomes)
+    assert [fact.identity for fact in reading(place.ledger, lambda ledger: ledger.facts_of("C00000001"))] == facts
+
+
+def test_a_purchase_that_comes_in_changes_what_is_scored_next(served: Workspace, place: Workspace, running: Running) -> None:
+    """With the tables beside it the service makes the customer's row again by itself; a restart knows what came in, too."""
+    shutil.copytree(served.tables, place.tables)
+    asked = {"customer_ids": ["C00000002"]}
+    line = {"order_id": "now", "line_id": "1", "customer_id": "C00000002", "product_id": "P1", "occurred_at": "2025-12-31T20:00:00Z"}
+
+    def known(client: httpx.Client) -> dict[str, Any]:
+        end = time.monotonic() + TAKEN_UP_S
+        while time.monotonic() < end:
+            answer: dict[str, Any] = client.post("/v1/scores", json=asked).json()
+            if answer["freshness"].get("as_of_rows") == ["lists", "band", "cause"]:
+                return dict(answer["scores"][0])
+            time.sleep(0.02)
+        raise AssertionError(answer)
+
+    with running(place, "uvicorn") as (client, _):
+        before = client.post("/v1/scores", json=asked).json()["scores"][0]
+        sent = {"transactions": [{**line, "kind": "sale", "quantity": 3.0, "amount": 60.0}]}
+        assert client.post("/v1/events", json=sent).json()["kept"] == 1
+        after = known(client)
+        assert (after["churn"], after["stage"]) != (before["churn"], before["stage"])
+    with running(place, "uvicorn") as (client, _):
+        assert known(client) == after
 
 
 @pytest.mark.fault("B9", "C20")

@@ -29,6 +29,7 @@ BODIES: dict[str, Any] = {
     "/v1/scores": {"customer_ids": ["ann"]},
     "/v1/recommendations": {"customer_id": "ann"},
     "/v1/outcomes": {"outcome_id": "o", "decision_id": "d", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"},
+    "/v1/events": {"events": [{"event_id": "e", "customer_id": "ann", "occurred_at": "2026-01-01T00:00:00Z", "kind": "visit"}]},
 }
 BENTO = ("/decisions", "/scores", "/", "/docs.json", "/schema.json")
 

@@ -264,7 +264,7 @@ def test_export_says_everything_that_is_held(own: Workspace, tmp_path: Path) -> 
     erase(own, someone, bytes(32), WHEN)
     empty = export(own, someone)
     assert empty == {**empty, "is_erased": True, "tables": {}, "quarantine": {}, "features": {}, "row": None, "lists": []}
-    assert empty["ledger"] == {"decisions": [], "outcomes": []}
+    assert empty["ledger"] == {"decisions": [], "outcomes": [], "facts": []}
 
 
 def test_rows_lose_their_entries_in_ragged_tables_and_keep_what_is_the_shops() -> None:

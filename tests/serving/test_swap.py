@@ -29,8 +29,9 @@ from serving.desk import Desk
 from serving.lists import prices
 from serving.metrics import Metrics
 from serving.opening import Opener
+from serving.overlay import Made
 from serving.rows import Fed
-from serving.schemas import DecisionRequest, OutcomeRequest, ScoresRequest
+from serving.schemas import DecisionRequest, EventsRequest, OutcomeRequest, ScoresRequest
 from serving.swap import Swap
 from tests.serving.pointed import VALUE, Pointed, constant, point, pointed
 
@@ -343,6 +344,25 @@ def test_what_came_in_goes_along_once(service: Service, place: Pointed, wait: Ca
 
 
 @pytest.mark.fault("C17")
+def test_rows_that_were_made_again_stay_with_their_rows(service: Service, place: Pointed, wait: Callable[[Any], Any], now: datetime) -> None:
+    desk = service.desk
+    event = {"event_id": "e1", "customer_id": "ann", "occurred_at": now, "kind": "visit"}
+    wait(desk.events(msgspec.convert({"events": [event]}, EventsRequest)))
+    assert desk.answers.fresh.next(10) == {"ann": 1}
+    row = desk.answers.rows.get("ann")
+    assert row is not None
+    desk.answers.overlay.put({"ann": Made(row, 1, now)})
+    place.promote("churn", 0.25)
+    assert service.swap.look()
+    assert desk.answers.overlay.get("ann") is not None, "of the same rows; the new champion has yet to look at it"
+    assert desk.answers.fresh.waiting == 1
+    place.publish("r2", now + timedelta(minutes=5))
+    assert service.swap.look()
+    assert len(desk.answers.overlay) == 0
+    assert desk.answers.fresh.waiting == 1
+    assert service.decide()["freshness"]["as_of_rows"][0] == "features"
+
+
 def test_what_was_before_the_one_before_is_closed(service: Service, place: Pointed, now: datetime) -> None:
     def opened() -> list[str]:
         below = f"{place.workspace.rows}/"
