@@ -1,6 +1,7 @@
 """Decisions per second of one worker, and the latencies at half load, beside a tutorial-style service and an empty endpoint.
 
     python -m benchmarks.serving --workspace DIR [--seconds 20] [--out DIR]
+    python -m benchmarks.serving soak --workspace DIR [--minutes 60]
 
 The workspace must be published (the issue's size: `retain demo --simulate 100000`, with `--per-category 417` for 10,000 products). The load
 generator is compiled from ``load.c``; with two cores the server has the first and the generator the second. Receipts are on.
@@ -184,4 +185,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["soak"]:
+        from benchmarks.serving import soak
+
+        sys.exit(soak.main(sys.argv[2:]))
     main()
