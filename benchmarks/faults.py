@@ -67,7 +67,7 @@ def cases() -> dict[str, dict[str, str]]:
 
 def verdict(case: dict[str, str], result: Result) -> str:
     """ok, short, not run, or not applicable."""
-    if result.failed or result.known:
+    if result.failed or result.known or (result.passed and "short" in case):
         return "short"
     if result.passed:
         return "ok"
@@ -83,7 +83,10 @@ def _row(name: str, case: dict[str, str], found: Result) -> tuple[str, str, str,
     said = verdict(case, found)
     tests = list(dict.fromkeys([*found.passed, *found.failed, *found.skipped]))
     count = f"{len(found.passed)} of {len(found.passed) + len(found.failed)} passed"
-    happened = {"ok": "; ".join(found.words) or count, "short": "; ".join([*found.known, *found.words, *([count] if found.failed else [])])}
+    happened = {
+        "ok": "; ".join(found.words) or count,
+        "short": "; ".join([*([case["short"]] if "short" in case else []), *found.known, *found.words, *([count] if found.failed else [])]),
+    }
     short = "; ".join([*([case["not_applicable"]] if "not_applicable" in case else []), *found.words])
     return name, case["case"], case["owed"], happened.get(said, short), said, ", ".join(f"`{_short(test)}`" for test in tests)
 

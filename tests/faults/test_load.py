@@ -1,0 +1,77 @@
+"""More load than can be borne, and load for long, by the compiled generator: what is answered, and what it leaves in memory."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from benchmarks.serving import overload, soak
+from benchmarks.serving.__main__ import HERE, bodies
+from retain.workspace import Workspace
+
+Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
+pytestmark = pytest.mark.skipif(sys.platform != "linux" or shutil.which("gcc") is None, reason="the load generator is compiled with gcc on Linux")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C28")
+def test_twice_the_load_leaves_four_fifths_of_the_peak(
+    place: Workspace, tmp_path_factory: pytest.TempPathFactory, happened: Callable[[str], None]
+) -> None:
+    """A ratio within one run. Where others take the machine in between, the run is made again."""
+    for _ in range(4):
+        found = overload.measured(place, 4.0, 2.0, tmp_path_factory.mktemp("load"))
+        if found.goodput >= 0.8:
+            break
+    assert found.goodput >= 0.8, found
+    assert found.lost == 0
+    assert found.after_bad == 0, "at half the load everybody is answered again"
+    happened(f"{found.offered / found.peak:.1f} times the peak offered: {found.goodput:.0%} of the peak answered, the others 503 with Retry-After")
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C34")
+def test_thousands_of_requests_leave_memory_files_and_threads_where_they_were(
+    place: Workspace, running: Running, tmp_path: Path, happened: Callable[[str], None]
+) -> None:
+    program = tmp_path / "load-program"
+    subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
+    asked, _ = bodies(place, tmp_path)
+    with running(place) as (client, process):
+
+        def load(seconds: float) -> None:
+            command = (program, client.base_url.port, "/v1/decisions", asked, 8, 0, seconds, tmp_path / "samples.txt")
+            subprocess.run([str(part) for part in command], check=True, capture_output=True)
+
+        load(6)
+        before = soak.looked(process.pid, 0.0)
+        for _ in range(3):
+            load(6)
+        after = soak.looked(process.pid, 1.0)
+    assert after.resident_mb - before.resident_mb < 40
+    assert (after.files - before.files, after.threads - before.threads) == (0, 0)
+    happened(
+        f"three times the warm-up again: {after.resident_mb - before.resident_mb:+.1f} MB, {after.files} files, {after.threads} threads as before; "
+        "the hour is `python -m benchmarks.serving soak`"
+    )
+
+
+@pytest.mark.fault("C34")
+def test_a_pause_is_our_own_only_where_the_sleeper_slept_well() -> None:
+    due = np.array([0.0, 0.01, 5.0, 9.0])
+    took_ms = np.array([80.0, 60.0, 1.0, 100.0])
+    found = soak.pauses(due, took_ms)
+    assert found == [(0.0, 0.08), (9.0, 9.1)]
+    assert soak.own(found, [(8.99, 0.1)]) == [(0.0, 0.08)]
+    at = np.linspace(0, 3600, 100)
+    assert soak.slope_per_hour(at, 200 + at / 3600 * 7) == pytest.approx(7)
+    windows = soak.by_window(np.arange(0, 30, 0.1), np.full(300, 2.0))
+    assert windows["p99"].tolist() == [2.0, 2.0, 2.0]
