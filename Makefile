@@ -41,8 +41,8 @@ demo: $(READY) ## the whole product on a real retailer's data, in minutes
 test: $(READY) ## the default test suite
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
-test-slow: $(READY) ## what takes longer: quality on public data, API fuzzing at full size
-	@$(BIN)/python -m pytest -q -m slow
+test-slow: $(READY) ## what takes longer, but for faults: quality on public data, schemathesis at full size
+	@$(BIN)/python -m pytest -q -m "slow and not fault"
 
 faults: $(READY) ## every fault that we foresee, tried with the real part; the table goes to docs/faults.md
 	@$(BIN)/python -m benchmarks.faults

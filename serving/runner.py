@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import ipaddress
 import os
+import resource
 import socket
 import sys
 import tempfile
@@ -114,6 +115,8 @@ def settle() -> None:
     gc.set_threshold(20_000, 20, 50)
     # What is opened beside must not hold up who answers: Python hands over between threads after so long.
     sys.setswitchinterval(SWITCH_S)
+    # A process that breaks leaves no copy of its memory on the disk: customers and keys are in it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def run(workspace: Workspace, host: str, port: int, hosts: str = "", workers: int = 1) -> int:

@@ -51,6 +51,19 @@ def stands(place: Workspace, told: list[Any]) -> tuple[int, int]:
     return len(given), len(acknowledged)
 
 
+@pytest.mark.fault("E12")
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are read from /proc")
+def test_a_process_that_breaks_leaves_no_copy_of_its_memory(place: Workspace, running: Running) -> None:
+    with running(place, prefix=("sh", "-c", 'ulimit -c unlimited 2>/dev/null; exec "$@"', "sh")) as (client, process):
+        assert client.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
+        limits = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+        (core,) = [line for line in limits if line.startswith("Max core file size")]
+        assert core.split()[4] == "0"
+        os.kill(process.pid, signal.SIGABRT)
+        assert process.wait(20) == -signal.SIGABRT
+    assert not list(place.root.glob("core*"))
+
+
 @pytest.mark.fault("C14")
 def test_told_to_stop_under_load_it_fails_no_request_that_it_took(place: Workspace, running: Running, traffic: Traffic, happened: Happened) -> None:
     with running(place) as (client, process):
