@@ -191,7 +191,10 @@ def _problems(made: Workspace) -> Iterator[str]:
             yield error.message
     if (made.ledger / "log").is_dir():
         try:
-            reading(made.ledger, lambda ledger: (sum(1 for _ in ledger.decisions()), ledger.everything(), ledger.conflicts()))
+            reading(
+                made.ledger,
+                lambda ledger: (*(sum(1 for _ in kind) for kind in (ledger.decisions(), ledger.facts())), ledger.everything(), ledger.conflicts()),
+            )
         except RetainError as error:
             yield error.message
     for path in sorted((*made.root.rglob("*.db"), *made.mlruns.rglob("*.db"))):

@@ -41,6 +41,21 @@ SEEDS: dict[str, dict[str, Any]] = {
         "amount": 1.5,
         "currency": "EUR",
     },
+    "/v1/events": {
+        "events": [{"event_id": "e", "customer_id": "C00000001", "occurred_at": WHEN, "kind": "complaint", "channel": "web"}],
+        "transactions": [
+            {
+                "order_id": "b",
+                "line_id": "1",
+                "customer_id": "C00000001",
+                "product_id": "p",
+                "occurred_at": WHEN,
+                "kind": "sale",
+                "quantity": 2,
+                "amount": 12.5,
+            }
+        ],
+    },
 }
 ODD_TEXTS = (
     "",
@@ -230,14 +245,19 @@ def written(rng: random.Random, value: Any) -> bytes:
     return body if rng.random() < 0.97 else body + rng.choice((b"", b" ", b"\n{}", b"\x00", b"x" * 100_000))
 
 
+def _own(value: Any, mark: str) -> Any:
+    """A copy in which what must be one of a kind is."""
+    if isinstance(value, dict):
+        once = ("request_id", "outcome_id", "decision_id", "event_id", "order_id")
+        return {name: mark if name in once else _own(part, mark) for name, part in value.items()}
+    return [_own(part, mark) for part in value] if isinstance(value, list) else value
+
+
 def made(seed: int, number: int, key: str = "") -> Input:
     """The input of a number."""
     rng = random.Random(f"{seed}-{number}")
     route = rng.choice(list(SEEDS))
-    asked: Any = {**SEEDS[route]}
-    for part in asked:
-        if part in ("request_id", "outcome_id", "decision_id"):
-            asked[part] = f"{MARK}{seed}-{number}-{rng.random():.3f}"
+    asked: Any = _own(SEEDS[route], f"{MARK}{seed}-{number}-{rng.random():.3f}")
     for _ in range(rng.choice((0, 1, 1, 1, 2, 4))):
         asked = bent(rng, asked)
     body, path, query = written(rng, asked), route.encode(), b""

@@ -13,9 +13,10 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from benchmarks.fuzz.inputs import SEEDS
 from benchmarks.fuzz.ways import Found, in_process, on_sockets
 from retain.workspace import Workspace
-from serving.app import application
+from serving.app import POSTS, application
 from serving.guard import App, Receive, Scope, Send
 from serving.runner import Health
 
@@ -64,6 +65,10 @@ def test_answers_are_those_described(case: schemathesis.Case) -> None:
 @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 def test_answers_are_those_described_with_200_examples_each(case: schemathesis.Case) -> None:
     described(case)
+
+
+def test_every_route_that_takes_a_body_is_bent() -> None:
+    assert set(SEEDS) == set(POSTS)
 
 
 def sound(found: Found, count: int) -> str:

@@ -51,6 +51,7 @@ def stands(place: Workspace, told: list[Any]) -> tuple[int, int]:
     return len(given), len(acknowledged)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("E12")
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are read from /proc")
 def test_a_process_that_breaks_leaves_no_copy_of_its_memory(place: Workspace, running: Running) -> None:
@@ -105,6 +106,7 @@ def test_killed_under_load_and_started_again_nothing_is_lost_or_doubled(
     happened(f"3 kills: {decisions} answered decisions and {outcomes} acknowledged outcomes, 0 lost, 0 doubled")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("C15")
 def test_a_worker_that_is_killed_is_replaced_and_only_its_own_requests_fail(
     place: Workspace, running: Running, traffic: Traffic, happened: Happened
@@ -166,6 +168,8 @@ def test_workers_that_cannot_begin_end_the_service(place: Workspace) -> None:
     assert "none stays" in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.fault("C15")
 def test_without_their_parent_workers_stop(place: Workspace, running: Running) -> None:
     with running(place, options=("--workers", "2")) as (client, process):
         started = children(process.pid)
