@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -191,38 +191,59 @@ def by_tasks(answers: Answers, count: int, clients: int) -> float:
     return round(count // clients * clients / took, 1)
 
 
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, route: str, asked: Mapping[str, object]) -> bytes:
+    """The body of the answer to one request on an open connection; whoever is sent away asks again."""
+    body = json.dumps(asked).encode()
+    head = f"POST {route} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    while True:
+        writer.write(head.encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        content = await reader.readexactly(length)
+        if not answer.startswith(b"HTTP/1.1 503"):
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            return content
+        await asyncio.sleep(0.2)
+
+
 async def caller(port: int, me: int, count: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in range(count):
-        asked = {"outcome_id": f"h{me}-{number}", "decision_id": "d", "type": "shown", "occurred_at": "2026-03-10T00:00:00Z"}
-        body = json.dumps(asked).encode()
-        head = f"POST /v1/outcomes HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        length = next(int(line.split(b":")[1]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length"))
-        await reader.readexactly(length)
+        told = {"outcome_id": f"h{me}-{number}", "decision_id": "d", "type": "shown", "occurred_at": "2026-03-10T00:00:00Z"}
+        await answered(reader, writer, "/v1/outcomes", told)
     writer.close()
     await writer.wait_closed()
+
+
+@contextmanager
+def started(folder: Path, services: int) -> Iterator[list[int]]:
+    """Ports of as many services on one workspace."""
+    ports, processes = [], []
+    for _ in range(services):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(int(probe.getsockname()[1]))
+        command = [sys.executable, "-m", "retain", "serve", "--port", str(ports[-1]), "--workspace", str(folder)]
+        processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}))
+    try:
+        end = time.monotonic() + 120
+        for port in ports:
+            while time.monotonic() < end:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.2)
+        yield ports
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            process.wait()
 
 
 def over_http(workspace: Workspace, count: int, clients: int, services: int) -> float:
     """Outcomes acknowledged a second over HTTP, by as many services on one ledger."""
     with serving_copy(workspace) as folder:
-        ports, processes = [], []
-        for _ in range(services):
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                ports.append(int(probe.getsockname()[1]))
-            command = [sys.executable, "-m", "retain", "serve", "--port", str(ports[-1]), "--workspace", str(folder)]
-            processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}))
-        try:
-            end = time.monotonic() + 120
-            for port in ports:
-                while time.monotonic() < end:
-                    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                        break
-                    time.sleep(0.2)
+        with started(folder, services) as ports:
 
             async def load() -> None:
                 await asyncio.gather(*(caller(ports[me % services], me, count // clients) for me in range(clients)))
@@ -230,11 +251,6 @@ def over_http(workspace: Workspace, count: int, clients: int, services: int) -> 
             start = time.perf_counter()
             asyncio.run(load())
             took = time.perf_counter() - start
-        finally:
-            for process in processes:
-                process.send_signal(signal.SIGTERM)
-            for process in processes:
-                process.wait()
         ledger = Ledger(folder / "ledger", read_only=True)
         assert len(ledger.everything()) == count // clients * clients
         ledger.close()
