@@ -262,8 +262,9 @@ def serving_copy(workspace: Workspace) -> Iterator[Path]:
     """A copy that holds only what serving reads."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in ("rows", "models"):
-            shutil.copytree(workspace.root / part, folder / part)
+        for part in ("rows", "models", "lists"):
+            if (workspace.root / part).is_dir():
+                shutil.copytree(workspace.root / part, folder / part)
         shutil.copy(workspace.root / "workspace.json", folder)
         yield folder
 

@@ -29,6 +29,7 @@ from serving.decisions.prices import Prices
 from serving.decisions.scoring import expected_loss, purposes
 from serving.effects import in_money
 from serving.fresh import Fresh
+from serving.ledger import Ledger
 from serving.lists import prices, running
 from serving.lists.prices import Tariff
 from serving.lists.running import Campaigns
@@ -127,6 +128,11 @@ class Answers:
         """Decide; say until when outcomes count for each offer, and what the decision rested on."""
         return decided(request, decision_id, self.basis(request), self.rows.shop, self.policy, is_over)
 
+    def heed(self, ledger: Ledger) -> None:
+        """Take in what calls have used of the limits of the last list, where its limits are spent by calls."""
+        if self.prices is not None:
+            self.prices.heed(ledger, self.policy)
+
     def basis(self, request: schemas.DecisionRequest) -> Basis:
         """Everything that a decision reads and that may be different tomorrow; nothing personal where it must not choose."""
         at = self.at(request.as_of)
@@ -134,7 +140,7 @@ class Answers:
         source, codes = self._rung(row, at)
         wrong = self._wrong_time(at)
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
-        at_prices = None if self.prices is None else self.prices.to(request.customer_id, at)
+        at_prices = None if self.prices is None else self.prices.to(request.customer_id, at, self.rows.card.version)
         if row is not None and customer is not None:
             customer = self._held_to(customer, row, at, at_prices)
         is_personal = customer is not None and request.personalised and may_profile(customer, self.policy)

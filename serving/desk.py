@@ -90,6 +90,7 @@ class Desk:
                 count("ledger", "torn_tail_cut")
             fresh = since(ledger, answers.rows.card.fed)
             take_up(ledger, fresh, answers.policy, answers.clock())
+            answers.heed(ledger)
             return cls(replace(answers, fresh=fresh), ledger, count, Erased(erasure.place(workspace)))
         except BaseException:
             ledger.close()
@@ -122,6 +123,7 @@ class Desk:
             upto = self.ledger.journal.end
             fresh = since(self.ledger, newer.rows.card.fed, upto)
             take_up(self.ledger, fresh, newer.policy, newer.clock())
+        newer.heed(self.ledger)
         with self._turn:
             self._hear()
             if upto is not None:
@@ -347,6 +349,7 @@ class Desk:
         answers = self._current.answers
         for each in self.ledger.heard():
             _heed(each, answers.fresh, answers.policy)
+        answers.heed(self.ledger)
 
 
 def _contradicted(fact: Fact, number: int, request: schemas.EventsRequest) -> ConflictError:

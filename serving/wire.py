@@ -55,7 +55,8 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: b
         name=offer.name,
         kind=offer.kind,
         goal=worth.passed.lens,
-        channels=list(worth.passed.channels),
+        # The one that its price is of stands first.
+        channels=[worth.channel, *(each for each in worth.passed.channels if each != worth.channel)],
         p_shown=offered.p_shown,
         accept_prob=(worth.p.value, worth.p.low, worth.p.high),
         expected_margin=worth.gain,

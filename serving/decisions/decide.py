@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -192,7 +193,9 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
     for (_, cost, offer_id, _), one in keyed:
         if offer_id in offers:
             continue
-        if group != "random" and (cost >= 0 or (one.gain is not None and one.gain <= 0)):
+        if one.contact == math.inf:
+            withheld.append(Withheld(offer_id, "arbitration", "limit_used_up"))
+        elif group != "random" and (cost >= 0 or (one.gain is not None and one.gain <= 0)):
             withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
         elif one.item is not None and one.item in items:
             withheld.append(Withheld(offer_id, "arbitration", "same_item_offered"))

@@ -20,10 +20,10 @@ STEP = 0.15
 """Share of a price by which it is moved to see how use answers."""
 SAMPLE = 100_000
 """Customers who are asked how they answer."""
-LEAST, MOST = 0.5, 2.0
-"""What is left is taken for at least, and at most, so many times what was planned: the last few customers are no reason for a leap."""
-FURTHEST = 4.0
-"""No price falls below a fourth, or rises above four times, the price of the list."""
+LEAST, MOST = 0.8, 1.25
+"""What is left is taken for at least, and at most, so many times what was planned: a few customers are no reason for a leap."""
+FURTHEST = 1.5
+"""No price rises above so many times the price of the list, or falls below it over as many."""
 PRIOR = 0.1
 """Share of the time after which the customers who came tell as much of those to come as the plan does."""
 _SWEEPS = 40

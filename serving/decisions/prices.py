@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -44,11 +45,23 @@ class Prices:
     """Margin as a share of money, where the list was told another than the source's."""
     saved_share: float | None = None
     """Share of a loss that an accepted offer keeps, where the list was told another than the house's."""
+    run: str = ""
+    """Of the list."""
+    only: tuple[str, ...] | None = None
+    """Where the limits are spent by calls: the campaign's offers, which alone use them. None: prices are of every contact that we start."""
+    closed: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """Where the limits are spent by calls: channels of which no seat, and offers of which none is left."""
+    left: float | None = None
+    """Money that is left then."""
     own: Own = NOBODY
     """Of the customer who is decided on."""
 
     def of(self, offer: Offer, channel: str, cost: float) -> float:
-        """What an offer on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already."""
+        """What an offer on a channel takes away from others: to be taken off its gain, which has paid ``cost`` already; endless if none is left."""
+        if self.only is not None and offer.offer_id not in self.only:
+            return 0.0
+        if channel in self.closed[0] or offer.offer_id in self.closed[1] or (self.left is not None and cost > self.left):
+            return math.inf
         price = self.money * cost + self.seats.get(channel, 0.0) + self.stock.get(offer.offer_id, 0.0)
         # Lists hold offers, not items that stand for themselves.
         return price if offer.is_item else price + self.own.more

@@ -141,8 +141,8 @@ class Pricing:
         channels, is_listed = passed.channels, False
         if self.ask.goal == "retention" and self.prices is not None:
             listed = self.prices.set_aside(offer)
-            is_listed = listed in channels
-            channels = (listed,) if listed is not None and is_listed else channels
+            if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
+                channels, is_listed = (listed,), True
         weights = self.policy.intents.get(self.ask.intent or "", self.policy.weights)
         weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
         if not self.effects:
@@ -153,14 +153,14 @@ class Pricing:
         for channel in channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
-            contact = self._contact(offer, channel, cost, is_listed)
+            contact = self._contact(offer, channel, cost, is_listed=is_listed)
             found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel, is_listed))
         return max(found, key=lambda one: one.net)
 
     def _cheapest(self, offer: Offer, channels: Sequence[str], cost: float, is_listed: bool) -> tuple[float, str]:
-        best, cheapest = self._contact(offer, channels[0], cost, is_listed), channels[0]
+        best, cheapest = self._contact(offer, channels[0], cost, is_listed=is_listed), channels[0]
         for channel in channels[1:]:
-            contact = self._contact(offer, channel, cost, is_listed)
+            contact = self._contact(offer, channel, cost, is_listed=is_listed)
             if contact < best:
                 best, cheapest = contact, channel
         return best, cheapest
@@ -193,7 +193,7 @@ class Pricing:
         found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
         return None if found is None or found.evidence == "D" else found
 
-    def _contact(self, offer: Offer, channel: str, cost: float, is_listed: bool) -> float:
+    def _contact(self, offer: Offer, channel: str, cost: float, *, is_listed: bool) -> float:
         """Price of a contact, with seat and stock as a list solved for them."""
         paid = self.channels[channel]
         if self.prices is None or is_listed:

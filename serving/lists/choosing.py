@@ -43,6 +43,8 @@ class Asked:
     """Share of a loss that an accepted offer is assumed to keep where no effect is known; None is what the house says."""
     valid_days: float = 7.0
     """How long seats and budget are meant for, and prices hold."""
+    is_by_calls: bool = False
+    """Whether the limits are spent by calls, one by one, instead of by sending the list."""
     without_holdout: str = ""
     """Why there is no control group, where there is none."""
 

@@ -38,6 +38,11 @@ def retention(argv: Sequence[str]) -> int:
     options.add_argument("--saved-share", type=float, default=None, metavar="SHARE", help="of a loss that an accepted offer keeps, without effects")
     options.add_argument("--campaign", default=None, metavar="NAME", help="draws the control group and names the report (default: retention-DATE)")
     options.add_argument("--valid-days", type=float, default=7.0, metavar="DAYS", help="how long its prices hold for calls (default 7)")
+    options.add_argument(
+        "--by-calls",
+        action="store_true",
+        help="the limits are spent by calls, one by one, instead of by sending the list: prices follow what was used",
+    )
     options.add_argument("--out", type=Path, default=None, metavar="FILE", help=".csv, .parquet or .xlsx; without it nothing is kept")
     arguments = options.parse_args(argv)
     asked_seats = _amounts("seats", arguments.seats)
@@ -62,6 +67,8 @@ def retention(argv: Sequence[str]) -> int:
         export.kind_of(arguments.out)
     place = workspace(arguments)
     answers = Answers.open(place, read(place))
+    if arguments.by_calls and not answers.policy.hold_hours:
+        raise ConfigError("--by-calls: calls hold no contact while hold_hours of configs/decisions.yaml is 0; give it some hours", field="by-calls")
     asked = Asked(
         campaign=named(arguments.campaign or f"retention-{place.now():%Y-%m-%d}"),
         budget=arguments.budget,
@@ -72,6 +79,7 @@ def retention(argv: Sequence[str]) -> int:
         saved_share=arguments.saved_share,
         valid_days=arguments.valid_days,
         without_holdout=arguments.no_holdout,
+        is_by_calls=arguments.by_calls,
     )
     result = make(answers, asked)
     said = manifest(result, answers.rows.shop.currency, len(answers.rows))

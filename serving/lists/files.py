@@ -31,10 +31,10 @@ COLUMNS = (
 )  # fmt: skip
 NUMBERS = frozenset({"expected_gain", "gain_low", "gain_high", "cost", "above_price", "risk", "value", "best_gain", "chance"})
 WHY = ("customer_id", "state", "offer_id", "channel", "best_gain", "above_price", "risk", "value")
-BASE_COLUMNS = ("customer_id", "is_held_out", "chance")
+BASE_COLUMNS = ("customer_id", "is_free", "is_held_out", "chance")
 APART_COLUMNS = ("customer_id", "more")
 ARM_COLUMNS = ("customer_id", "is_contacted", "chance", "stratum", "offer_id", "channel", "cost", "expected_gain")
-WHOLE = frozenset({"rank", "stratum", "is_contacted", "is_held_out"})
+WHOLE = frozenset({"rank", "stratum", "is_contacted", "is_free", "is_held_out"})
 BLOCK = 5_000
 CAMPAIGN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -87,7 +87,7 @@ def save(workspace: Workspace, pull: Pull, result: Retention, path: Path) -> Pat
     said = {**manifest(result, shop.currency, len(pull.rows)), "assumed": assumed(pull.rows), "synthetic": shop.synthetic}
     html = path.with_name(f"{path.name}.html")
     write_text(html, page(result, said, [(row[1], row) for row in _rows(pull, result, result.contacted[:25])]))
-    prices.save(workspace, result.prices, _keep(workspace, pull, result, said))
+    prices.save(workspace, result.prices, _keep(workspace, pull, result, said), result.plan)
     files = {place.name: sha256(place) for place in (path, held_out_path(path), why_path(path), html)}
     summary = path.with_name(f"{path.name}.json")
     write_json(summary, {"files": files, **said})
@@ -101,7 +101,8 @@ def _keep(workspace: Workspace, pull: Pull, result: Retention, said: dict[str, A
         (pull.rows.id(each.position), int(not each.is_held_out), each.chance, each.stratum, *_action(result, each), each.cost, each.gain)
         for each in result.entries
     )
-    base = ((pull.rows.id(place), int(is_held), chance) for place, is_held, chance in zip(*(each.tolist() for each in result.base), strict=True))
+    drawn = zip(result.groups_of.astype(int).tolist(), result.chance.tolist(), strict=True)
+    base = ((pull.rows.id(place), *each, None if np.isnan(chance) else chance) for place, (each, chance) in enumerate(drawn))
     apart = ((pull.rows.id(place), own.more) for place, own in sorted(result.apart.items()))
     with atomic_folder(folder) as partial:
         for name, columns, rows in ((ARMS, ARM_COLUMNS, arms), (BASE, BASE_COLUMNS, base), (APART, APART_COLUMNS, apart)):

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from retain.errors import ConfigError
 from retain.tables import CHANNELS
 from serving.answers import Answers
-from serving.decisions import groups, lists
+from serving.decisions import groups, lists, pacing
 from serving.decisions.actions import Action, actions, stocked
 from serving.decisions.budget import Solved
 from serving.decisions.facts import HABITS, Ask, Scores, Shop
 from serving.decisions.figures import Floats
+from serving.decisions.pacing import Plan
 from serving.decisions.policy import Policy
 from serving.decisions.prices import Own, Prices
 from serving.effects import in_money
@@ -58,8 +59,12 @@ class Retention:
     prices: Prices
     apart: Mapping[int, Own]
     """By position: whom the list leaves out though the prices alone would not, and what makes a call say the same."""
-    base: tuple[NDArray[np.intp], NDArray[np.bool_], Floats]
-    """Everybody who might have been on it: position, whether held out, chance of not being so."""
+    groups_of: NDArray[np.bool_]
+    """(customers, 2) who might have been on it, and who of them is held out."""
+    chance: Floats
+    """(customers,) of not being held out; NaN of whoever was not drawn."""
+    plan: Plan | None
+    """What it means calls to use, where the limits are spent by calls."""
     runs_until: datetime
     """Until then its effects are counted, and whoever is held out is proposed none of its offers."""
     state: NDArray[np.object_]
@@ -157,7 +162,11 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
     units, kinds = solved.prices[1:].tolist(), sorted(asked.seats)
-    base = np.arange(len(free)) if asked.holdout else np.sort(kept)
+    groups_of, drawn_with = np.zeros((len(rows), 2), dtype=bool), np.full(len(rows), np.nan)
+    groups_of[free], groups_of[free[is_held], 1] = [True, False], True
+    # Without a control group only those on the list have a part in the campaign.
+    part = np.arange(len(free)) if asked.holdout else kept
+    drawn_with[free[part]] = chance[part]
     until = pull.at + timedelta(days=asked.valid_days)
     return Retention(
         asked=asked,
@@ -176,12 +185,16 @@ def retention(answers: Answers, asked: Asked) -> Retention:
             valid_until=until,
             rows=rows.card.version,
             models=models,
-            contact_cost=known,
+            contact_cost={name: float(cost) for name, cost in costs.items() if cost is not None},
             margin_rate=asked.margin_rate,
             saved_share=asked.saved_share,
+            run=run.hexdigest()[:12],
+            only=tuple(sorted({each.offer.offer_id for each in what})) if asked.is_by_calls else None,
         ),
         apart={int(free[place]): own for place, own in apart.items()},
-        base=(free[base], is_held[base], chance[base]),
+        groups_of=groups_of,
+        chance=drawn_with,
+        plan=pacing.plan(case.take(np.flatnonzero(~is_held)), solved.prices) if asked.is_by_calls else None,
         runs_until=max(until, pull.at + timedelta(days=shop.horizon_days)),
         state=state,
         best_gain=best_gain,

@@ -20,7 +20,8 @@ from retain.workspace import Workspace
 
 FOLDER = "campaigns"
 LIST, ARMS, BASE, APART = "list.json", "arms.parquet", "base.parquet", "apart.parquet"
-"""What a list leaves in its campaign's folder: what is said of it; who was chosen; everybody who might have been, with their group; exceptions."""
+"""What a list leaves in its campaign's folder: what is said of it; who was chosen; everybody, by whether they might have been and their group;
+exceptions."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Run:
     @cached_property
     def held(self) -> frozenset[str]:
         """Customers who are held out."""
-        return frozenset(str(customer) for customer, chance, is_held in self._base() if is_held and chance < 1)
+        return frozenset(str(customer) for customer, _, is_held in self._base() if is_held)
 
     def arms(self) -> dict[str, tuple[bool, float]]:
-        """By customer who might have been on it: whether held out, and the chance of not being so."""
-        return {str(customer): (bool(is_held), float(chance)) for customer, chance, is_held in self._base()}
+        """By customer who was drawn: whether held out, and the chance of not being so."""
+        return {str(customer): (bool(is_held), float(chance)) for customer, chance, is_held in self._base() if chance is not None}
 
     def _base(self) -> Iterator[tuple[Any, ...]]:
         import pyarrow.parquet as pq

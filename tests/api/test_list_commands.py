@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections import Counter
@@ -14,6 +15,8 @@ import pytest
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.decisions.policy import Exploration, QuietHours
+from serving.desk import Desk
+from serving.ledger import Ledger
 from serving.lists import prices, running
 from serving.lists.campaign_commands import campaign
 from serving.lists.commands import lists
@@ -42,6 +45,13 @@ def pulled(own: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def settled(answers: Answers) -> Answers:
+    """The same at an hour when everybody may be called, with nothing left to chance."""
+    groups = answers.policy.groups.model_copy(update={"random": 0.0})
+    changes = {"quiet_hours": QuietHours(channels=()), "exploration": Exploration(), "groups": groups}
+    return replace(answers, policy=answers.policy.model_copy(update=changes))
+
+
 def test_the_same_arguments_give_the_same_files(pulled: Path, own: Workspace) -> None:
     one, two = ({path.name: path.read_bytes() for path in (pulled / name).iterdir()} for name in ("one", "two"))
     assert one == two
@@ -54,9 +64,7 @@ def test_the_same_arguments_give_the_same_files(pulled: Path, own: Workspace) ->
 def test_a_call_says_of_everybody_what_the_list_says(pulled: Path, own: Workspace) -> None:
     """Prices, exceptions and groups are those of the list: contacted with the same on the same channel, or nothing, and held out by name."""
     last = json.loads((pulled / "small" / "list.csv.json").read_text())["run"]
-    answers = Answers.open(own)
-    quiet = {"quiet_hours": QuietHours(channels=()), "exploration": Exploration(), "groups": answers.policy.groups.model_copy(update={"random": 0.0})}
-    answers = replace(answers, policy=answers.policy.model_copy(update=quiet))
+    answers = settled(Answers.open(own))
     (run,) = (each for each in answers.campaigns.all if each.folder.name.endswith(last))
     arms = {row["customer_id"]: row for row in pq.read_table(run.folder / running.ARMS).to_pylist()}
     base = {row["customer_id"]: bool(row["is_held_out"]) for row in pq.read_table(run.folder / running.BASE).to_pylist()}
@@ -85,6 +93,31 @@ def test_a_call_says_of_everybody_what_the_list_says(pulled: Path, own: Workspac
             assert not any(ours.values()), (customer, ours)
             seen["not on it"] += 1
     assert min(seen[name] for name in ("held out", "named", "contacted", "not on it")) > 0, seen
+
+
+def test_calls_spend_the_limits_of_a_list_and_never_more(own: Workspace, tmp_path: Path) -> None:
+    place = Workspace.at(shutil.copytree(own.root, tmp_path / "shop", ignore=shutil.ignore_patterns("ledger")))
+    asked = ["retention", "--workspace", str(place.root), "--channel-costs", "email=0.02", "--saved-share", "1", "--campaign", "calls"]
+    assert lists([*asked, "--budget", "0.6", "--seats", "email=25", "--by-calls", "--out", str(tmp_path / "list.csv")]) == 0
+    offers = json.loads((tmp_path / "list.csv.json").read_text())["offers"]
+    listed = {row["customer_id"]: row["offer_id"] for row in csv.DictReader((tmp_path / "list.csv").open(encoding="utf-8-sig"))}
+    desk = Desk(settled(Answers.open(place)), Ledger(place.ledger))
+    try:
+        money, seats, kept = 0.0, 0, 0
+        for customer in sorted((desk.answers.rows.id(each) for each in range(len(desk.answers.rows))), reverse=True):
+            answer = json.loads(desk.answered(DecisionRequest(customer, goal="retention", channel="email", placement="letter"))[0])
+            ours = [each for each in answer["offers"] if each["offer_id"] in offers]
+            if customer in listed and money < 0.5:
+                assert answer["offers"][0]["offer_id"] == listed[customer], "as long as there is money"
+                kept += 1
+            if ours:
+                money += 0.02 + max(each["accept_prob"][0] * each["cost"] for each in ours)
+                seats += 1
+    finally:
+        desk.close()
+    assert kept > 0
+    assert 0.5 < money <= 0.6, "what there is is used, and no more"
+    assert 0 < seats <= 25
 
 
 def test_less_money_is_felt_and_moves_nobody_in_or_out_of_the_control_group(pulled: Path, capsys: pytest.CaptureFixture[str]) -> None:
