@@ -33,6 +33,15 @@ class Candidate(NamedTuple):
     """Probability with which it is shown in any slot; 1 or 0 where nothing is left to chance."""
 
 
+class Instead(NamedTuple):
+    """What would have been shown first to somebody of the control group."""
+
+    offer_id: str
+    channel: str
+    p_shown: float
+    """Probability with which it would have been."""
+
+
 @dataclass(frozen=True)
 class Basis:
     """Everything that was read for one decision and may be different tomorrow."""
@@ -59,6 +68,8 @@ class Basis:
     """What was not proposed, also where the caller did not ask why."""
     prices: Prices | None = None
     """Of money and seats, as the last list solved for them."""
+    instead: Instead | None = None
+    """Of whoever was contacted with nothing as a control; None also where nothing would have been shown."""
 
 
 def made(
@@ -99,7 +110,10 @@ def decided(
     decision = made(request, decision_id, basis, shop, policy, is_over)
     ends = receipts.windows(decision, shop, basis.at)
     answer = decision_answer(request, decision_id, decision, basis.at, ends, shop, policy, basis.freshness, basis.models)
-    return answer, ends, replace(basis, is_over=OVER_BUDGET in decision.degraded, candidates=_weighed(decision), withheld=decision.withheld)
+    first = decision.instead[0] if decision.instead else None
+    other = None if first is None else Instead(first.worth.passed.offer.offer_id, first.worth.channel, first.p_shown)
+    is_over_now = OVER_BUDGET in decision.degraded
+    return answer, ends, replace(basis, is_over=is_over_now, candidates=_weighed(decision), withheld=decision.withheld, instead=other)
 
 
 def _trial(request: DecisionRequest, at: datetime) -> str | None:

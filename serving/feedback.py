@@ -1,15 +1,16 @@
 """What the ledger holds back into the tables, whole or not at all; twice changes nothing. Receipts and outcomes become ``contacts`` and
 ``outcomes``; facts that came in are rows of ``events`` and ``transactions``, but for those that a source has brought since.
 
-A proposal counts as a contact once something says that it was shown: an outcome ``shown`` or an answer to it. A decision of the control
-group is a contact that was not made. Rows of the ledger carry ``source = ledger``; those of other sources are not touched.
+A proposal counts as a contact once something says that it was shown: an outcome ``shown`` or an answer to it. What would have been shown first to
+somebody of the control group is a contact that was not made ("ghost ads": Johnson, Lewis and Nubbemeyer, 2017): of all for whom the same stood
+first, who is a control was drawn, with a chance that is known. Rows of the ledger carry ``source = ledger``; those of other sources are not touched.
 """
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from retain.engine import Engine, identifier, of, quoted
 from retain.files import atomic_folder, read_json, remove_partials, write_json
 from retain.tables import TABLES
 from retain.workspace import STATE, State, Workspace
+from serving.basis import Instead
 from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
@@ -73,10 +75,12 @@ class _Answered(msgspec.Struct):
     currency: str
 
 
-class _Withheld(msgspec.Struct):
+class _Rested(msgspec.Struct):
     """As much of a basis as a control needs."""
 
     withheld: list[Withheld]
+    instead: Instead | msgspec.UnsetType | None = msgspec.UNSET
+    """Unset by a release that did not look at it."""
 
 
 def feedback(workspace: Workspace) -> Flowed:
@@ -146,9 +150,8 @@ def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: 
     rows: list[dict[str, Any]] = []
     for entry in ledger.decisions():
         answer = msgspec.json.decode(entry.answer, type=_Answered)
-        if answer.arm == "control" and entry.at < at and _is_held(entry):
-            held = {"contact_id": entry.decision_id, "is_control": True, "cost": 0.0, "probability": _share(entry, answer, opened)}
-            rows.append({**_contact(entry, answer, opened), **held})
+        if answer.arm == "control" and entry.at < at:
+            rows.extend(_held(entry, answer, opened))
         seen = by_decision.get(entry.decision_id)
         if not seen:
             continue
@@ -160,19 +163,25 @@ def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: 
                 times = {"occurred_at": _time(first.occurred_at), "known_at": _time(max(first.occurred_at, min(one.received_at for one in about)))}
                 named = {"contact_id": contact_id(entry.decision_id, offer.offer_id), "offer_id": offer.offer_id, "is_control": False}
                 row = _contact(entry, answer, opened, channel)
-                # The figure is that of standing in this group and of this proposal then.
-                chance = _share(entry, answer, opened) * offer.p_shown
-                rows.append({**row, **times, **named, "probability": chance, "position": offer.rank})
+                rows.append({**row, **times, **named, "probability": _share(entry, answer, opened), "position": offer.rank})
     return rows, {str(row["contact_id"]) for row in rows}
 
 
-def _is_held(entry: Entry) -> bool:
-    """Whether nothing was proposed only because the customer is a control: of whoever may not be contacted anyway nothing can be learned."""
-    return any(one.stage == CONTROL for one in msgspec.msgpack.decode(entry.basis, type=_Withheld).withheld)
+def _held(entry: Entry, answer: _Answered, opened: Callable[[str], Opened]) -> Iterator[dict[str, Any]]:
+    """The contact that was not made. Where nothing was proposed for another reason, or nothing would have been, nothing can be learned."""
+    rested = msgspec.msgpack.decode(entry.basis, type=_Rested)
+    if rested.instead is None or not any(one.stage == CONTROL for one in rested.withheld):
+        return
+    held = {"contact_id": entry.decision_id, "is_control": True, "probability": _share(entry, answer, opened)}
+    if rested.instead is msgspec.UNSET:
+        yield {**_contact(entry, answer, opened), **held, "cost": 0.0}
+    else:
+        other = rested.instead
+        yield {**_contact(entry, answer, opened, other.channel), **held, "cost": 0.0, "offer_id": other.offer_id, "position": 1}
 
 
 def _share(entry: Entry, answer: _Answered, opened: Callable[[str], Opened]) -> float:
-    """Share of customers who are, or are not, in the control group, by the rules that decided."""
+    """Share of customers who are, or are not, in the control group, by the rules that decided: the chance of standing in this group."""
     control = opened(entry.grounds).policy.groups.control if entry.grounds else 0.0
     return control if answer.arm == "control" else 1.0 - control
 

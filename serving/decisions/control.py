@@ -45,6 +45,11 @@ def arm(customer_id: str, groups: Groups) -> Arm:
     return "random" if place >= 1.0 - groups.random else "policy"
 
 
+def instead(customer_id: str, groups: Groups) -> Arm:
+    """The group in which a customer of the control group would be, were there no such group: drawn with the shares that the others have."""
+    return "random" if position(customer_id, f"{groups.salt}\ninstead") >= 1.0 - groups.random / (1.0 - groups.control) else "policy"
+
+
 @lru_cache(maxsize=65_536)
 def position(customer_id: str, salt: str) -> float:
     """Where a customer stands between 0 and 1; evenly spread over customers."""
@@ -52,4 +57,4 @@ def position(customer_id: str, salt: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
 
 
-__all__ = ["Arm", "Groups", "arm", "position"]
+__all__ = ["Arm", "Groups", "arm", "instead", "position"]

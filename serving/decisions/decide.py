@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 from serving.decisions import reasons
-from serving.decisions.control import Arm, arm
+from serving.decisions.control import Arm, arm, instead
 from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import Mixture, draw, exploring, random, settled
 from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld, looked_at
@@ -58,6 +58,8 @@ class Decision:
     """Probability with which each candidate is shown in any of the slots; they sum to the number of slots."""
     stage: str | None = None
     """Lifecycle stage of the customer; None where it must not be looked at."""
+    instead: tuple[Offered, ...] = ()
+    """Of whoever is contacted with nothing as a control: what would have been shown otherwise, drawn as it is drawn for the others."""
 
 
 def decide(
@@ -71,6 +73,7 @@ def decide(
     is_over: Callable[[], bool] = lambda: False,
     customer_id: str | None = None,
     prices: SeatPrices | None = None,
+    as_if: Arm | None = None,
 ) -> Decision:
     """Decide for one customer; None is a customer that nobody knows.
 
@@ -84,10 +87,11 @@ def decide(
         is_over: whether the caller's time is up; asked before scoring, after which popularity decides.
         customer_id: of somebody unknown, whose group is fixed all the same.
         prices: of money and seats, as a list solved for them.
+        as_if: the group that the customer is taken to be in.
     """
     codes = list(degraded)
     may_know = customer is not None and ask.personalised and may_profile(customer, policy)
-    group = _group(customer, customer_id, policy, ask, may_know=may_know)
+    group = _group(customer, customer_id, policy, ask, may_know=may_know, as_if=as_if)
     is_personal = may_know and group != "control"
     if customer is None:
         codes.append("unknown_customer")
@@ -106,6 +110,11 @@ def decide(
     ranked, more = _arbitrate([pricing.worth(one) for one in passed], group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
+    other: tuple[Offered, ...] = ()
+    if customer is not None and any(one.stage == CONTROL and one.offer_id == EVERYTHING for one in withheld):
+        # Nobody is told; it is kept, so that those to whom it was shown can be compared with those to whom it would have been.
+        group_else = instead(customer.customer_id, policy.groups)
+        other = decide(ask, customer, shop, policy, source=source, degraded=degraded, is_over=is_over, prices=prices, as_if=group_else).offers
     if person is None or not person.owned or not any(person.likings.values()):
         source = "popularity"
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
@@ -121,6 +130,7 @@ def decide(
         candidates=tuple(ranked),
         chances=tuple(mixture.shown(place) for place in range(len(ranked))),
         stage="potential" if customer is None else None if not is_personal else customer.scores.stage,
+        instead=other,
     )
 
 
@@ -130,10 +140,10 @@ def item_offer(item_id: str, name: str, kind: str) -> Offer:
     return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,), is_item=True)
 
 
-def _group(customer: Customer | None, customer_id: str | None, policy: Policy, ask: Ask, *, may_know: bool) -> Arm:
+def _group(customer: Customer | None, customer_id: str | None, policy: Policy, ask: Ask, *, may_know: bool, as_if: Arm | None) -> Arm:
     """The group of the customer. Chance spares whoever is vulnerable or complaining, and whoever must be treated like everybody."""
     identity = customer_id if customer is None else customer.customer_id
-    group = "policy" if identity is None else arm(identity, policy.groups)
+    group = as_if or ("policy" if identity is None else arm(identity, policy.groups))
     if group == "random" and (customer is None or not may_know or _is_spared(customer, ask, policy)):
         return "policy"
     return group

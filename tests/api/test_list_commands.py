@@ -67,7 +67,7 @@ def test_a_call_says_of_everybody_what_the_list_says(pulled: Path, own: Workspac
     answers = settled(Answers.open(own))
     (run,) = (each for each in answers.campaigns.all if each.folder.name.endswith(last))
     arms = {row["customer_id"]: row for row in pq.read_table(run.folder / running.ARMS).to_pylist()}
-    base = {row["customer_id"]: bool(row["is_held_out"]) for row in pq.read_table(run.folder / running.BASE).to_pylist()}
+    base = {row["customer_id"]: bool(row["is_held_out"]) for row in pq.read_table(run.folder / running.BASE).to_pylist() if row["is_free"]}
     assert 0 < sum(base.values()) < len(base)
     seen = Counter[str]()
     for customer, is_held in base.items():

@@ -24,12 +24,14 @@ from retain.simulate import simulate
 from retain.workspace import STATE, Workspace
 from serving.answers import Answers
 from serving.decisions.control import Groups
+from serving.decisions.facts import Offer
 from serving.decisions.policy import Policy
 from serving.desk import Desk
 from serving.feedback import fed, feedback
 from serving.fresh import since
 from serving.ledger import Ledger
 from serving.schemas import DecisionRequest, OutcomeRequest
+from training.tasks.uplift import Uplift
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def test_what_was_shown_becomes_a_contact_and_twice_changes_nothing(place: Works
     (contact,) = rows(place, "contacts")
     assert contact["contact_id"] == f"{first['decision_id']}:{best['offer_id']}"
     assert (contact["customer_id"], contact["channel"], contact["offer_id"], contact["position"]) == ("bob", "email", best["offer_id"], 1)
-    assert (contact["probability"], contact["arm"], contact["is_control"], contact["cost"]) == (best["p_shown"], first["arm"], False, 0.01)
+    assert (contact["probability"], contact["arm"], contact["is_control"], contact["cost"]) == (1.0, first["arm"], False, 0.01)
     assert (contact["occurred_at"], contact["known_at"], contact["decision_id"]) == (now + timedelta(minutes=1),) * 2 + (first["decision_id"],)
     shown, accepted = rows(place, "outcomes")
     assert (shown["contact_id"], accepted["contact_id"], accepted["amount"]) == (contact["contact_id"], contact["contact_id"], 4.5)
@@ -102,7 +104,7 @@ def test_what_was_shown_becomes_a_contact_and_twice_changes_nothing(place: Works
     assert (later.outcomes, later.waiting) == (3, 1)
 
 
-def test_a_control_is_a_contact_that_was_not_made(place: Workspace, make: Callable[..., Answers]) -> None:
+def test_a_control_is_the_contact_that_would_have_been_made(place: Workspace, make: Callable[..., Answers]) -> None:
     desk = Desk(make(policy=Policy(groups=Groups(salt="autumn", control=0.4))), Ledger(place.ledger))
     try:
         answers = [decided(desk, customer_id=who) for who in ("ann", "bob", "cid", "dee", "gus") for _ in range(2)]
@@ -115,15 +117,50 @@ def test_a_control_is_a_contact_that_was_not_made(place: Workspace, make: Callab
     controls = [one for one in answers if one["arm"] == "control" and one["customer_id"] not in ("cid", "dee")]
     assert controls
     assert treated
+    free = Desk(make(), Ledger(place.root / "free"))
+    try:
+        would = {who: decided(free, customer_id=who)["offers"][0]["offer_id"] for who in {one["customer_id"] for one in controls}}
+    finally:
+        free.close()
     feedback(place)
     made = {row["contact_id"]: row for row in rows(place, "contacts")}
     assert {name for name, row in made.items() if row["is_control"]} == {one["decision_id"] for one in controls}
     for one in controls:
         row = made[one["decision_id"]]
-        assert (row["arm"], row["offer_id"], row["cost"], row["probability"]) == ("control", None, 0.0, 0.4)
+        assert (row["arm"], row["cost"], row["probability"], row["position"]) == ("control", 0.0, 0.4, 1)
+        assert (row["offer_id"], row["channel"]) == (would[one["customer_id"]], "email"), (
+            "what it is with the rules of the house and no control group"
+        )
     for one in treated:
-        best = one["offers"][0]
-        assert made[f"{one['decision_id']}:{best['offer_id']}"]["probability"] == pytest.approx(0.6 * best["p_shown"])
+        assert made[f"{one['decision_id']}:{one['offers'][0]['offer_id']}"]["probability"] == pytest.approx(0.6)
+
+
+def test_what_the_log_decided_teaches_at_grade_b(place: Workspace, make: Callable[..., Answers], now: datetime) -> None:
+    """Those to whom an offer was shown beside those to whom it would have been: one known chance, and nobody who turned to us."""
+    keep = Offer("O09", "A service", "service", margin=900.0)
+    desk = Desk(make(offers=(keep,), policy=Policy(groups=Groups(salt="autumn", control=0.4), hold_hours=0)), Ledger(place.ledger))
+    try:
+        for number in range(12):
+            for who in ("ann", "bob", "gus"):
+                one = decided(desk, customer_id=who, placement="inbound_end" if number % 4 == 0 else "letter")
+                if one["offers"]:
+                    came(desk, f"o{who}{number}", one["decision_id"], "opened", now, offer_id=one["offers"][0]["offer_id"])
+    finally:
+        desk.close()
+    feedback(place)
+    place.write_state(place.state().model_copy(update={"as_of": now + timedelta(days=40)}))
+    state = place.state()
+    with of(place) as engine:
+        found = {by: Uplift(by=by).contacted(engine, state, now + timedelta(days=40)) for by in ("kind", "offer", "arm")}
+    told = {by: each[each["is_reported"]] for by, each in found.items()}
+    assert {by: set(each["campaign"]) for by, each in told.items()} == {
+        "kind": {"decided: service"},
+        "offer": {"decided: O09/email"},
+        "arm": {"decided: decided"},
+    }
+    rows_told = told["kind"]
+    assert set(zip(rows_told["is_control"], rows_told["probability"], strict=True)) == {(True, 0.4), (False, 0.6)}
+    assert len(rows_told) == 27, "nine letters to each of three, and no call of somebody who turned to us"
 
 
 def test_the_next_features_know_what_came_back(place: Workspace, own: Desk, now: datetime) -> None:

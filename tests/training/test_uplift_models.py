@@ -142,13 +142,22 @@ def test_the_grade_follows_from_how_customers_were_drawn(change: str, grade: str
 def test_a_treatment_without_controls_claims_nothing_beside_one_with() -> None:
     contacts, _ = world(1000)
     call = replace(contacts, arm=np.ones(1000, dtype=np.int64), campaign=np.ones(1000, dtype=np.int64))
-    parts = {name: np.concatenate([getattr(contacts, name), getattr(call, name)]) for name in ("arm", "campaign", "probability")}
+    parts = {name: np.concatenate([getattr(contacts, name), getattr(call, name)]) for name in ("arm", "campaign", "probability", "is_reported")}
     frame = contacts.frame.take(np.tile(np.arange(1000), 2))
     found = Average().fit(replace(contacts, frame=frame, treatments=("mail", "call"), costs=(0.5, 3.0), **parts))
     assert found.grades == ("A", "D")
     said = of_rows(found, ["a", "b"], contacts.frame.x[:2])
     assert np.isnan(said.of("call")[0]).all()
     assert np.isfinite(found.predict(contacts.frame.x[:2])).all()
+
+
+def test_contacts_that_somebody_said_were_made_are_believed_no_more_than_their_log() -> None:
+    contacts, _ = world(6000, "flat")
+    told = replace(contacts, is_reported=np.ones(len(contacts), dtype=bool))
+    assert [compare(each, 0).grade for each in (contacts, told)] == ["A", "B"]  # type: ignore[union-attr]
+    # Of half of those who were drawn nobody said that they were contacted.
+    silent = told.take(np.flatnonzero((told.arm == CONTROL) | (np.arange(len(told)) % 2 == 0)))
+    assert compare(silent, 0).grade == "C"  # type: ignore[union-attr]
 
 
 def test_estimated_chances_set_a_biased_choice_right() -> None:

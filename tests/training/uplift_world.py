@@ -36,4 +36,4 @@ def world(rows: int, kind: World = "own", seed: int = 1, treated: float = 0.5, *
     )
     chance = np.where(is_treated, treated, 1 - treated) if logged else np.full(rows, np.nan)
     arm = np.where(is_treated, 0, CONTROL)
-    return Contacts(frame, arm, np.zeros(rows, dtype=np.int64), chance, ("mail",), (0.5,), "visit", "customers"), effect
+    return Contacts(frame, arm, np.zeros(rows, dtype=np.int64), chance, ("mail",), (0.5,), "visit", "customers", np.zeros(rows, dtype=bool)), effect

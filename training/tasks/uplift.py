@@ -25,6 +25,10 @@ _TREATMENT: dict[By, str] = {
     "offer": "coalesce(c.offer_id || '/' || c.channel, c.offer_id, c.arm, c.campaign_id)",
     "arm": "coalesce(c.campaign_id || '/' || c.arm, c.arm, c.campaign_id)",
 }
+# Whom the service decided to contact is compared, treatment by treatment, with controls for whom the same stood first: of those alike, who is
+# which was drawn. Items that stand for themselves are no offers of a kind. What stood behind the first is not learned from.
+_DECIDED: dict[By, str] = {"kind": "o.kind", "offer": "coalesce(c.offer_id || '/' || c.channel, c.offer_id)", "arm": "'decided'"}
+_IS_DECIDED = "(c.source = 'ledger' and c.campaign_id is null)"
 
 _WHO = """
 with kinds as (
@@ -33,17 +37,24 @@ with kinds as (
 ),
 asked as (
     select row_number() over (order by c.occurred_at, c.customer_id, c.contact_id) as place, c.customer_id, c.occurred_at as cutoff,
-        coalesce(c.campaign_id, '') as campaign, {treatment} as treatment, coalesce(c.is_control, false) as is_control, c.probability, c.cost,
+        case when {is_decided} then 'decided: ' || {decided} else coalesce(c.campaign_id, '') end as campaign,
+        case when {is_decided} then {decided} else {treatment} end as treatment,
+        {is_decided} as is_reported, coalesce(c.placement, '') as placement, coalesce(c.is_control, false) as is_control, c.probability, c.cost,
         c.occurred_at + interval {days} day as until
     from contacts as c left join kinds as o using (offer_id)
     where c.customer_id is not null and ({is_timeless} or c.occurred_at + interval {days} day <= {now})
+        and (not {is_decided} or c.position = 1 and {decided} is not null and o.kind is not null)
+),
+compared as (
+    -- Whoever turned to us is no control: only where some were held back is there something to compare with.
+    select * from asked qualify not is_reported or bool_or(is_control) over (partition by campaign, placement)
 )
 """
 # The outcome is looked for in the same place for the treated and for controls: what is told of a contact (a click, a redeemed coupon)
 # exists for the treated only and would be counted as an effect.
 _FOUND = """
-select a.*, {value} as y
-from asked as a left join {table} as t
+select a.* exclude (placement), {value} as y
+from compared as a left join {table} as t
     on t.customer_id = a.customer_id and {counts} and ({is_timeless} or t.occurred_at >= a.cutoff and t.occurred_at < a.until)
 group by all
 order by a.place
@@ -75,8 +86,8 @@ class Uplift(BaseModel):
     primary: ClassVar[str] = "qini"
 
     def contacted(self, engine: Engine, state: State, now: datetime) -> pd.DataFrame:
-        """One row per contact, sorted by time and customer: ``customer_id``, ``cutoff`` (when), ``campaign``, ``treatment``, ``is_control``,
-        ``probability``, ``cost``, ``y``.
+        """One row per contact, sorted by time and customer: ``customer_id``, ``cutoff`` (when), ``campaign``, ``treatment``, ``is_reported``
+        (whether it is a contact because somebody said that it was made), ``is_control``, ``probability``, ``cost``, ``y``.
 
         Raises:
             NotReadyError: the source has no contacts.
@@ -86,7 +97,8 @@ class Uplift(BaseModel):
         days = self.horizon_days or state.horizon_days
         at = f"timestamptz '{now.isoformat()}'"
         table, counts, value = self._where(engine)
-        parts = {"treatment": _TREATMENT[self.by], "days": days, "now": at, "is_timeless": str(is_timeless).lower()}
+        parts = {"treatment": _TREATMENT[self.by], "decided": _DECIDED[self.by], "is_decided": _IS_DECIDED}
+        parts |= {"days": str(days), "now": at, "is_timeless": str(is_timeless).lower()}
         found = engine.query((_WHO + _FOUND).format(**parts, table=table, counts=counts, value=value))
         if found.empty:
             raise NotReadyError(
@@ -151,5 +163,6 @@ class Uplift(BaseModel):
             treatments=names,
             costs=tuple(float(costs.get(name, np.nan)) if np.isfinite(costs.get(name, np.nan)) else 0.0 for name in names),
             outcome=self.outcome,
+            is_reported=found["is_reported"].to_numpy(dtype=bool),
             unit=state.currency or "money" if self.outcome in ("spend", "margin") else "customers",
         )

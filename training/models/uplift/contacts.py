@@ -38,13 +38,15 @@ class Contacts:
     """Mean cost of a contact, by treatment."""
     outcome: str
     unit: str
+    is_reported: NDArray[np.bool_]
+    """(rows,) whether a contact is there because somebody said that it was made: drawn is one thing, made another."""
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def take(self, rows: NDArray[np.intp]) -> Contacts:
         """Some rows; the treatments stay."""
-        parts = {name: getattr(self, name)[rows] for name in ("arm", "campaign", "probability")}
+        parts = {name: getattr(self, name)[rows] for name in ("arm", "campaign", "probability", "is_reported")}
         return replace(self, frame=self.frame.take(rows), **parts)
 
     def of(self, treatment: int) -> NDArray[np.intp]:
@@ -93,13 +95,14 @@ def _arms(contacts: Contacts, campaign: int) -> int:
 def logged(chosen: Contacts, treated: NDArray[np.bool_], arms: dict[int, int]) -> tuple[Floats, Grade]:
     """The chance of being treated rather than a control, as the log has it, and the grade that it allows.
 
-    A: within each campaign one chance for all. B: chances differ, and each is known because treated and controls are the only two arms.
+    A: within each campaign one chance for all. B: chances differ, and each is known because treated and controls are the only two arms; or the
+    contacts are those that somebody said were made.
     C: not logged, not strictly between 0 and 1, of more arms than two with chances that differ, or contradicted by who was in fact treated.
     """
     own, chance = chosen.probability, np.full(len(chosen), np.nan)
     if not ((own > 0) & (own < 1)).all():
         return chance, "C"
-    grade: Grade = "A"
+    grade: Grade = "B" if chosen.is_reported.any() else "A"
     for campaign in np.unique(chosen.campaign):
         rows = chosen.campaign == campaign
         ours, theirs = own[rows & treated], own[rows & ~treated]
