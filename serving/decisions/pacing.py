@@ -20,10 +20,12 @@ STEP = 0.15
 """Share of a price by which it is moved to see how use answers."""
 SAMPLE = 100_000
 """Customers who are asked how they answer."""
-LEAST, MOST = 0.8, 1.25
+LEAST, MOST = 0.7, 1.4
 """What is left is taken for at least, and at most, so many times what was planned: a few customers are no reason for a leap."""
-FURTHEST = 1.5
-"""No price rises above so many times the price of the list, or falls below it over as many."""
+REACH = 0.5
+"""Share of its price at the list by which a price moves at most."""
+FELT = 0.1
+"""Of what its takers gain, the price at which a resource begins to be felt: what costs less can move as far as if it cost that."""
 PRIOR = 0.1
 """Share of the time after which the customers who came tell as much of those to come as the plan does."""
 _SWEEPS = 40
@@ -43,8 +45,8 @@ class Plan:
     """What those who may be contacted use at the prices."""
     bend: tuple[tuple[float, ...], ...]
     """How much less of the first is used where the second costs one more."""
-    most: tuple[float, ...]
-    """Highest prices."""
+    reach: tuple[float, ...]
+    """How far each price moves at most."""
 
 
 def plan(means: Means, prices: Floats) -> Plan:
@@ -53,8 +55,7 @@ def plan(means: Means, prices: Floats) -> Plan:
     part = means if step == 1 else means.take(np.arange(0, len(means), step))
     scale = len(means) / max(len(part), 1)
     _, total, uses = part.choose(prices)
-    # What is not short costs nothing; a tenth of what its takers gain is where a price would begin to be felt.
-    size = np.where(prices > 0, prices, total / np.maximum(uses, 1.0))
+    size = np.maximum(prices, FELT * total / np.maximum(uses, 1.0))
     bend = np.zeros((len(prices), len(prices)))
     for place in np.flatnonzero(np.isfinite(means.limits) & (size > 0)).tolist():
         ends = np.array([prices, prices])
@@ -69,7 +70,7 @@ def plan(means: Means, prices: Floats) -> Plan:
         prices=tuple(prices.tolist()),
         uses=tuple((scale * uses).tolist()),
         bend=tuple(tuple(row) for row in bend.tolist()),
-        most=tuple((FURTHEST * size).tolist()),
+        reach=tuple((REACH * size).tolist()),
     )
 
 
@@ -98,13 +99,13 @@ def paced(plan: Plan, used: Floats, rest: Floats) -> Floats:
         used: (1 + units,) so far.
         rest: (1 + units,) share of what the plan means to use that is still to come.
     """
-    limits, start, uses, bend, most = (np.array(each) for each in (plan.limits, plan.prices, plan.uses, plan.bend, plan.most))
+    limits, start, uses, bend, reach = (np.array(each) for each in (plan.limits, plan.prices, plan.uses, plan.bend, plan.reach))
     is_short = np.isfinite(limits) & (limits > 0)
     left = np.divide(limits - used, limits * np.maximum(rest, 1e-12), out=np.ones(len(limits)), where=is_short)
     # Where a resource has a price, the list means to use it up: as long as that is so, the price is the list's to the last digit.
     meant = np.where(start > 0, limits, uses)
     gap = np.where(is_short, np.clip(left, LEAST, MOST) * np.where(is_short, limits, 0.0) - meant, 0.0)
-    prices, least = start.copy(), start / FURTHEST
+    prices, least, most = start.copy(), np.maximum(start - reach, 0.0), start + reach
     for _ in range(_SWEEPS):
         before = prices.copy()
         for place in np.flatnonzero(is_short & (np.diag(bend) > 0)).tolist():

@@ -151,8 +151,8 @@ def test_prices_that_follow_use_lose_next_to_nothing_on_customers_whom_no_list_k
     base, later = shop(3000, 7, (120.0, 90.0), 1800.0), shop(3000, 20 + seed, (120.0, 90.0), 1800.0)
     made = solve(base).prices
     gained = [worth(later, one_by_one(later, made, each)) for each in (None, plan(base, made))]
-    assert gained[1] >= 0.985 * solve(later).bound
-    assert gained[1] > gained[0] - 0.005 * gained[1]
+    assert gained[1] >= 0.97 * solve(later).bound
+    assert gained[1] > gained[0]
 
 
 def test_prices_that_follow_use_find_what_is_left_for_the_few_who_come() -> None:
@@ -179,7 +179,7 @@ def test_a_plan_that_is_followed_keeps_its_prices_and_use_beyond_it_raises_them(
     assert paced(planned, 0.5 * limits, half) == pytest.approx(made, rel=0.02)
     assert np.all(paced(planned, 0.6 * limits, half) > made)
     assert np.all(paced(planned, 0.4 * limits, half) < made)
-    assert np.all(paced(planned, limits, half) <= np.array(planned.most))
+    assert np.all(np.abs(paced(planned, limits, half) - made) <= np.array(planned.reach) * (1 + 1e-9))
     assert rest(planned, 1500, 0.5 * np.array(planned.uses), 0.5) == pytest.approx(half)
     # Half of the time is over, and only a tenth of those came who might have: few more are to be expected.
     assert np.all(rest(planned, 150, 0.05 * np.array(planned.uses), 0.5) < 0.2)

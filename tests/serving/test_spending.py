@@ -27,7 +27,7 @@ from serving.schemas import DecisionRequest, OutcomeRequest
 OFFERS = ("coffee",)
 COFFEE = Offer("coffee", "A coffee", "coupon", cost=0.2, margin=100.0)
 SEATS = 2.0
-PLAN = Plan(customers=4, limits=(100.0, SEATS), prices=(0.001, 0.001), uses=(2.0, SEATS), bend=((100.0, 0.0), (0.0, 100.0)), most=(0.004, 0.004))
+PLAN = Plan(customers=4, limits=(100.0, SEATS), prices=(0.001, 0.001), uses=(2.0, SEATS), bend=((100.0, 0.0), (0.0, 100.0)), reach=(0.003, 0.003))
 KNOWN = Known(np.array([b"ann", b"bob", b"dee", b"gus"]), np.array([True, True, False, True]), {"gus": Use(1.0, "email", ("coffee",))})
 
 
