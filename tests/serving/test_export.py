@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retain.errors import ConfigError
@@ -53,6 +53,7 @@ def test_numbers_are_untouched_also_negative_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("D2")
+@settings(deadline=None)
 @given(st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=20))
 def test_every_text_comes_back_but_for_the_quote(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     path = tmp_path_factory.mktemp("list") / "list.csv"
