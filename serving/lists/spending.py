@@ -109,7 +109,7 @@ class Spending:
             if isinstance(each, Outcome):
                 if each.kind == "shown":
                     self._held.pop(each.decision_id, None)
-            else:
+            elif isinstance(each, Entry):
                 self._decided(each, policy)
 
     def within(self, prices: Prices, at: datetime) -> Prices:
