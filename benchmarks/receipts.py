@@ -5,8 +5,8 @@
     python -m benchmarks.receipts audit    --workspace DIR [--decisions 100000] [--replays 10000]
 
 ``rates`` and ``audit`` want a published workspace; they write to copies. Durable means on disk before the answer; the callers share the
-machine with what they call. ``kills`` starts two writers on one ledger, kills both at a random moment, and counts what was acknowledged and
-is gone, or stands twice.
+machine with what they call. ``kills`` starts two writers of eight threads on one ledger, whose outcomes share syncs, kills both at a random moment,
+and counts what was acknowledged and is gone, or stands twice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -48,6 +49,8 @@ from serving.served import Audit, audit
 from training.contracts import Floats, Integers
 
 NOW = datetime(2026, 3, 10, tzinfo=UTC)
+THREADS = 8
+"""Of each writer that is killed."""
 WRITER = """
 import sys
 from pathlib import Path
@@ -61,18 +64,27 @@ def outcome(name: str) -> Outcome:
 
 
 def write(folder: Path, me: str) -> None:
-    """Decide and record outcomes for ever; say each outcome that was acknowledged. Every tenth id is the same for all writers."""
-    ledger = Ledger(folder)
-    number = 0
-    while True:
-        who = "both" if number % 10 == 0 else me
-        name = f"{who}-{number}"
-        ledger.record(Entry(f"d{name}", f"d{name}", "hash", "c", stamp(NOW), b"{}", b"{}" * 2000, '{"*": "2027"}'), NOW)
-        kept = ledger.add(outcome(name), b"{}")
-        ledger.journal.sync()
-        if not kept.is_duplicate:
-            print(name, flush=True)
-        number += 1
+    """Decide and record outcomes for ever, in threads that wait for the same syncs; say each outcome that was acknowledged.
+
+    Every tenth id is the same for all writers.
+    """
+    ledger, said = Ledger(folder), threading.Lock()
+
+    def work(thread: int) -> None:
+        for number in itertools.count():
+            name = f"{'both' if number % 10 == 0 else me}-{thread}-{number}"
+            ledger.record(Entry(f"d{name}", f"d{name}", "hash", "c", stamp(NOW), b"{}", b"{}" * 2000, '{"*": "2027"}'), NOW)
+            kept = ledger.add(outcome(name), b"{}")
+            ledger.journal.sync()
+            if not kept.is_duplicate:
+                with said:
+                    print(name, flush=True)
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in range(THREADS)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
 
 
 def kills(trials: int) -> dict[str, object]:
@@ -99,7 +111,15 @@ def kills(trials: int) -> dict[str, object]:
             torn += len(ledger.journal.torn)
             acknowledged += len(told)
             ledger.close()
-    return {"trials": trials, "writers": 2, "acknowledged": acknowledged, "lost": lost, "doubled": doubled, "torn_tails_cut": torn}
+    return {
+        "trials": trials,
+        "writers": 2,
+        "threads": THREADS,
+        "acknowledged": acknowledged,
+        "lost": lost,
+        "doubled": doubled,
+        "torn_tails_cut": torn,
+    }
 
 
 def receipts(answers: Answers, requests: list[DecisionRequest]) -> dict[str, float]:
