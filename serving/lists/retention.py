@@ -161,7 +161,6 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     run = hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(asked), models, policy.version, pull.at], order="deterministic"))
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
-    units, kinds = solved.prices[1:].tolist(), sorted(asked.seats)
     groups_of, drawn_with = np.zeros((len(rows), 2), dtype=bool), np.full(len(rows), np.nan)
     groups_of[free], groups_of[free[is_held], 1] = [True, False], True
     # Without a control group only those on the list have a part in the campaign.
@@ -176,20 +175,14 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         entries=entries,
         solved=solved,
         reached=float(case.gain[kept, final[kept]].sum(dtype=np.float64)),
-        prices=Prices(
-            money=float(solved.prices[0]),
-            seats=dict(zip(kinds, units[: len(kinds)], strict=True)),
-            stock=dict(zip(sorted(stocked(what)), units[len(kinds) :], strict=True)),
-            campaign=asked.campaign,
+        prices=replace(
+            _prices(asked, what, solved),
             made_at=pull.at,
             valid_until=until,
             rows=rows.card.version,
             models=models,
             contact_cost={name: float(cost) for name, cost in costs.items() if cost is not None},
-            margin_rate=asked.margin_rate,
-            saved_share=asked.saved_share,
             run=run.hexdigest()[:12],
-            only=tuple(sorted({each.offer.offer_id for each in what})) if asked.is_by_calls else None,
         ),
         apart={int(free[place]): own for place, own in apart.items()},
         groups_of=groups_of,
@@ -204,6 +197,20 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         models=models,
         policy=policy.version,
         notes=_notes(rows.card),
+    )
+
+
+def _prices(asked: Asked, what: tuple[Action, ...], solved: Solved) -> Prices:
+    """What was solved, by the names of channels and offers, and the terms that were given."""
+    units, channels, offers = solved.prices[1:].tolist(), sorted(asked.seats), sorted(stocked(what))
+    return Prices(
+        money=float(solved.prices[0]),
+        seats=dict(zip(channels, units[: len(channels)], strict=True)),
+        stock=dict(zip(offers, units[len(channels) :], strict=True)),
+        campaign=asked.campaign,
+        margin_rate=asked.margin_rate,
+        saved_share=asked.saved_share,
+        only=tuple(sorted({each.offer.offer_id for each in what})) if asked.is_by_calls else None,
     )
 
 
