@@ -7,10 +7,9 @@ offers: by no call, whoever turned to whom, and by no other list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +33,18 @@ class Run:
     until: datetime
     """The effects of its contacts are counted until then."""
     offers: frozenset[str]
+    held: frozenset[str]
+    """Customers who are held out."""
 
     def runs(self, at: datetime) -> bool:
         """Whether it does at a moment."""
         return self.began <= at < self.until
 
-    @cached_property
-    def held(self) -> frozenset[str]:
-        """Customers who are held out."""
-        return frozenset(str(customer) for customer, _, is_held in self._base() if is_held)
-
     def arms(self) -> dict[str, tuple[bool, float]]:
         """By customer who was drawn: whether held out, and the chance of not being so."""
-        return {str(customer): (bool(is_held), float(chance)) for customer, chance, is_held in self._base() if chance is not None}
-
-    def _base(self) -> Iterator[tuple[Any, ...]]:
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self.folder / BASE, columns=["customer_id", "chance", "is_held_out"])
-        return zip(*(column.to_pylist() for column in table.columns), strict=True)
+        names, chances, held = _base(self.folder, ("customer_id", "chance", "is_held_out"))
+        drawn = zip(names, chances, held, strict=True)
+        return {str(customer): (bool(is_held), float(chance)) for customer, chance, is_held in drawn if chance is not None}
 
 
 @dataclass(frozen=True)
@@ -114,4 +106,12 @@ def _run(folder: Path) -> Run | None:
     if "runs_until" not in said:
         return None
     began, until = (datetime.fromisoformat(said[name]) for name in ("as_of", "runs_until"))
-    return Run(folder, str(said["campaign"]), began, until, frozenset(said["offers"]))
+    (held,) = _base(folder, ("customer_id",), [("is_held_out", "=", 1)])
+    return Run(folder, str(said["campaign"]), began, until, frozenset(said["offers"]), frozenset(map(str, held)))
+
+
+def _base(folder: Path, columns: Sequence[str], filters: list[tuple[str, str, int]] | None = None) -> list[list[Any]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / BASE, columns=list(columns), filters=filters)
+    return [column.to_pylist() for column in table.columns]
