@@ -22,6 +22,7 @@ import pytest
 from retain.workspace import Workspace
 from serving.ledger import outcomes_of, reading
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other processes are looked into by /proc and their limits set")
 Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
 Traffic = Callable[..., Any]
 Happened = Callable[[str], None]
@@ -53,7 +54,6 @@ def stands(place: Workspace, told: list[Any]) -> tuple[int, int]:
 
 @pytest.mark.slow
 @pytest.mark.fault("E12")
-@pytest.mark.skipif(sys.platform != "linux", reason="limits of another process are read from /proc")
 def test_a_process_that_breaks_leaves_no_copy_of_its_memory(place: Workspace, running: Running) -> None:
     with running(place, prefix=("sh", "-c", 'ulimit -c unlimited 2>/dev/null; exec "$@"', "sh")) as (client, process):
         assert client.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
@@ -212,7 +212,7 @@ def test_ten_thousand_idle_connections_take_no_place_from_others(place: Workspac
             with httpx.Client(base_url=client.base_url, timeout=10) as fresh:
                 assert fresh.get("/livez").status_code == 200
                 assert fresh.post("/v1/decisions", json=mixed(0)[1]).status_code == 200
-            files = len(list(Path(f"/proc/{process.pid}/fd").iterdir())) if sys.platform == "linux" else 0
+            files = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
             assert files < 2400
         happened(f"{count} connections opened and left alone: the service held {files} files, health and decisions were answered")
     finally:
@@ -318,7 +318,7 @@ def test_bodies_that_lie_or_never_end_cost_little_and_end_the_connection(place: 
             fields = Path(f"/proc/{process.pid}/statm").read_text().split()
             return int(fields[1]) * resource.getpagesize()
 
-        before = resident() if sys.platform == "linux" else 0
+        before = resident()
         endless = (b"10000\r\n" + b"x" * 65536 + b"\r\n" for _ in range(4096))
         assert raw(port_of(client), head + b"transfer-encoding: chunked\r\n\r\n", endless).startswith(b"HTTP/1.1 413")
         assert raw(port_of(client), head + f"content-length: {cap + 1}\r\n\r\n".encode()).startswith(b"HTTP/1.1 413")
@@ -327,7 +327,7 @@ def test_bodies_that_lie_or_never_end_cost_little_and_end_the_connection(place: 
         assert raw(port_of(client), head + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").startswith(b"HTTP/1.1 400")
         # A body that is shorter than it was said to be: whoever sends the rest later, or never, is not waited for.
         assert b"HTTP/1.1 408" in raw(port_of(client), head + b"content-length: 50\r\n\r\n{}")
-        after = resident() if sys.platform == "linux" else 0
+        after = resident()
         assert after - before < 64 * 2**20
         assert client.get("/livez").status_code == 200
     happened(f"413, 400 and 408, each the end of its connection; 256 MB of endless chunks cost {max(after - before, 0) / 2**20:.0f} MB")
