@@ -135,6 +135,8 @@ def _client(workspace: Workspace) -> tuple[Any, tuple[type[Exception], ...]]:
 
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        # A database that cannot be written is told in one line by us.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         with (workspace.mlruns / "mlflow.db").open("ab"):
             pass
         try:
