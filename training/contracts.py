@@ -6,8 +6,10 @@ class, so that nobody can predict before fitting.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
@@ -59,6 +61,16 @@ class Frame:
     def __len__(self) -> int:
         return len(self.customer_id)
 
+    @cached_property
+    def digest(self) -> str:
+        """A hash of everything that a model can learn from: frames of equal rows in equal order have equal ones."""
+        said = (self.columns, self.horizon_days, sorted(self.categorical), self.measure, str(self.asked_at))
+        digest = hashlib.sha256(repr(said).encode())
+        digest.update("\n".join(self.customer_id.astype(str)).encode())
+        for array in (self.cutoff, self.x, self.y, *([] if self.weight is None else [self.weight])):
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        return digest.hexdigest()
+
     def at(self, cutoffs: tuple[datetime, ...]) -> Frame:
         """The rows of some cutoffs, in the order they stand."""
         wanted = np.array([np.datetime64(cutoff.replace(tzinfo=None), "us") for cutoff in cutoffs], dtype="datetime64[us]")
@@ -66,6 +78,12 @@ class Frame:
 
     def take(self, rows: NDArray[np.intp]) -> Frame:
         """Some rows, in the given order."""
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows], weight=weight)
+
+    def between(self, start: int, stop: int) -> Frame:
+        """The rows from one position to another, not copied."""
+        rows = slice(start, stop)
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, customer_id=self.customer_id[rows], cutoff=self.cutoff[rows], x=self.x[rows], y=self.y[rows], weight=weight)
 
@@ -89,6 +107,8 @@ class Frame:
         """
         place = {name: position for position, name in enumerate(self.columns)}
         missing = [name for name in columns if name not in place]
+        if columns == self.columns and self.x.flags.c_contiguous:
+            return self
         if missing:
             raise DataError(f"the frame lacks the column {missing[0]}, which the model needs; build the features that the model's card names")
         x = np.ascontiguousarray(self.x[:, [place[name] for name in columns]])
@@ -126,6 +146,8 @@ class Explaining(Protocol):
         """
 
 
+_BLOCK = 20_000
+"""Rows that a model is asked about at once."""
 PROMISED = (0.8, 0.95)
 """Shares of customers whose outcome lies within the intervals of a model that gives some."""
 
@@ -149,8 +171,9 @@ class Lasting(Protocol):
 
 
 def score(fitted: Fitted, frame: Frame) -> Floats:
-    """Predictions for the rows of a frame, its columns matched to the model's by name."""
-    return fitted.predict(frame.select(fitted.columns).x)
+    """Predictions for the rows of a frame, its columns matched to the model's by name; in blocks, so that memory does not grow with them."""
+    blocks = (frame.between(start, start + _BLOCK).select(fitted.columns).x for start in range(0, max(len(frame), 1), _BLOCK))
+    return np.concatenate([fitted.predict(x) for x in blocks])
 
 
 def bounds(fitted: Fitted, frame: Frame) -> Floats | None:

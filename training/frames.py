@@ -16,10 +16,7 @@ from retain.workspace import State, Workspace
 from training import labels
 from training.contracts import Floats, Frame
 from training.encoding import Encoder
-
-MOST_CELLS = 40_000_000
-"""Rows times features that a frame holds to learn from and to judge on: 320 MB, of which fitting makes about ten copies. More rows would not
-move these models by as much as their intervals are wide, and 100,000 customers at ten cutoffs took 6.5 GB."""
+from training.models.enough import FRAME_CELLS, few
 
 
 class Asked(Protocol):
@@ -59,8 +56,9 @@ def frame(
     refs = services.refs(task.name)
     # Whom the model answers for now, whose windows are open, stay whole.
     is_closed = whole["is_closed"].to_numpy(dtype=bool)
-    closed = few(whole[is_closed], MOST_CELLS // len(refs))
-    after = whole[~is_closed | whole.index.isin(closed.index)].reset_index(drop=True)
+    kept = ~is_closed
+    kept[is_closed] = few(whole["customer_id"].to_numpy()[is_closed], FRAME_CELLS // len(refs))
+    after = whole[kept].reset_index(drop=True)
     spine = after[["customer_id"]].assign(event_timestamp=after["cutoff"])
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
     features = store.historical(workspace, refs, spine)[list(columns)]
@@ -77,18 +75,10 @@ def frame(
             horizon_days=horizon_days,
             categorical=frozenset(learned.categories),
             measure=getattr(task, "measure", "spend"),
-            share=len(closed) / max(int(is_closed.sum()), 1) if is_closed.any() else 1.0,
+            share=float(kept[is_closed].mean()) if is_closed.any() else 1.0,
         ),
         learned,
     )
-
-
-def few(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """About ``most`` of the rows: whole customers, chosen by a hash of their id, so that every cutoff has the same ones and so has every run."""
-    if len(rows) <= most:
-        return rows
-    marks = pd.util.hash_array(rows["customer_id"].to_numpy(dtype=object), categorize=True)
-    return rows[marks < np.uint64(most / len(rows) * 2**64)]
 
 
 def standing_frame(workspace: Workspace, task: Asked) -> tuple[Frame, Encoder]:

@@ -12,7 +12,7 @@ from retain.engine import Engine
 from retain.workspace import State, Workspace
 from training.contracts import Frame
 from training.encoding import Encoder
-from training.frames import MOST_CELLS, few
+from training.models.enough import FRAME_CELLS, few
 from training.models.uplift.contacts import Contacts
 from training.tasks.uplift import Uplift
 
@@ -56,9 +56,10 @@ def _known_then(workspace: Workspace, task: Uplift, found: pd.DataFrame, state: 
 
     refs = services.refs(task.name)
     columns = [ref.replace(":", "__", 1) for ref in refs]
-    found = few(found, MOST_CELLS // len(refs)).reset_index(drop=True)
+    found = found[few(found["customer_id"].to_numpy(), FRAME_CELLS // len(refs))].reset_index(drop=True)
     with engine.of(workspace) as sql:
-        today = few(spine(sql, now).to_pandas(), MOST_NEWEST).reset_index(drop=True)
+        today = spine(sql, now).to_pandas()
+    today = today[few(today["customer_id"].to_numpy(), MOST_NEWEST)].reset_index(drop=True)
     asked = pd.concat([found[["customer_id"]].assign(event_timestamp=found["cutoff"]), today], ignore_index=True)
     features = store.historical(workspace, refs, asked)[columns]
     # Before the first snapshot nothing was known of anybody; such contacts teach nothing about whom to contact.

@@ -17,9 +17,10 @@ from training.models.boosting import Boosting
 from training.models.calibrated import Calibrated
 from training.models.directions import ACTIVE, AWAY, WORTH, declared
 from training.models.lightgbm import FittedLightGBM, LightGBM
+from training.models.once import once
 from training.models.one_hot import OneHot
 from training.models.remarks import remarks
-from training.models.shapes import FREE, Found, Shape, best, find, met, once, strongest
+from training.models.shapes import FREE, Found, Shape, best, find, met, strongest
 from training.models.trees import check
 
 _FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
@@ -149,7 +150,7 @@ def test_constraints_are_chosen_once_for_all_folds_and_told(model: Calibrated | 
         asked.append(1)
         return whole(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(shapes, "_KNOWN", {})
+    monkeypatch.setattr("training.models.once._KNOWN", {})
     monkeypatch.setattr(shapes, "find", counted)
     learned = held_out.learn(model, frame)
     assert len(asked) == 1

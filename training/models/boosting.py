@@ -72,7 +72,7 @@ class Settings(BaseModel):
             "lambda_l2": self.ridge,
             "seed": self.seed,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "num_threads": self.threads,
             "feature_pre_filter": False,
             "verbosity": -1,

@@ -12,8 +12,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from training.contracts import Fitted, Floats, Frame, Integers, Model, score
+from training.models.once import asked_of
 from training.models.parallel import together
-from training.models.rows import FOLDS, Rows, folds
+from training.models.rows import Rows, asked_apart
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,32 @@ def settled(model: Model, frame: Frame) -> Model:
 
 def learn(model: Model, frame: Frame) -> Learned:
     """Learn from all rows of a frame in canonical order, and from all but each fold of customers."""
+    return asked_of(model, frame, "learn", lambda: _learn(model, frame))
+
+
+def fit(model: Model, frame: Frame) -> Fitted:
+    """Learn from all rows of a frame in canonical order; once, whoever asks."""
+    return asked_of(model, frame, "fit", lambda: model.fit(frame))
+
+
+def _learn(model: Model, frame: Frame) -> Learned:
     if isinstance(model, HoldsOut):
         return model.learn(frame)
-    model = settled(model, frame)
-    fold = folds(frame, FOLDS)
-    asked = [np.flatnonzero(fold == k) for k in range(FOLDS)]
+    chosen = settled(model, frame)
+    asked = [rows for rows in asked_apart(frame) if len(rows)]
     if any(len(rows) == len(frame) for rows in asked):
-        return Learned(model.fit(frame), None)
+        return Learned(chosen.fit(frame), None)
 
-    fits = [partial(model.fit, frame), *(partial(model.fit, frame.take(np.setdiff1d(np.arange(len(frame)), rows))) for rows in asked if len(rows))]
+    fits = [lambda: asked_of(model, frame, "fit", lambda: chosen.fit(frame)), *(partial(_without, chosen, frame, rows) for rows in asked)]
     whole, *others = together(fits)
     predicted = np.empty(len(frame))
-    for rows, other in zip((rows for rows in asked if len(rows)), others, strict=True):
+    for rows, other in zip(asked, others, strict=True):
         predicted[rows] = score(other, frame.take(rows))
     return Learned(whole, predicted)
+
+
+def _without(model: Model, frame: Frame, rows: Rows) -> Fitted:
+    return model.fit(frame.take(np.setdiff1d(np.arange(len(frame)), rows)))
 
 
 def forward(model: Model, frame: Frame) -> Floats | None:
@@ -69,6 +82,10 @@ def forward(model: Model, frame: Frame) -> Floats | None:
 
     Whether what holds at one time holds at a later one is not seen across customers: features that grow with history fail here.
     """
+    return asked_of(model, frame, "forward", lambda: _forward(model, frame))
+
+
+def _forward(model: Model, frame: Frame) -> Floats | None:
     early = closed_before_newest(frame)
     return score(model.fit(frame.take(early)), frame.take(newest(frame))) if len(early) else None
 

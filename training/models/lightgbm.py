@@ -18,6 +18,7 @@ from retain.files import write_json, write_text
 from training.contracts import Floats, Frame
 from training.models import shapes, stored
 from training.models.boosting import Boosting, Settings
+from training.models.once import once
 from training.models.rates import Rates
 from training.models.rows import canonical
 from training.models.trees import check, trimmed
@@ -111,7 +112,7 @@ class LightGBM(Settings):
         if self.constraints == "given":
             return Settled(self, "")
         quick = self.model_copy(update={"trees": self.search_trees, "learning_rate": _SEARCH_RATE})
-        found = shapes.once(frame, quick.model_dump_json(), lambda: shapes.find(frame, self.objective, partial(Boosting.of, quick)))
+        found = once(frame, f"shape {quick.model_dump_json()}", lambda: shapes.find(frame, self.objective, partial(Boosting.of, quick)))
         chosen = {"constraints": "given", "rising": found.shape.rising, "falling": found.shape.falling, "pairs": found.shape.pairs}
         return Settled(self.model_copy(update=chosen), found.words)
 

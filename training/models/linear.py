@@ -40,7 +40,7 @@ class Linear(BaseModel):
         bias = float(np.average(ordered.y, weights=share)) if len(ordered) else 0.0
         with threadpool_limits(1, "blas"):
             root = np.sqrt(share)
-            shifted = (design - centre) * root[:, None]
+            shifted = np.multiply(np.subtract(design, centre, out=design), root[:, None], out=design)
             gram = shifted.T @ shifted + self.ridge * np.eye(design.shape[1])
             weight = np.asarray(np.linalg.solve(gram, shifted.T @ ((ordered.y - bias) * root)), dtype=np.float64)
             bias -= float(centre @ weight)

@@ -107,14 +107,21 @@ class Logistic(BaseModel):
 
 def standardised(x: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean and scale of the known signed logs per column, and (rows, 2 columns) of them standardised, then what is missing as ones."""
-    values = signed_log(x)
-    gaps = np.isnan(values)
+    # In place: this is the largest thing that is held while lines are learned.
+    width, gaps = x.shape[1], np.isnan(x)
+    design = np.empty((len(x), 2 * width))
+    values, design[:, width:] = design[:, :width], gaps
+    np.log1p(np.abs(x, out=values), out=values)
+    values *= np.sign(x)
+    np.copyto(values, 0.0, where=gaps)
     known = np.maximum((~gaps).sum(axis=0), 1)
-    mean = np.where(gaps, 0.0, values).sum(axis=0) / known
-    centred = np.where(gaps, 0.0, values - mean)
-    scale = np.sqrt((centred**2).sum(axis=0) / known)
+    mean = values.sum(axis=0) / known
+    values -= mean
+    np.copyto(values, 0.0, where=gaps)
+    scale = np.sqrt(np.square(values).sum(axis=0) / known)
     scale = np.where(scale > 1e-12, scale, 1.0)
-    return mean, scale, np.hstack([centred / scale, gaps.astype(np.float64)])
+    values /= scale
+    return mean, scale, design
 
 
 def signed_log(x: Floats) -> Floats:

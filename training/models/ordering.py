@@ -54,7 +54,7 @@ class Ordering(BaseModel):
             "objective": "lambdarank", "learning_rate": self.learning_rate, "num_leaves": self.num_leaves,
             "min_data_in_leaf": max(1, min(self.min_pairs_in_leaf, pairs // 20)), "feature_fraction": self.column_share,
             "bagging_fraction": self.row_share, "bagging_freq": 1 if self.row_share < 1 else 0, "lambda_l2": self.ridge,
-            "lambdarank_truncation_level": 2 * _PLACES, "seed": self.seed, "deterministic": True, "force_row_wise": True,
+            "lambdarank_truncation_level": 2 * _PLACES, "seed": self.seed, "deterministic": True, "force_col_wise": True,
             "num_threads": 1, **_BINS,
         }  # fmt: skip
         return _from_text(trimmed(lightgbm.train(parameters, data, num_boost_round=self.trees).model_to_string()), columns)

@@ -7,7 +7,6 @@ customers.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +17,12 @@ import numpy as np
 from training.contracts import Floats, Frame, Integers
 from training.models import held_out
 from training.models.directions import declared
+from training.models.enough import SEARCH_ROWS
 from training.models.parallel import together
 from training.models.rows import Rows, folds
 
 WINDOWS = 2
 """Windows that judge, the newest; each is asked of trees that learned from the windows which had closed by then."""
-MOST_ROWS = 10_000
-"""Rows to learn from and to judge on, of whole customers: more would not move a choice among four."""
 _LEAST_ROWS = 200
 _GAIN = 0.5
 """Share of the gain of meetings that the pairs kept carry."""
@@ -46,7 +44,6 @@ class Shape:
 
 
 FREE = Shape("free")
-_MOST_KNOWN = 64
 
 
 class Boosted(Protocol):
@@ -70,9 +67,6 @@ class Found:
     words: str
 
 
-_KNOWN: dict[str, Found] = {}
-
-
 def find(frame: Frame, objective: str, prepare: Callable[[Frame], Boost]) -> Found:
     """Compare the candidates.
 
@@ -94,20 +88,6 @@ def find(frame: Frame, objective: str, prepare: Callable[[Frame], Boost]) -> Fou
     what = "log loss" if objective == "binary" else "deviance"
     words = f"trees: {name}; {what} on the {len(rounds)} newest windows, by trees of the windows before each: {figures}"
     return Found(parts[0][name][0], words)
-
-
-def once(frame: Frame, settings: str, search: Callable[[], Found]) -> Found:
-    """What a search finds on these rows with these settings; the same question is answered once in a process, because several recipes ask it."""
-    digest = hashlib.sha256(f"{settings}/{frame.columns}/{frame.horizon_days}".encode())
-    digest.update("\n".join(frame.customer_id.astype(str)).encode())
-    for array in (frame.cutoff, frame.x, frame.y, *([] if frame.weight is None else [frame.weight])):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    key = digest.hexdigest()
-    if key not in _KNOWN:
-        while len(_KNOWN) >= _MOST_KNOWN:
-            _KNOWN.pop(next(iter(_KNOWN)))
-        _KNOWN[key] = search()
-    return _KNOWN[key]
 
 
 def best(losses: Mapping[str, Floats], owner: Integers) -> str:
@@ -173,7 +153,7 @@ def _rounds(frame: Frame) -> list[tuple[Rows, Rows]]:
 
 
 def _few(frame: Frame) -> Frame:
-    parts = -(-len(frame) // MOST_ROWS)
+    parts = -(-len(frame) // SEARCH_ROWS)
     return frame if parts <= 1 else frame.take(np.flatnonzero(folds(frame, parts) == 0))
 
 
