@@ -1,17 +1,19 @@
-"""How cost grows with customers: processor seconds and peak memory of features, training and scoring, on simulated shops.
+"""How cost grows with customers: processor seconds, wall seconds, peak memory and rows a second of every stage, on simulated shops.
 
-    python -m benchmarks.scale --customers 10000 100000        whole: features, training, publishing
-    python -m benchmarks.scale --customers 1000000 --parts     features of one moment and scoring; the models are those of the largest whole run
+    python -m benchmarks.scale                                      10,000, then 100,000, then a million customers
+    python -m benchmarks.scale --customers 1000000 --stage train    of one size only the stages whose names begin so
 
-Each stage is a process of its own, the product's own command where there is one. What was measured is kept in FOLDER/scale.json, and
-the table and the picture show all of it. A shop of the simulator holds the first customers of every larger one of the same seed, so models
-of a smaller shop are models learned on a sample of the larger one's customers.
+Each stage is a process of its own, the product's own command where there is one. What was measured is kept in FOLDER/scale.json and not measured
+again unless ``--again`` asks for it, so that a curve may be made in parts; table and picture show all of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -23,32 +25,31 @@ from typing import Any
 from retain.files import atomic_path
 from retain.workspace import Workspace
 
+SIZES = (10_000, 100_000, 1_000_000)
 SEED = 7
 LINES = 20.0
 """Transaction lines per customer in two years."""
-WHOLE = ("features", "train churn", "train clv", "train recommend", "publish")
-PARTS = ("features, one moment", "score", "lists")
-SIMULATE = "simulate"
 BLOCK = 50_000
 """Customers scored at once."""
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--customers", type=int, nargs="*", default=[])
-    options.add_argument("--parts", action="store_true", help="features of one moment, scores and lists of everybody, by models of a smaller shop")
-    options.add_argument("--stages", nargs="+", choices=(*WHOLE, *PARTS), default=None, metavar="STAGE", help="only these")
-    options.add_argument("--quick", action="store_true", help="train with the smaller settings of the tasks' files; said in the table")
+    options.add_argument("--customers", type=int, nargs="+", default=SIZES, help="sizes of the shops")
+    options.add_argument("--stage", nargs="+", default=[""], metavar="NAME", help=f"only stages that begin so, of: {', '.join(STAGES)}")
+    options.add_argument("--again", action="store_true", help="measure anew what was measured before")
     options.add_argument("--folder", type=Path, default=Path("var/scale"), help="where shops and figures are kept (default: var/scale)")
     options.add_argument("--picture", type=Path, default=None, metavar="FILE", help="also draw it, as SVG or PNG")
-    options.add_argument("--stage", help=argparse.SUPPRESS)
+    options.add_argument("--measure", help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.stage:
-        print(json.dumps(_measured(given.stage, given.folder, given.customers[0], is_quick=given.quick)))
+    if given.measure:
+        print(json.dumps(_measured(given.measure, Workspace.at(given.folder / str(given.customers[0])), given.customers[0])))
         return
     for customers in given.customers:
-        for stage in (SIMULATE, *(given.stages or (PARTS if given.parts else (*WHOLE, *PARTS)))):
-            _keep(given.folder, customers, stage, is_quick=given.quick and stage.startswith("train"))
+        done = {row["stage"] for row in _read(given.folder) if row["customers"] == customers}
+        for stage in STAGES:
+            if any(stage.startswith(name) for name in given.stage) and (given.again or stage not in done):
+                _keep(given.folder, customers, stage)
     rows = _read(given.folder)
     print(table(rows))
     if given.picture is not None:
@@ -56,19 +57,18 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Stages down, shops across: processor seconds, milliseconds of them per customer, peak memory."""
+    """Stages down, shops across: processor and wall seconds, peak memory, and what is worked through in a second of processor time."""
     sizes = sorted({row["customers"] for row in rows})
     found = {(row["stage"], row["customers"]): row for row in rows}
-    head = "| stage | " + " | ".join(f"{size:,}" for size in sizes) + " |\n| --- |" + " ---: |" * len(sizes)
+    head = "| stage | rows are | " + " | ".join(f"{size:,}" for size in sizes) + " |\n| --- | --- |" + " ---: |" * len(sizes)
     lines = []
-    for stage in (*WHOLE, *PARTS):
+    for stage, (_, what) in STAGES.items():
         cells = []
         for size in sizes:
             row = found.get((stage, size))
-            quick = " (quick)" if row is not None and row.get("quick") else ""
-            words = "" if row is None else f"{row['cpu_s']:,.0f} s, {1000 * row['cpu_s'] / size:.2f} ms each, {row['peak_mb'] / 1024:.1f} GB"
-            cells.append(words + quick or "-")
-        lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+            words = "" if row is None else f"{row['cpu_s']:,.0f} s ({row['wall_s']:,.0f} s), {row['peak_mb'] / 1024:.1f} GB"
+            cells.append("-" if row is None else f"{words}, {row['rows'] / max(row['cpu_s'], 0.1):,.0f} rows/s")
+        lines.append(f"| {stage} | {what} | " + " | ".join(cells) + " |")
     return "\n".join([head, *lines])
 
 
@@ -82,10 +82,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), constrained_layout=True)
     for each, (name, label, unit) in zip(axes, (("cpu_s", "processor seconds", 1.0), ("peak_mb", "peak memory, GB", 1024.0)), strict=True):
-        for stage in (*WHOLE, *PARTS):
+        for stage in STAGES:
             points = sorted((row["customers"], row[name] / unit) for row in rows if row["stage"] == stage)
             if points:
-                style = "--" if stage in PARTS else "-"
+                style = "-" if stage.startswith("train") else "--"
                 each.plot(*zip(*points, strict=True), marker="o", markersize=4, linewidth=1.6, linestyle=style, label=stage)
         each.set(xscale="log", yscale="log", xlabel="customers", ylabel=label)
         each.grid(visible=True, which="major", color="#d9dee3", linewidth=0.6)
@@ -97,14 +97,11 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def _keep(folder: Path, customers: int, stage: str, *, is_quick: bool) -> None:
+def _keep(folder: Path, customers: int, stage: str) -> None:
     """Measure one stage in a process of its own, and keep the figures."""
-    if stage == SIMULATE and Workspace.at(folder / str(customers)).is_filled:
-        return
-    command = [sys.executable, "-m", "benchmarks.scale", "--stage", stage, "--folder", str(folder), "--customers", str(customers)]
-    command += ["--quick"] if is_quick else []
+    command = [sys.executable, "-m", "benchmarks.scale", "--measure", stage, "--folder", str(folder), "--customers", str(customers)]
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    row = {"customers": customers, "stage": stage, "quick": is_quick, **json.loads(ran.stdout.splitlines()[-1])}
+    row = {"customers": customers, "stage": stage, **json.loads(ran.stdout.splitlines()[-1])}
     print(json.dumps(row), flush=True)
     others = [each for each in _read(folder) if (each["customers"], each["stage"]) != (customers, stage)]
     with atomic_path(folder / "scale.json") as partial:
@@ -116,60 +113,77 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text()) if path.is_file() else []
 
 
-def _measured(stage: str, folder: Path, customers: int, *, is_quick: bool) -> dict[str, float]:
-    workspace = Workspace.at(folder / str(customers))
-    models = _models(folder, customers)
+def _measured(stage: str, workspace: Workspace, customers: int) -> dict[str, float]:
+    load = os.getloadavg()[0]
     began, before = time.perf_counter(), time.process_time()
-    work: dict[str, Callable[[], object]] = {
-        SIMULATE: lambda: _simulate(workspace, customers),
-        "features": lambda: _command(workspace, "features", "build"),
-        "publish": lambda: _command(workspace, "publish"),
-        "features, one moment": lambda: _one_moment(workspace),
-        "score": lambda: _score(workspace, models),
-        "lists": lambda: _lists(workspace, models),
-        **{
-            f"train {task}": lambda task=task: _command(workspace, "train", task, *(["--quick"] if is_quick else []))
-            for task in ("churn", "clv", "recommend")
-        },  # type: ignore[misc]
-    }
-    work[stage]()
+    rows = STAGES[stage][0](workspace, customers)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"cpu_s": round(time.process_time() - before, 1), "wall_s": round(time.perf_counter() - began, 1), "peak_mb": round(peak)}
+    cpu, wall = time.process_time() - before, time.perf_counter() - began
+    return {"cpu_s": round(cpu, 1), "wall_s": round(wall, 1), "peak_mb": round(peak), "rows": rows, "load_before": round(load, 1)}
 
 
-def _models(folder: Path, customers: int) -> Workspace:
-    """The largest shop with champions, at most so large."""
-    sizes = sorted(int(each.name) for each in folder.iterdir() if each.is_dir() and each.name.isdigit()) if folder.is_dir() else []
-    known = [size for size in sizes if size <= customers and Workspace.at(folder / str(size)).promotions.is_file()]
-    return Workspace.at(folder / str(known[-1] if known else customers))
-
-
-def _simulate(workspace: Workspace, customers: int) -> None:
+def _simulate(workspace: Workspace, customers: int) -> int:
     from retain.simulate import simulate
 
+    if workspace.is_filled:
+        raise SystemExit(f"{workspace.root} holds a shop already; remove it to simulate it again")
     simulate(workspace, customers=customers, seed=SEED, lines_per_customer=LINES, progress=False)
+    return int(workspace.state().tables["transactions"])
 
 
-def _command(workspace: Workspace, *words: str) -> None:
-    from retain.cli import main as retain
+def _history(workspace: Workspace, customers: int) -> int:  # noqa: ARG001 - stages are called alike
+    """Snapshots of the moments that churn and value learn from and are judged at, as a backtest builds them; kept ones are made anew."""
+    import shutil
 
-    code = retain([*words, "--json", "--workspace", str(workspace.root)])
-    if code not in (0, 1):
-        raise SystemExit(code)
+    import pyarrow.parquet as pq
+
+    from features import catalog, snapshot, store
+    from training.experiment import plan
+    from training.scoring_trial import splits
+
+    shutil.rmtree(workspace.snapshots, ignore_errors=True)
+    moments = {workspace.now()}
+    for task in ("churn", "clv"):
+        chosen = plan(task)
+        for each in splits(chosen.experiments()[0].question(), workspace, snapshot.cadence(workspace), chosen.tests):
+            moments |= {*each.judged, *each.test, *each.final}
+    snapshot.build(workspace, sorted(moments), catalog.views())
+    store.apply(workspace)
+    return sum(pq.read_metadata(snapshot.path(workspace, catalog.customer_views()[0].name, moment)).num_rows for moment in moments)
 
 
-def _one_moment(workspace: Workspace) -> None:
-    """The newest snapshot of every view of customers, from the tables."""
+def _moment(workspace: Workspace, customers: int) -> int:
+    """The newest snapshot of every view of customers, from the tables: what each week costs."""
     from features import catalog, snapshot
 
     now = workspace.now()
     for view in catalog.customer_views():
         snapshot.path(workspace, view.name, now).unlink(missing_ok=True)
     snapshot.build(workspace, [now], catalog.customer_views())
+    return customers
 
 
-def _score(workspace: Workspace, models: Workspace) -> None:
-    """Churn and value of everybody from the newest snapshot, in blocks; what has no champion is left out."""
+def _online(workspace: Workspace, customers: int) -> int:
+    from features import store
+
+    store.materialize(workspace, workspace.now())
+    return customers
+
+
+def _train(task: str) -> Callable[[Workspace, int], int]:
+    def run(workspace: Workspace, customers: int) -> int:  # noqa: ARG001 - stages are called alike
+        return max(model["training_rows"] for model in _said(workspace, "train", task)["models"])
+
+    return run
+
+
+def _publish(workspace: Workspace, customers: int) -> int:
+    _said(workspace, "publish")
+    return customers
+
+
+def _score(workspace: Workspace, customers: int) -> int:
+    """Churn and value of everybody from the newest snapshot, in blocks."""
     import pandas as pd
     import pyarrow.parquet as pq
 
@@ -177,9 +191,8 @@ def _score(workspace: Workspace, models: Workspace) -> None:
     from training.package import champion, load
 
     for task in ("churn", "clv"):
-        at = champion(models, task)
-        if at is None:
-            continue
+        at = champion(workspace, task)
+        assert at is not None, f"no champion of {task} in {workspace.root}; train first"
         package = load(at)
         wanted: dict[str, list[str]] = {}
         for ref in package.refs:
@@ -189,9 +202,10 @@ def _score(workspace: Workspace, models: Workspace) -> None:
         for start in range(0, next(iter(tables.values())).num_rows, BLOCK):
             parts = [each.slice(start, BLOCK).to_pandas().add_prefix(f"{view}__") for view, each in tables.items()]
             package.predict(pd.concat(parts, axis=1))
+    return customers
 
 
-def _lists(workspace: Workspace, models: Workspace) -> None:
+def _lists(workspace: Workspace, customers: int) -> int:
     """A list of ten of anything for everybody."""
     import numpy as np
 
@@ -199,13 +213,42 @@ def _lists(workspace: Workspace, models: Workspace) -> None:
     from retain import engine
     from training.package import champion, load
 
-    at = champion(models, "recommend")
-    assert at is not None, f"no champion of recommend in {models.root}; run a smaller shop whole first"
+    at = champion(workspace, "recommend")
+    assert at is not None, f"no champion of recommend in {workspace.root}; train first"
     package = load(at)
     with engine.of(workspace) as sql:
         history = interactions.load(sql, workspace.now(), "category" if package.card.item == "category" else "product")
     for start in range(0, len(history.customers), BLOCK):
         package.ranker.rank(history, np.arange(start, min(start + BLOCK, len(history.customers))), 10, "all")
+    return customers
+
+
+def _said(workspace: Workspace, *words: str) -> Any:
+    """What a command of the product answers."""
+    from retain.cli import main as retain
+
+    answer = io.StringIO()
+    with contextlib.redirect_stdout(answer):
+        code = retain([*words, "--json", "--workspace", str(workspace.root)])
+    if code not in (0, 1):
+        raise SystemExit(code)
+    return json.loads(answer.getvalue())
+
+
+Stage = tuple[Callable[[Workspace, int], int], str]
+STAGES: dict[str, Stage] = {
+    "simulate": (_simulate, "lines"),
+    "features to learn from": (_history, "customers and moments"),
+    "features, one moment": (_moment, "customers"),
+    "train churn": (_train("churn"), "learned from"),
+    "train clv": (_train("clv"), "learned from"),
+    "train recommend": (_train("recommend"), "purchases"),
+    "score": (_score, "customers, two scores"),
+    "lists": (_lists, "customers, one list"),
+    "online store": (_online, "customers"),
+    "publish": (_publish, "customers"),
+}
+"""Name to what is done, which returns its rows, and what those are."""
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from retain.workspace import State, Workspace
 from training import labels
 from training.contracts import Floats, Frame
 from training.encoding import Encoder
-from training.models.enough import FRAME_CELLS, few
+from training.models.enough import MOST_CELLS, few
 
 
 class Asked(Protocol):
@@ -57,7 +57,7 @@ def frame(
     # Whom the model answers for now, whose windows are open, stay whole.
     is_closed = whole["is_closed"].to_numpy(dtype=bool)
     kept = ~is_closed
-    kept[is_closed] = few(whole["customer_id"].to_numpy()[is_closed], FRAME_CELLS // len(refs))
+    kept[is_closed] = few(whole["customer_id"].to_numpy()[is_closed], MOST_CELLS // len(refs))
     after = whole[kept].reset_index(drop=True)
     spine = after[["customer_id"]].assign(event_timestamp=after["cutoff"])
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)

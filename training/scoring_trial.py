@@ -25,7 +25,7 @@ from training.horizons import lengthen
 from training.judgement import Cost, Judged, Learned
 from training.metrics import Direction, Metric, tenths
 from training.models import held_out
-from training.models.enough import NEWEST_CELLS, few
+from training.models.enough import MOST_CELLS, few
 from training.models.once import spared_s
 from training.models.remarks import remarks
 from training.models.seasons import is_unseen
@@ -173,7 +173,7 @@ class ScoringTrial:
         usable = self._final
         fitted = lengthen(self.workspace, self.task, self.task.kind, held_out.fit(model, usable.frame), usable.frame, self.split)
         newest = self.newest
-        newest = newest.take(np.flatnonzero(few(newest.customer_id, NEWEST_CELLS // max(len(newest.columns), 1))))
+        newest = newest.take(np.flatnonzero(few(newest.customer_id, MOST_CELLS // max(len(newest.columns), 1))))
         rows = newest if len(newest) else usable.frame
         golden = rows.select(fitted.columns).x[:ROWS]
         notes = []

@@ -12,7 +12,7 @@ from retain.engine import Engine
 from retain.workspace import State, Workspace
 from training.contracts import Frame
 from training.encoding import Encoder
-from training.models.enough import FRAME_CELLS, few
+from training.models.enough import MOST_CELLS, few
 from training.models.uplift.contacts import Contacts
 from training.tasks.uplift import Uplift
 
@@ -56,7 +56,7 @@ def _known_then(workspace: Workspace, task: Uplift, found: pd.DataFrame, state: 
 
     refs = services.refs(task.name)
     columns = [ref.replace(":", "__", 1) for ref in refs]
-    found = found[few(found["customer_id"].to_numpy(), FRAME_CELLS // len(refs))].reset_index(drop=True)
+    found = found[few(found["customer_id"].to_numpy(), MOST_CELLS // len(refs))].reset_index(drop=True)
     with engine.of(workspace) as sql:
         today = spine(sql, now).to_pandas()
     today = today[few(today["customer_id"].to_numpy(), MOST_NEWEST)].reset_index(drop=True)

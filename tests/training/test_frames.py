@@ -17,7 +17,6 @@ from retain.workspace import Workspace
 from training.contracts import Frame, score
 from training.encoding import Encoder
 from training.frames import frame
-from training.models.enough import few
 from training.guards import sound
 from training.horizons import lengthen
 from training.labels import after
@@ -119,7 +118,7 @@ def test_a_thinned_frame_says_so_and_keeps_everybody_of_the_present_moment(fille
     when = cadence(filled)
     chosen = [when[-20], when[-12], when[-1]]
     whole, encoder = frame(filled, Churn(), chosen, horizon_days=28)
-    monkeypatch.setattr("training.frames.FRAME_CELLS", 200 * len(whole.columns))
+    monkeypatch.setattr("training.frames.MOST_CELLS", 200 * len(whole.columns))
     thin, _ = frame(filled, Churn(), chosen, horizon_days=28, encoder=encoder)
     assert whole.share == 1.0
     assert 0.2 < thin.share < 0.8
@@ -128,13 +127,3 @@ def test_a_thinned_frame_says_so_and_keeps_everybody_of_the_present_moment(fille
     for each, at, values in zip(thin.customer_id, thin.cutoff, thin.x, strict=True):
         np.testing.assert_array_equal(values, rows[each, at])
     assert set(thin.at((when[-20],)).customer_id) <= set(whole.at((when[-20],)).customer_id)
-
-
-def test_very_many_rows_are_thinned_by_whole_customers_the_same_ones_every_time() -> None:
-    customers = np.array([f"c{n // 3}" for n in range(9_000)], dtype=object)
-    assert few(customers, 9_000).all()
-    thin = few(customers, 3_000)
-    assert 2_700 < thin.sum() < 3_300
-    assert (np.unique(customers[thin].astype(str), return_counts=True)[1] == 3).all()
-    assert np.array_equal(few(customers[::-1], 3_000)[::-1], thin)
-    assert not (few(customers, 1_500) & ~thin).any()

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-FRAME_CELLS = 40_000_000
-"""Rows times features of a frame to learn from and to judge on."""
-NEWEST_CELLS = 40_000_000
-"""The same of the customers of the present moment, whose scores and features are kept as shares, to see drift later. All get scores."""
+MOST_CELLS = 40_000_000
+"""Rows times features of a frame to learn from and to judge on; and of the customers of the present moment whose scores and features are kept
+as shares, to see drift later. All customers get scores."""
 FOLDS_ROWS = 100_000
 """Rows of a frame above which customers are held out by halves in place of fifths: half of them teach so much that all would say the same."""
 SEARCH_ROWS = 10_000
