@@ -65,13 +65,14 @@ def apply(workspace: Workspace, views: Sequence[View] | None = None) -> int:
     return count
 
 
-def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame) -> pd.DataFrame:
+def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame, *, tell_known: bool = True) -> pd.DataFrame:
     """Features as they were known at each moment, row by row in the order of ``spine``, and ``is_known``.
 
     Args:
         workspace: where snapshots and registry lie.
         refs: features as ``view:column``, all of one entity.
         spine: ``customer_id`` (or ``product_id``) and ``event_timestamp`` with a time zone; rows may repeat.
+        tell_known: give ``is_known``; that looks through every snapshot there is.
 
     Returns:
         One column per feature, ``view__column``: float64 with NaN, or strings with None. Null where no snapshot within the view's time to
@@ -93,7 +94,8 @@ def historical(workspace: Workspace, refs: Sequence[str], spine: pd.DataFrame) -
         for view, names in chosen:
             table = _joined(store, workspace, view, names, asked)
             columns.update({f"{view.name}__{name}": _plain(table.column(f"{view.name}__{name}")) for name in names})
-    return _frame(refs, columns, is_known=sources.known(workspace, [view for view, _ in chosen], key, asked))
+    known = {"is_known": sources.known(workspace, [view for view, _ in chosen], key, asked)} if tell_known else {}
+    return _frame(refs, columns, **known)
 
 
 def materialize(workspace: Workspace, at: datetime) -> dict[str, int]:

@@ -68,7 +68,7 @@ class Frame:
         digest = hashlib.sha256(repr(said).encode())
         digest.update("\n".join(self.customer_id.astype(str)).encode())
         for array in (self.cutoff, self.x, self.y, *([] if self.weight is None else [self.weight])):
-            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
 
     def at(self, cutoffs: tuple[datetime, ...]) -> Frame:

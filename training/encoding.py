@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,9 @@ class Encoder:
         """The categories of the columns in ``text``."""
         learned: dict[str, tuple[str, ...]] = {}
         for name in text:
-            counts = Counter(raw[name].dropna().astype(str))
-            most = sorted((-count, category) for category, count in counts.items())[:MOST]
+            place, found = pd.factorize(raw[name].to_numpy(dtype=object))
+            counts = np.bincount(place[place >= 0], minlength=len(found)).tolist()
+            most = sorted((-count, str(category)) for category, count in zip(found, counts, strict=True))[:MOST]
             learned[name] = tuple(sorted(category for _, category in most))
         return cls(learned)
 
@@ -48,9 +48,9 @@ class Encoder:
             column = raw[name]
             if name in self.categories:
                 code = {category: float(k) for k, category in enumerate(self.categories[name])}
-                result[:, position] = [
-                    np.nan if value is None or value is pd.NA or value != value else code.get(str(value), UNSEEN) for value in column
-                ]
+                place, found = pd.factorize(column.to_numpy(dtype=object))
+                # What is missing has the place -1, the last of the table.
+                result[:, position] = np.array([*(code.get(str(value), UNSEEN) for value in found), np.nan])[place]
                 continue
             try:
                 result[:, position] = column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -61,7 +61,7 @@ def frame(
     after = whole[kept].reset_index(drop=True)
     spine = after[["customer_id"]].assign(event_timestamp=after["cutoff"])
     columns = tuple(ref.replace(":", "__", 1) for ref in refs)
-    features = store.historical(workspace, refs, spine)[list(columns)]
+    features = store.historical(workspace, refs, spine, tell_known=False)[list(columns)]
     _known(after["cutoff"], features.notna().any(axis=1).to_numpy(dtype=bool), cutoffs)
     learned = Encoder.learn(features, [ref.replace(":", "__", 1) for ref in services.categorical(refs)]) if encoder is None else encoder
     outcome = np.where(after["is_closed"].to_numpy(dtype=bool), task.outcome(after), np.nan)

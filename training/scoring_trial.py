@@ -110,9 +110,10 @@ class ScoringTrial:
             test=self.split.test,
             final=self.split.final,
             words=self.split.words,
-            season=self._season(),
+            season=self._season,
         )
 
+    @cached_property
     def _season(self) -> str:
         unseen = is_unseen(self.frame.at(self.split.final).before(self.now))
         return UNSEEN.format(days=self.horizon_days, now=self.now) if unseen else ""

@@ -61,7 +61,7 @@ def _known_then(workspace: Workspace, task: Uplift, found: pd.DataFrame, state: 
         today = spine(sql, now).to_pandas()
     today = today[few(today["customer_id"].to_numpy(), MOST_NEWEST)].reset_index(drop=True)
     asked = pd.concat([found[["customer_id"]].assign(event_timestamp=found["cutoff"]), today], ignore_index=True)
-    features = store.historical(workspace, refs, asked)[columns]
+    features = store.historical(workspace, refs, asked, tell_known=False)[columns]
     # Before the first snapshot nothing was known of anybody; such contacts teach nothing about whom to contact.
     is_known = features.notna().any(axis=1).to_numpy()
     then, newest = is_known[: len(found)], is_known[len(found) :]

@@ -17,8 +17,6 @@ FOLDS_ROWS = 100_000
 """Rows of a frame above which customers are held out by halves in place of fifths: half of them teach so much that all would say the same."""
 SEARCH_ROWS = 10_000
 """Rows on which constraints of trees are compared: more would not move a choice among four."""
-PROCESS_CUSTOMERS = 100_000
-"""Histories that the handful of parameters of a purchase process is fitted to."""
 
 
 def few(customers: NDArray[np.object_], most: int) -> NDArray[np.bool_]:

@@ -65,12 +65,15 @@ def _learn(model: Model, frame: Frame) -> Learned:
     if any(len(rows) == len(frame) for rows in asked):
         return Learned(chosen.fit(frame), None)
 
-    fits = [lambda: asked_of(model, frame, "fit", lambda: chosen.fit(frame)), *(partial(_without, chosen, frame, rows) for rows in asked)]
-    whole, *others = together(fits)
+    whole, *others = together([partial(_whole, model, chosen, frame), *(partial(_without, chosen, frame, rows) for rows in asked)])
     predicted = np.empty(len(frame))
     for rows, other in zip(asked, others, strict=True):
         predicted[rows] = score(other, frame.take(rows))
     return Learned(whole, predicted)
+
+
+def _whole(model: Model, chosen: Model, frame: Frame) -> Fitted:
+    return asked_of(model, frame, "fit", lambda: chosen.fit(frame))
 
 
 def _without(model: Model, frame: Frame, rows: Rows) -> Fitted:
