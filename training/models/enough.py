@@ -1,7 +1,7 @@
 """How much is enough to learn something from: every bound on what training looks at, and how customers are chosen where there are more.
 
 Bounds hold at every size: below them nothing is left out. What is left out are whole customers, chosen by a hash of their ids: the same ones in
-every run, at every cutoff, in any order of rows. Why these numbers, and what they cost: docs/decisions/0017-enough.md.
+every run, at every cutoff, in any order of rows. Why these numbers, and what they cost: docs/decisions/0020-enough.md.
 """
 
 from __future__ import annotations
