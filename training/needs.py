@@ -10,7 +10,7 @@ from retain.errors import RetainError
 from retain.memory import free_bytes, gigabytes
 from retain.terminal import note
 from retain.workspace import State
-from training.frames import MOST_CELLS
+from training.models.enough import MOST_CELLS
 
 BASE_BYTES = 700 * 2**20
 """Libraries and the interpreter, measured on the simulated shop."""
