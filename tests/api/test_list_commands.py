@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections import Counter
@@ -100,7 +101,7 @@ def test_calls_spend_the_limits_of_a_list_and_never_more(own: Workspace, tmp_pat
     asked = ["retention", "--workspace", str(place.root), "--channel-costs", "email=0.02", "--saved-share", "1", "--campaign", "calls"]
     assert lists([*asked, "--budget", "0.6", "--seats", "email=25", "--by-calls", "--out", str(tmp_path / "list.csv")]) == 0
     offers = json.loads((tmp_path / "list.csv.json").read_text())["offers"]
-    listed = {row["customer_id"]: row["offer_id"] for row in csv.DictReader((tmp_path / "list.csv").open(encoding="utf-8-sig"))}
+    listed = {row["customer_id"]: row["offer_id"] for row in csv.DictReader(io.StringIO((tmp_path / "list.csv").read_bytes().decode("utf-8-sig")))}
     desk = Desk(settled(Answers.open(place)), Ledger(place.ledger))
     try:
         money, seats, kept = 0.0, 0, 0
