@@ -71,6 +71,15 @@ class Bought:
         pairs = pd.DataFrame({"user": self.user, "basket": self.basket}).drop_duplicates()
         return np.bincount(pairs.user, minlength=len(self.users)).astype(float)
 
+    @cached_property
+    def cells(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Pairs bought, by user * items + item: age of the first and of the last basket, and how many."""
+        cell = self.user * len(self.items) + self.item
+        order = np.argsort(cell, kind="stable")
+        found, start, times = np.unique(cell[order], return_index=True, return_counts=True)
+        age = self.age[order]
+        return found, np.maximum.reduceat(age, start), np.minimum.reduceat(age, start), times.astype(float)
+
     def buyers(self, days: float = np.inf) -> NDArray[np.float64]:
         """(items,) distinct buyers within days before the cut."""
         recent = self.age <= days

@@ -105,23 +105,14 @@ def _items(known: Bought) -> NDArray[np.float64]:
 
 def _gaps(known: Bought) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(items,) days and number of the gaps between two baskets of one buyer with the item."""
-    cell, first, last, times = _cells(known)
+    cell, first, last, times = known.cells
     item = cell % len(known.items)
     return np.bincount(item, first - last, len(known.items)), np.bincount(item, times - 1, len(known.items))
 
 
-def _cells(known: Bought) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Pairs bought, by user * items + item: age of the first and of the last basket, and how many."""
-    cell = known.user * len(known.items) + known.item
-    order = np.argsort(cell, kind="stable")
-    found, start, times = np.unique(cell[order], return_index=True, return_counts=True)
-    age = known.age[order]
-    return found, np.maximum.reduceat(age, start), np.minimum.reduceat(age, start), times.astype(float)
-
-
 def _known(known: Bought, user: NDArray[np.int64], item: NDArray[np.int64], of_item: NDArray[np.float64]) -> NDArray[np.float64]:
     """Own count, rate, recency and whether it is due; facts of the item; how far its price is; facts of the user."""
-    cell, first, last, times = _cells(known)
+    cell, first, last, times = known.cells
     place = np.searchsorted(cell, user * len(known.items) + item)
     place = np.minimum(place, len(cell) - 1)
     had = cell[place] == user * len(known.items) + item
