@@ -97,6 +97,6 @@ def _learned(taught: Pairs, wanted: Wanted, weights: NDArray[np.float64], size: 
 
     ranker = LGBMRanker(
         objective="lambdarank", learning_rate=0.05, min_child_samples=50, subsample=0.8, subsample_freq=1, colsample_bytree=0.6, reg_lambda=10.0,
-        lambdarank_truncation_level=20, random_state=SEED, deterministic=True, force_row_wise=True, n_jobs=2, verbosity=-1, **size,
+        lambdarank_truncation_level=20, random_state=SEED, deterministic=True, force_row_wise=True, n_jobs=1, verbosity=-1, **size,
     )  # fmt: skip
     return ranker.fit(taught.with_blend(weights), taught.hits(wanted), group=np.unique(taught.user, return_counts=True)[1])
