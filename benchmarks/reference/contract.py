@@ -32,7 +32,7 @@ def rows(people: pd.DataFrame, folds: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _fold(taught: Taught, asked: pd.DataFrame, where: str) -> dict[str, Floats]:
-    line = learners.logistic(taught.x, taught.y)(asked)
+    line = learners.logistic(taught.x, taught.y, logs=False)(asked)
     tuned = learners.searched(taught)(taught.x, taught.y)(asked)
     said = {"logistic": line, "lgbm_default": learners.chance()(taught.x, taught.y)(asked), "lgbm_tuned": tuned}
     if learners.has_catboost():

@@ -57,11 +57,11 @@ def held_out(learn: Learn, taught: Taught) -> Floats:
     return said
 
 
-def logistic(x: pd.DataFrame, y: Floats, strength: float = 1.0) -> Callable[[pd.DataFrame], Floats]:
-    """Logistic regression on standardised signed logs, gaps filled with the median."""
+def logistic(x: pd.DataFrame, y: Floats, *, logs: bool = True) -> Callable[[pd.DataFrame], Floats]:
+    """Logistic regression on standardised signed logs, or on the values as they are; gaps filled with the median."""
     from sklearn.linear_model import LogisticRegression
 
-    line = _line(LogisticRegression(C=strength, max_iter=5000)).fit(x, y)
+    line = _line(LogisticRegression(max_iter=5000), logs).fit(x, y)
     return lambda rows: np.asarray(line.predict_proba(rows)[:, 1])
 
 
@@ -69,17 +69,17 @@ def ridge(x: pd.DataFrame, y: Floats) -> Callable[[pd.DataFrame], Floats]:
     """Ridge regression on the same."""
     from sklearn.linear_model import RidgeCV
 
-    line = _line(RidgeCV(alphas=np.logspace(-1, 4, 11))).fit(x, y)
+    line = _line(RidgeCV(alphas=np.logspace(-1, 4, 11)), logs=True).fit(x, y)
     return lambda rows: np.asarray(line.predict(rows))
 
 
-def _line(last: Any) -> Any:
+def _line(last: Any, logs: bool) -> Any:
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-    logs = FunctionTransformer(lambda values: np.sign(values) * np.log1p(np.abs(values)))
-    return make_pipeline(logs, SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), last)
+    first = FunctionTransformer(lambda values: np.sign(values) * np.log1p(np.abs(values))) if logs else FunctionTransformer()
+    return make_pipeline(first, SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), last)
 
 
 def chance(**settings: Any) -> Learn:
