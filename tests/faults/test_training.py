@@ -91,7 +91,7 @@ def test_a_whole_training_killed_at_fifty_points(own: Workspace, happened: Happe
     """One process has everything imported and begins a training again and again in copies of itself, which are killed."""
     before = champion(own, "churn")
     code = (
-        "import os, random, signal, sys, time\nfrom pathlib import Path\n"
+        "import os, random, shutil, signal, sys, time\nfrom pathlib import Path\n"
         "from retain.workspace import Workspace\nfrom training.pipeline import train\n"
         "from training import registry\nfrom features import store\n"
         "workspace, rng = Workspace.at(Path(sys.argv[1])), random.Random(3)\n"
@@ -100,6 +100,7 @@ def test_a_whole_training_killed_at_fifty_points(own: Workspace, happened: Happe
         "if (child := os.fork()) == 0:\n    work(); os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\ntook = time.monotonic() - start\nkilled = 0\n"
         "for _ in range(int(sys.argv[2])):\n"
+        "    shutil.rmtree(workspace.judgements, ignore_errors=True)\n"
         "    if (child := os.fork()) == 0:\n        work(); os._exit(0)\n"
         "    time.sleep(rng.uniform(0, took))\n    os.kill(child, signal.SIGKILL)\n"
         "    killed += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9\n"
