@@ -22,6 +22,7 @@ OPEN = frozenset({("GET", "/livez"), ("GET", "/readyz"), ("GET", "/healthz")})
 """What whoever balances load must reach; it says nothing of anybody."""
 ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/decisions"): frozenset({"crm", "admin"}),
+    ("POST", "/v1/decisions/batch"): frozenset({"crm", "admin"}),
     ("POST", "/v1/scores"): frozenset({"crm", "marketer", "scientist", "admin"}),
     ("POST", "/v1/recommendations"): frozenset({"crm", "admin"}),
     ("POST", "/v1/outcomes"): frozenset({"crm", "admin"}),
@@ -40,6 +41,8 @@ ROUTES: dict[tuple[str, str], frozenset[Role]] = {
 """Every route of both runners, and the scopes that open it."""
 HOLDER = "retain.key"
 """Where the key that opened a request stands in its ASGI scope."""
+GOES_ON = "retain.goes_on"
+"""Where a function stands that says whether a request that was let in may still be answered: a stream asks it."""
 FAILURES_PER_MINUTE = 20
 """Unknown keys that one address may show before it is told to wait."""
 ADDRESSES = 4096
@@ -131,7 +134,8 @@ class Access:
                 headers.append((b"retry-after", str(int(verdict.wait_s) + 1).encode()))
             await refuse(send, verdict.status, verdict.problem, headers)
             return
-        await self.app(scope if verdict is None else {**scope, HOLDER: verdict}, receive, send)
+        keyring = self._keyring
+        await self.app({**scope, HOLDER: verdict, GOES_ON: lambda: keyring is None or keyring.lets(verdict)}, receive, send)
 
     def judged(self, scope: Scope) -> Key | Refusal | None:
         """The key that opens the request, None where none is demanded, or why not."""

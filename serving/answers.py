@@ -8,16 +8,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retain.errors import RetainError
 from retain.tables import CHANNELS
 from retain.workspace import Workspace
-from serving import likely, schemas
-from serving.ahead import ahead
+from serving import schemas, scored
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
 from serving.decisions.causes import Causes, causes
@@ -26,7 +24,7 @@ from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
 from serving.decisions.prices import Prices
-from serving.decisions.scoring import expected_loss, purposes
+from serving.decisions.scoring import purposes
 from serving.effects import in_money
 from serving.fresh import Fresh
 from serving.ledger import Ledger
@@ -34,19 +32,13 @@ from serving.lists import prices, running
 from serving.lists.prices import Tariff
 from serving.lists.running import Campaigns
 from serving.overlay import KEPT, Overlay
-from serving.pulls import Pull, assumed, parts, why
+from serving.pulls import Pull
 from serving.rows import Row, Rows, open_rows, versions
 from training.contracts import Floats
 from training.controls import controls
 from training.package import champion
 
 BLOCK = 20_000
-
-
-class TooManyError(RetainError):
-    """More than one call may ask for."""
-
-    code = "too_large"
 
 
 @dataclass(frozen=True)
@@ -137,7 +129,7 @@ class Answers:
         """Everything that a decision reads and that may be different tomorrow; nothing personal where it must not choose."""
         at = self.at(request.as_of)
         row = self.row(request.customer_id, at)
-        source, codes = self._rung(row, at)
+        source, codes = self.rung(row, at)
         wrong = self._wrong_time(at)
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
         at_prices = None if self.prices is None else self.prices.to(request.customer_id, at, self.rows.card.version)
@@ -152,8 +144,8 @@ class Answers:
             source=source,
             degraded=codes if wrong is None else (*self.codes, wrong),
             refused=wrong,
-            freshness=self._freshness(row, at),
-            models=self._models(),
+            freshness=self.freshness(row, at),
+            models=self.models(),
             prices=at_prices,
         )
 
@@ -163,35 +155,13 @@ class Answers:
         Raises:
             TooManyError: more than the cap of one call.
         """
-        ids = request.customer_ids
-        if len(ids) > self.policy.batch_cap:
-            raise TooManyError(
-                f"customer_ids: {len(ids)} are asked for, at most {self.policy.batch_cap} fit into one call; split it", field="customer_ids"
-            )
-        at = self.clock()
-        rows = [self.row(each, at) for each in ids]
-        known = [row for row in rows if row is not None]
-        scored = iter([score for of, same in groupby(known, key=attrgetter("rows")) for score in self._scores(of, list(same), at, request)])
-        results = [schemas.Score(customer_id, "unknown") if row is None else next(scored) for customer_id, row in zip(ids, rows, strict=True)]
-        return schemas.ScoresAnswer(
-            scores=results,
-            horizon_days=self.rows.shop.horizon_days,
-            currency=self.rows.shop.currency,
-            as_of=at,
-            degraded=list(self._rung(None, at)[1]),
-            assumed=assumed(self.rows),
-            synthetic=self.rows.shop.synthetic,
-            freshness=self._freshness(known[0] if len(known) == 1 else None, at),
-            models=self._models(),
-            reasons_by=self.rows.card.reasons,
-            value_parts=parts(self.rows),
-        )
+        return scored.scores(self, request)
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
         """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""
         at = self.clock()
         row = self.row(request.customer_id, at)
-        source, codes = self._rung(row, at)
+        source, codes = self.rung(row, at)
         customer = None if row is None else self._customer(row, at)
         if customer is None:
             codes = (*codes, "unknown_customer")
@@ -226,8 +196,8 @@ class Answers:
             degraded=list(codes),
             as_of=at,
             synthetic=shop.synthetic,
-            freshness=self._freshness(row, at),
-            models=self._models(),
+            freshness=self.freshness(row, at),
+            models=self.models(),
             segment=segment,
         )
 
@@ -239,7 +209,7 @@ class Answers:
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
-        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self._models())
+        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self.models())
 
     def pull(self, language: Language = "en") -> Pull:
         """What a list of this moment is made of."""
@@ -317,30 +287,7 @@ class Answers:
             customer = replace(customer, effects=effects)
         return customer
 
-    def _scores(self, of: Rows, rows: Sequence[Row], at: datetime, request: schemas.ScoresRequest) -> list[schemas.Score]:
-        """Scores of rows of one kind, published or made again."""
-        scored = self.score(rows)
-        figures = [np.array([getattr(each, task) for each in scored], dtype=np.float64) for task in SCORED]
-        outlooks = ahead(of, np.array([row.position for row in rows], dtype=np.intp), *figures)
-        return [self._score(row, one, outlook, at, request) for row, one, outlook in zip(rows, scored, outlooks, strict=True)]
-
-    def _score(
-        self, row: Row, scores: Scores, outlook: tuple[float | None, datetime | None], at: datetime, request: schemas.ScoresRequest
-    ) -> schemas.Score:
-        of = row.rows
-        customer_id = of.id(row.position)
-        customer = row.customer(at, scores, explain=request.explain)
-        if not may_profile(customer, self.policy):
-            return schemas.Score(customer_id, "not_profiled")
-        status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
-        made_of = None if scores.clv is None else row.value_parts(scores.clv)
-        loss = expected_loss(scores.churn, None if made_of is None else sum(made_of.values()))
-        signs = why(of, self.fresh.on(customer), request.language) if request.explain else []
-        cause = likely.cause(of, row.position, self.causes, request.language) if request.explain else None
-        segment = f"{scores.band}/{scores.stage}"
-        return schemas.Score(customer_id, status, scores.churn, scores.clv, loss, scores.band, scores.stage, segment, signs, cause, made_of, *outlook)
-
-    def _rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
+    def rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
         """The best source that rows and models allow at a moment, and what is degraded."""
         codes = list(self.codes)
         age = at - self.rows.card.moment
@@ -366,7 +313,8 @@ class Answers:
         is_there = launched and (thing.retired_at is None or at < thing.retired_at) and (thing.stock is None or thing.stock > 0)
         return is_there and thing.is_offerable and not thing.minimum_age
 
-    def _freshness(self, row: Row | None, at: datetime) -> schemas.Freshness:
+    def freshness(self, row: Row | None, at: datetime) -> schemas.Freshness:
+        """How old the facts behind an answer are, and what came in since."""
         moment = self.rows.card.moment
         if row is None:
             return schemas.Freshness(moment, None, [])
@@ -380,6 +328,7 @@ class Answers:
         is_behind = made is None or made.row is not row or made.facts < count
         return schemas.Freshness(moment, age, ["features"] if row.is_stale else [], came_at, ["features", *KEPT] if is_behind else list(KEPT))
 
-    def _models(self) -> schemas.Models:
+    def models(self) -> schemas.Models:
+        """Versions behind an answer."""
         churn, clv = (self.champions.model_id(task) for task in SCORED)
         return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version, self.rows.card.models.get("uplift"))

@@ -14,18 +14,19 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromQuery, JSONBody, Parameter
+from litestar.response import Stream
 
 from retain import __version__
-from serving import problems, schemas
+from serving import batches, problems, schemas
 from serving.access import holder
 from serving.desk import Desk
-from serving.direct import Direct, Raw, Route
+from serving.direct import Caller, Direct, Raw, Route, Streamed
 from serving.guard import App, Guard
 from serving.openapi import ExactJson
 from serving.pull_log import by_key
 from serving.strict import parse
 
-POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes", "/v1/events")
+POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes", "/v1/events", "/v1/decisions/batch")
 REPEATED = "retain-repeated"
 """Header of a decision: whether this request_id was answered before. After a power loss a retry that says false was not on record."""
 PathId = Annotated[str, Parameter(min_length=1, max_length=256, pattern=schemas.NAME, description="A decision's id.")]
@@ -49,26 +50,23 @@ DOOR = _errors(400, 401, 403, 422, 429, 500, 503)
 BODY = {**DOOR, **_errors(408, 413, 415)}
 
 
-async def _decided(desk: Desk, asked: schemas.DecisionRequest) -> Raw:
-    body, is_repeated = desk.answered(asked)
+async def _decided(desk: Desk, asked: schemas.DecisionRequest, caller: Caller) -> Raw:
+    body, is_repeated = desk.answered(asked, caller.since)
     return Raw(body, ((REPEATED, "true" if is_repeated else "false"),))
 
 
-async def _scored(desk: Desk, asked: schemas.ScoresRequest) -> Raw:
-    return Raw(msgspec.json.encode(desk.answers.scores(asked)))
-
-
-async def _noted(desk: Desk, asked: schemas.OutcomeRequest) -> Raw:
+async def _noted(desk: Desk, asked: schemas.OutcomeRequest, _: Caller) -> Raw:
     return Raw(msgspec.json.encode(await desk.outcome(asked)))
 
 
-async def _took(desk: Desk, asked: schemas.EventsRequest) -> Raw:
+async def _took(desk: Desk, asked: schemas.EventsRequest, _: Caller) -> Raw:
     return Raw(msgspec.json.encode(await desk.events(asked)))
 
 
 DIRECT = {
     "/v1/decisions": Route(schemas.DecisionRequest, _decided),
-    "/v1/scores": Route(schemas.ScoresRequest, _scored),
+    "/v1/decisions/batch": Route(schemas.DecisionsRequest, batches.decisions),
+    "/v1/scores": Route(schemas.ScoresRequest, batches.scores),
     "/v1/outcomes": Route(schemas.OutcomeRequest, _noted),
     "/v1/events": Route(schemas.EventsRequest, _took),
 }
@@ -89,13 +87,25 @@ def _desk(request: Request[Any, Any, Any]) -> Desk:
 )
 async def decisions(data: JSONBody[schemas.DecisionRequest], request: Request[Any, Any, Any]) -> Response[schemas.DecisionAnswer]:
     """Eligible offers and products by expected margin as far as the evidence goes, with reasons, and what was withheld and why."""
-    return _response(await _decided(_desk(request), data))
+    return await _answered("/v1/decisions", request, data)
 
 
 @post("/v1/scores", opt={"body": schemas.ScoresRequest}, status_code=200, responses=BODY, summary="Churn, value, band and stage of customers")
 async def scores(data: JSONBody[schemas.ScoresRequest], request: Request[Any, Any, Any]) -> Response[schemas.ScoresAnswer]:
     """One score per asked id, in the asked order; an unknown id is answered as unknown."""
-    return _response(await _scored(_desk(request), data))
+    return await _answered("/v1/scores", request, data)
+
+
+@post(
+    "/v1/decisions/batch",
+    opt={"body": schemas.DecisionsRequest},
+    status_code=200,
+    responses=BODY,
+    summary="What to offer each of many customers now",
+)
+async def decisions_batch(data: JSONBody[schemas.DecisionsRequest], request: Request[Any, Any, Any]) -> Response[schemas.DecisionsAnswer]:
+    """A result per request, sent while they are made; with ``Accept: application/x-ndjson`` each on a line of its own."""
+    return await _answered("/v1/decisions/batch", request, data)
 
 
 @post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")
@@ -107,13 +117,13 @@ async def recommendations(data: JSONBody[schemas.RecommendationsRequest], reques
 @post("/v1/outcomes", opt={"body": schemas.OutcomeRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What came of a decision")
 async def outcomes(data: JSONBody[schemas.OutcomeRequest], request: Request[Any, Any, Any]) -> Response[schemas.OutcomeAnswer]:
     """Kept on disk before the answer; sending one again is harmless."""
-    return _response(await _noted(_desk(request), data))
+    return await _answered("/v1/outcomes", request, data)
 
 
 @post("/v1/events", opt={"body": schemas.EventsRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What customers did and bought")
 async def events(data: JSONBody[schemas.EventsRequest], request: Request[Any, Any, Any]) -> Response[schemas.EventsAnswer]:
     """Kept on disk before the answer; the next decision knows them. Sending a row again is harmless."""
-    return _response(await _took(_desk(request), data))
+    return await _answered("/v1/events", request, data)
 
 
 @get("/v1/lists/churn", responses=DOOR, summary="Customers by what their leaving would cost")
@@ -124,7 +134,7 @@ async def churn_list(
     language: FromQuery[Literal["en", "zh"]] = "en",
 ) -> schemas.ChurnList:
     """Risk, value, expected loss, band, stage and reasons; who must not be contacted is left out and counted."""
-    return _desk(request).churn_list(by_key(holder(request.scope)), top, channel, language)
+    return await _desk(request).pulled(by_key(holder(request.scope)), top, channel, language)
 
 
 @get("/v1/decisions/{decision_id:str}", responses={**DOOR, **_errors(404)}, summary="A logged decision")
@@ -137,7 +147,7 @@ async def decision(request: Request[Any, Any, Any], decision_id: PathId) -> sche
 def application() -> Litestar:
     """The application, without a desk yet."""
     return Litestar(
-        [decisions, scores, recommendations, outcomes, events, churn_list, decision],
+        [decisions, decisions_batch, scores, recommendations, outcomes, events, churn_list, decision],
         request_class=StrictRequest,
         exception_handlers=problems.HANDLERS,
         logging_config=None,
@@ -168,5 +178,9 @@ def guarded(app: Litestar, body_cap: int) -> Guard:
 _KEY = "A key of `retain keys create`. From the first key of a workspace on every route demands one; docs/api.md says which scope opens which."
 
 
-def _response(raw: Raw) -> Response[Any]:
-    return Response(raw.body, media_type=MediaType.JSON, headers=dict(raw.headers))
+async def _answered(path: str, request: Request[Any, Any, Any], data: Any) -> Response[Any]:
+    """What answers a route without the framework, as the framework's response."""
+    found = await DIRECT[path].answer(_desk(request), data, Caller.of(request.scope))
+    if isinstance(found, Streamed):
+        return Stream(found.pieces, media_type=found.kind)
+    return Response(found.body, media_type=MediaType.JSON, headers=dict(found.headers))

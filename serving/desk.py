@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -32,6 +33,7 @@ from serving.holds import hold, holds, take_up
 from serving.incoming import Fact
 from serving.ledger import REPEAT, Entry, Kept, Ledger, LedgerError, Outcome, stamp
 from serving.opening import Opener
+from serving.pacing import Pace
 from serving.together import Together
 from serving.tracing import trace
 
@@ -76,6 +78,9 @@ class Desk:
         """Held while something is decided or written down together with what follows from it for the next answer: newer answers wait for it."""
         self._grounds = grounds.opener(ledger.folder)
         self._together = Together(self._noted, ledger)
+        self._lists = ThreadPoolExecutor(1, "lists")
+        self.pace = Pace()
+        """What long answers share."""
         self.came_in: Callable[[], None] = _unheard
         """Called when facts came in, once they are on disk."""
 
@@ -145,6 +150,7 @@ class Desk:
 
     def close(self) -> None:
         """Write what waits and let go."""
+        self._lists.shutdown(cancel_futures=True)
         self.ledger.close()
 
     def unready(self) -> str | None:
@@ -163,11 +169,20 @@ class Desk:
         """
         return self.answered(request)[0]
 
-    def answered(self, request: schemas.DecisionRequest) -> tuple[bytes, bool]:
-        """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it."""
-        start = time.monotonic()
+    def answered(
+        self, request: schemas.DecisionRequest, since: float | None = None, is_over: Callable[[], bool] = lambda: False
+    ) -> tuple[bytes, bool]:
+        """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it.
+
+        Args:
+            request: what is asked.
+            since: when it was whole, on the clock of ``time.monotonic``: the caller's time runs from there; now where nobody knows.
+            is_over: whether the time of those that it is asked with is up.
+        """
+        start = time.monotonic() if since is None else since
+        is_late = _over(start, request.budget_ms)
         with self._turn:
-            return self._answered(request, _over(start, request.budget_ms))
+            return self._answered(request, lambda: is_over() or is_late())
 
     def _answered(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> tuple[bytes, bool]:
         if request.dry_run:
@@ -303,6 +318,10 @@ class Desk:
         pull_log.note(self.ledger.folder.parent, who, "churn", asked, pull_log.of_churn(result), msgspec.structs.asdict(result.models))
         self.count("list", "churn")
         return result
+
+    async def pulled(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
+        """The same beside whoever answers: everybody is looked at, which takes a second or more in a large shop. One list is made at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._lists, self.churn_list, who, top, channel, language)
 
     def trace(self, decision_id: str) -> schemas.DecisionTrace:
         """A logged decision with what it rested on and what came of it.

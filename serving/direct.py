@@ -5,16 +5,22 @@ The framework keeps the same routes, describes them and answers everything else;
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from retain.errors import RetainError
 from serving import problems
+from serving.access import GOES_ON
 from serving.desk import Desk
-from serving.guard import App, Receive, Scope, Send
+from serving.guard import App, Arrival, Receive, Scope, Send
 from serving.strict import parse
+
+LINES = "application/x-ndjson"
+LONG = 2**17
+"""Bytes of a body that takes milliseconds to read."""
 
 
 class Raw(NamedTuple):
@@ -24,11 +30,39 @@ class Raw(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Streamed(NamedTuple):
+    """An answer that is sent while it is made."""
+
+    pieces: AsyncIterator[bytes]
+    lines: bool = False
+    """Whether each line is a document of its own."""
+
+    @property
+    def kind(self) -> str:
+        """Its media type."""
+        return LINES if self.lines else "application/json"
+
+
+class Caller(NamedTuple):
+    """What is known of a request besides its body."""
+
+    since: float
+    """When it was whole, on the clock of ``time.monotonic``."""
+    wants_lines: bool = False
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any]) -> Caller:
+        """Of an ASGI scope."""
+        arrival = scope.get(Arrival.KEY)
+        accepted = [value for name, value in scope["headers"] if name.lower() == b"accept"]
+        return cls(time.monotonic() if arrival is None else arrival.at, any(LINES.encode() in value.lower() for value in accepted))
+
+
 class Route(NamedTuple):
     """One POST: what its body is, and what answers it."""
 
     body: type[Any]
-    answer: Callable[[Desk, Any], Awaitable[Raw]]
+    answer: Callable[[Desk, Any, Caller], Awaitable[Raw | Streamed]]
 
 
 class Direct:
@@ -55,16 +89,40 @@ class Direct:
             return
         status = 200
         try:
-            raw = await route.answer(self._desk(), parse(body, route.body))
-        except RetainError as error:
-            status, raw = _told(problems.foreseen(error))
+            # What is long enough to hold others up is read beside them.
+            asked = parse(body, route.body) if len(body) < LONG else await asyncio.to_thread(parse, body, route.body)
+            answer = await route.answer(self._desk(), asked, Caller.of(scope))
         except Exception as error:
-            status, raw = _told(problems.unforeseen(error))
-        headers = [(b"content-type", b"application/json"), *((name.encode(), value.encode()) for name, value in raw.headers)]
-        headers.append((b"content-length", str(len(raw.body)).encode()))
+            status, said = problems.of(error)
+            answer = Raw(msgspec.json.encode(said))
+        if isinstance(answer, Streamed):
+            await _sent(answer, receive, send, scope.get(GOES_ON, _always))
+            return
+        headers = [(b"content-type", b"application/json"), *((name.encode(), value.encode()) for name, value in answer.headers)]
+        headers.append((b"content-length", str(len(answer.body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": raw.body, "more_body": False})
+        await send({"type": "http.response.body", "body": answer.body, "more_body": False})
 
 
-def _told(said: tuple[int, Any]) -> tuple[int, Raw]:
-    return said[0], Raw(msgspec.json.encode(said[1]))
+async def _sent(answer: Streamed, receive: Receive, send: Send, goes_on: Callable[[], bool]) -> None:
+    """Send pieces as they are made, as long as somebody takes them and the key holds; who is cut off sees an answer without an end."""
+    gone = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", answer.kind.encode())]})
+        async for piece in answer.pieces:
+            if gone.done() or not goes_on():
+                return
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    finally:
+        gone.cancel()
+        await cast(AsyncGenerator[bytes, None], answer.pieces).aclose()
+
+
+def _always() -> bool:
+    return True
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -161,7 +161,8 @@ class _Row(msgspec.Struct):
 def _owned(owned: Mapping[str, Owned], bought: Mapping[str, datetime], at: datetime | None) -> dict[str, Owned]:
     """What a customer owns with what was bought since. Orders are counted when the row is made again; here what is owned already stays as counted."""
     found = dict(owned)
-    for item, last in bought.items():
+    # A copy: another thread may be taking in what comes now.
+    for item, last in list(bought.items()):
         if at is None or last <= at:
             days = 0 if at is None else (at - last).days
             known = owned.get(item)

@@ -174,6 +174,14 @@ class Keyring:
         is_right = hmac.compare_digest(hashlib.sha256(secret).hexdigest(), _NOBODY if key is None else key.hash)
         return key if key is not None and is_right and key.holds(self._clock()) else None
 
+    def lets(self, opened: Key | None) -> bool:
+        """Whether what a key opened (None: what no key did) may go on: it was not revoked since, and no first key was made."""
+        self.refresh()
+        if opened is None:
+            return not self.is_closed
+        key = self._keys.get(opened.key_id)
+        return key is not None and key.hash == opened.hash and key.holds(self._clock())
+
     @property
     def has_any(self) -> bool:
         """Whether some key holds now."""

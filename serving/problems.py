@@ -12,10 +12,10 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 
 from retain.errors import IntegrityError, NotReadyError, RetainError
-from serving.answers import TooManyError
 from serving.desk import ConflictError
 from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
+from serving.scored import TooManyError
 from serving.strict import ContentProblem, SyntaxProblem, plain
 from serving.tracing import NotFoundError
 
@@ -73,6 +73,11 @@ def unforeseen(error: Exception) -> tuple[int, ErrorBody]:
     frames = traceback.extract_tb(error.__traceback__)
     _LOG.error("unforeseen %s in %s", type(error).__name__, " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames[-5:])))
     return 500, ErrorBody(Problem("internal", "an error that we did not foresee; please report it with the time of the request"))
+
+
+def of(error: Exception) -> tuple[int, ErrorBody]:
+    """Any error: status and body."""
+    return foreseen(error) if isinstance(error, RetainError) else unforeseen(error)
 
 
 def answer(code: int, problem: Problem, headers: dict[str, str] | None = None) -> Response[ErrorBody]:

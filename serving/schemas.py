@@ -184,6 +184,8 @@ class ScoresRequest(Struct, frozen=True, forbid_unknown_fields=True):
     explain: bool = False
     """Why each customer may leave."""
     language: Literal["en", "zh"] = "en"
+    budget_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    """Once it is spent, the rest gets the figures that were published, with the status ``over_budget``."""
 
 
 class CauseOut(Struct, frozen=True):
@@ -224,7 +226,8 @@ class Score(Struct, frozen=True):
     """What the models say of one customer."""
 
     customer_id: str
-    status: Literal["ok", "no_features", "unknown", "not_profiled"]
+    status: Literal["ok", "no_features", "unknown", "not_profiled", "over_budget"]
+    """``over_budget``: the figures as published, because the caller's time was up."""
     churn: float | None = None
     clv: float | None = None
     expected_loss: float | None = None
@@ -325,6 +328,33 @@ class OutcomeAnswer(Struct, frozen=True):
     """Its decision is not known yet; it is joined when it comes."""
     late: bool
     """It came after the offer's outcome window."""
+
+
+class DecisionsRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to offer each of many customers now."""
+
+    requests: Annotated[list[DecisionRequest], Meta(min_length=1)]
+    budget_ms: Annotated[int, Meta(ge=1, le=600_000)] | None = None
+    """Of all together: once it is spent, popularity decides the rest, and each of those answers says so."""
+
+
+class DecisionResult(Struct, frozen=True):
+    """What came of one request of many."""
+
+    row: int
+    """Its place among the requests."""
+    status: int
+    """As HTTP would have it, had it been asked alone."""
+    decision: DecisionAnswer | None = None
+    repeated: bool = False
+    """Whether this request_id was answered before; left out where not."""
+    error: Problem | None = None
+
+
+class DecisionsAnswer(Struct, frozen=True):
+    """One result per request, in order."""
+
+    results: list[DecisionResult]
 
 
 class EventsRequest(Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from bentoml.exceptions import BentoMLException
 from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
-from serving import problems, schemas
+from serving import batches, problems, schemas
 from serving.access import Access
 from serving.app import POSTS, application, direct
 from serving.decisions.policy import policy
@@ -77,7 +77,7 @@ class Retain:
     async def scores(self, request: dict[str, Any]) -> dict[str, Any]:
         """Churn, value, band and stage; the request is that of /v1/scores."""
         with _told():
-            answer: dict[str, Any] = msgspec.to_builtins(self._desk.answers.scores(_checked(request, schemas.ScoresRequest)))
+            answer: dict[str, Any] = msgspec.json.decode(await batches.whole(self._desk, _checked(request, schemas.ScoresRequest)))
         return answer
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]

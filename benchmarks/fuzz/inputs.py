@@ -28,6 +28,10 @@ SEEDS: dict[str, dict[str, Any]] = {
         "as_of": WHEN,
         "personalised": True,
     },
+    "/v1/decisions/batch": {
+        "requests": [{"customer_id": "C00000001", "goal": "best", "max_offers": 3}, {"customer_id": "C00000002"}],
+        "budget_ms": 5000,
+    },
     "/v1/scores": {"customer_ids": ["C00000001", "C00000002"]},
     "/v1/recommendations": {"customer_id": "C00000001", "purpose": "new", "k": 5},
     "/v1/outcomes": {

@@ -212,6 +212,7 @@ def test_the_document_describes_what_is_checked(call: Call) -> None:
     document = call("GET", "/v1/openapi.json").json()
     assert set(document["paths"]) == {
         "/v1/decisions",
+        "/v1/decisions/batch",
         "/v1/scores",
         "/v1/recommendations",
         "/v1/outcomes",

@@ -61,7 +61,7 @@ def test_no_customer_is_named_in_logs_whatever_happens(
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError("C00000001")
 
-    monkeypatch.setattr("serving.answers.Answers.scores", breaks)
+    monkeypatch.setattr("serving.answers.Answers.score", breaks)
     assert call("POST", "/v1/scores", {"customer_ids": ["C00000001"]}).status_code == 500
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "asyncio"))]
     assert any("unforeseen RuntimeError" in message for message in ours)

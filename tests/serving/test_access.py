@@ -26,6 +26,7 @@ from serving.runner import reachable, whole
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 BODIES: dict[str, Any] = {
     "/v1/decisions": {"customer_id": "ann", "dry_run": True},
+    "/v1/decisions/batch": {"requests": [{"customer_id": "ann", "dry_run": True}]},
     "/v1/scores": {"customer_ids": ["ann"]},
     "/v1/recommendations": {"customer_id": "ann"},
     "/v1/outcomes": {"outcome_id": "o", "decision_id": "d", "type": "shown", "occurred_at": "2026-01-01T00:00:00Z"},
