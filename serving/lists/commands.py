@@ -186,7 +186,7 @@ _RETENTION = """Whom to contact with what to keep them, within a budget and the 
 Gains are incremental where effects are estimated (`retain train uplift`); else they are propensity x value, and the list says so. Who has no consent
 or is otherwise withheld by the rules that decide calls is left out and counted; so are sleeping dogs and lost causes. A part of the chosen is held
 out. Beside the list lie FILE.holdout (do not contact), FILE.why.parquet (what became of everybody), FILE.html and FILE.json (the manifest).
-The prices of money and seats go to the workspace, where calls use them.
+An offer's stock is a limit as seats are. The prices of money, seats and stock go to the workspace, where calls use them.
 
 exit codes: 0 done (also when the list is empty), 2 wrong option, 4 run `retain publish` first, 5 nothing can be told in money"""
 _DIFF = """Who entered or left a retention list between two pulls, and why: consent and rules, risk, value, price, limits, control group.

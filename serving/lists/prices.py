@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from retain.errors import DataError
+from retain.errors import DataError, IntegrityError
 from retain.files import MANIFEST, verify_folder, write_json
 from retain.workspace import Workspace
 from serving.decisions.pacing import Plan
@@ -79,7 +79,7 @@ def load(workspace: Workspace, at: datetime) -> Tariff | None:
     """The prices that hold at a moment; None where no list has made any, or their time is over.
 
     Raises:
-        DataError: the file is broken.
+        DataError: the file, or the list that it names, is broken.
     """
     path = workspace.lists / FILE
     if not path.is_file():
@@ -100,7 +100,10 @@ def _own(folder: Path) -> dict[str, Own]:
     if not (folder / MANIFEST).is_file():
         # Erased, or removed by hand: prices go on without it.
         return {}
-    verify_folder(folder)
+    try:
+        verify_folder(folder)
+    except IntegrityError as error:
+        raise DataError(f"the list behind {FILE} is broken ({error}); make another with `retain list retention --campaign NAME`") from error
     apart = pq.read_table(folder / APART).to_pylist()
     arms = pq.read_table(folder / ARMS, columns=["customer_id", "is_contacted", "offer_id", "channel"]).to_pylist()
     return {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retain.errors import IntegrityError
+from retain.errors import DataError, IntegrityError
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.decisions.facts import Offer
@@ -110,7 +110,10 @@ def test_a_changed_file_is_told_and_no_list_of_that_name_is_made(make: Callable[
     assert (found.all, found.broken) == ((), ("spring",))
     with pytest.raises(IntegrityError, match="campaign spring were changed"):
         retention(replace(answers, campaigns=found), ASKED)
-    retention(replace(answers, campaigns=found), replace(ASKED, campaign="summer"))
+    with pytest.raises(DataError, match="make another"):
+        prices.load(workspace, answers.clock())
+    pulled(replace(answers, campaigns=found), workspace, replace(ASKED, campaign="summer"))
+    assert prices.load(workspace, answers.clock()) is not None
 
 
 def test_a_lever_moves_a_list_as_it_moves_a_call(make: Callable[..., Answers], tmp_path: Path) -> None:
