@@ -197,6 +197,7 @@ def test_slices_end_and_rest_so_that_others_come_between() -> None:
     assert REST > 0
 
 
+@pytest.mark.fault("E6")
 def test_who_goes_away_or_loses_the_key_is_sent_no_more(desk: Desk) -> None:
     made, taken = 0, 0
 

@@ -19,7 +19,8 @@ from typing import Any
 import httpx
 import pytest
 
-from retain.workspace import Workspace
+from retain.workspace import Workspace, computer_time
+from serving.keys import add, minted, revoke
 from serving.ledger import outcomes_of, reading
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other processes are looked into by /proc and their limits set")
@@ -50,6 +51,32 @@ def stands(place: Workspace, told: list[Any]) -> tuple[int, int]:
     acknowledged = {each.body["outcome_id"] for each in told if each.status == 200 and each.path == "/v1/outcomes"}
     assert acknowledged <= set(outcomes)
     return len(given), len(acknowledged)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("E6")
+def test_a_stream_ends_soon_after_its_key_is_revoked(place: Workspace, running: Running, happened: Happened) -> None:
+    key, text = minted(os.urandom(64), "batch", ("crm",), computer_time(), days=1, per_minute=60_000)
+    add(place.keys, key, computer_time())
+    asked = json.dumps({"customer_ids": [f"C{number % 300 + 1:08d}" for number in range(10_000)], "explain": True}).encode()
+    head = (
+        "POST /v1/scores HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\naccept: application/x-ndjson\r\n"
+        f"authorization: Bearer {text}\r\ncontent-length: {len(asked)}\r\n\r\n"
+    ).encode()
+    with running(place) as (client, _), socket.create_connection(("127.0.0.1", port_of(client)), 60) as line:
+        line.sendall(head + asked)
+        said = line.recv(65536)
+        assert said.startswith(b"HTTP/1.1 200")
+        revoke(place.keys, key.key_id, computer_time())
+        start = time.monotonic()
+        while piece := line.recv(65536):
+            said += piece
+        took = time.monotonic() - start
+        assert client.post("/v1/decisions", json=mixed(0)[1], headers={"authorization": f"Bearer {text}"}).status_code == 401
+    rows = said.count(b'"customer_id"')
+    assert not said.endswith(b"0\r\n\r\n"), "an answer that was cut off has no end"
+    assert rows < 10_000
+    happened(f"cut off {took:.1f} s after the revocation, {rows:,} of 10,000 rows sent")
 
 
 @pytest.mark.slow
