@@ -137,6 +137,7 @@ def intermediate(name: str) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+@cache
 def needs(reads: tuple[str, ...]) -> tuple[str, ...]:
     """Intermediate tables in the order in which they can be built: those that others read come first."""
     ordered: list[str] = []

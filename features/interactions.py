@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -41,7 +42,14 @@ class Interactions:
         return len(self.customer)
 
 
-def load(engine: Engine, moment: datetime, item: Literal["product", "category"], zone: str = "UTC", days: int | None = None) -> Interactions:
+def load(
+    engine: Engine,
+    moment: datetime,
+    item: Literal["product", "category"],
+    zone: str = "UTC",
+    days: int | None = None,
+    ready: Collection[str] = (),
+) -> Interactions:
     """What was bought before a moment, as then known, of what may be proposed.
 
     Args:
@@ -50,8 +58,9 @@ def load(engine: Engine, moment: datetime, item: Literal["product", "category"],
         item: what an item is; what has no category is left out of ``category``.
         zone: the clock on which ``days`` are counted.
         days: only so many calendar days before the moment; all of history if None.
+        ready: intermediate tables that are attached too.
     """
-    versions = query.parts(["product_versions"])
+    versions = query.parts(["product_versions"], ready)
     at = query.clock(moment)
     name = {"product": "t.product_id", "category": "p.category"}[item]
     known = [INTERACTION, SELLABLE, f"{name} is not null", f"greatest(t.occurred_at, t.known_at) < {_zoned(moment)}"]

@@ -318,15 +318,18 @@ class Answers:
         moment = self.rows.card.moment
         if row is None:
             return schemas.Freshness(moment, None, [])
-        waited = max((at - row.rows.card.moment).total_seconds(), 0.0)
-        age = None if row.age_s is None else row.age_s + waited
+        age, stale = row.age_s, ["features"] if row.is_stale else []
+        if age is not None:
+            age += max((at - row.rows.card.moment).total_seconds(), 0.0)
+        if not self.fresh.has_facts:
+            return schemas.Freshness(moment, age, stale)
         customer_id = row.rows.id(row.position)
         count, came_at = self.fresh.facts(customer_id)
         if not count:
-            return schemas.Freshness(moment, age, ["features"] if row.is_stale else [])
+            return schemas.Freshness(moment, age, stale)
         made = self.overlay.get(customer_id)
         is_behind = made is None or made.row is not row or made.facts < count
-        return schemas.Freshness(moment, age, ["features"] if row.is_stale else [], came_at, ["features", *KEPT] if is_behind else list(KEPT))
+        return schemas.Freshness(moment, age, stale, came_at, ["features", *KEPT] if is_behind else list(KEPT))
 
     def models(self) -> schemas.Models:
         """Versions behind an answer."""

@@ -169,9 +169,7 @@ class Desk:
         """
         return self.answered(request)[0]
 
-    def answered(
-        self, request: schemas.DecisionRequest, since: float | None = None, is_over: Callable[[], bool] = lambda: False
-    ) -> tuple[bytes, bool]:
+    def answered(self, request: schemas.DecisionRequest, since: float | None = None, is_over: Callable[[], bool] | None = None) -> tuple[bytes, bool]:
         """The answer, and whether it was given before: a retry that is answered anew was not on record, so nobody was answered by it.
 
         Args:
@@ -179,10 +177,10 @@ class Desk:
             since: when it was whole, on the clock of ``time.monotonic``: the caller's time runs from there; now where nobody knows.
             is_over: whether the time of those that it is asked with is up.
         """
-        start = time.monotonic() if since is None else since
-        is_late = _over(start, request.budget_ms)
+        ends = (_over(time.monotonic() if since is None else since, request.budget_ms), is_over)
+        given = [each for each in ends if each is not None]
         with self._turn:
-            return self._answered(request, lambda: is_over() or is_late())
+            return self._answered(request, (lambda: any(each() for each in given)) if given else _never)
 
     def _answered(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> tuple[bytes, bool]:
         if request.dry_run:
@@ -394,5 +392,10 @@ def _hold(entry: Entry, fresh: Fresh, policy: Policy) -> None:
         fresh.hold(entry.customer_id, held)
 
 
-def _over(start: float, budget_ms: int | None) -> Callable[[], bool]:
-    return lambda: budget_ms is not None and (time.monotonic() - start) * 1000 > budget_ms
+def _never() -> bool:
+    """No time is set."""
+    return False
+
+
+def _over(start: float, budget_ms: int | None) -> Callable[[], bool] | None:
+    return None if budget_ms is None else lambda: (time.monotonic() - start) * 1000 > budget_ms

@@ -48,6 +48,8 @@ class Fresh:
         self._holds: dict[str, list[Hold]] = {}
         self._waiting: dict[str, list[Outcome]] = {}
         """Outcomes whose customer nobody knows yet, by decision."""
+        self.has_facts = False
+        """Whether facts of anybody came in."""
         self._dirty: dict[str, None] = {}
         """Customers of whom facts came in that no row made since knows of."""
         for outcome in outcomes:
@@ -59,6 +61,7 @@ class Fresh:
         """Take a fact in, as far as it needs neither history nor a model: what was bought, offers that were used, complaints."""
         since = self._since.setdefault(fact.customer_id, _Since())
         since.facts += 1
+        self.has_facts = True
         self._dirty[fact.customer_id] = None
         received = datetime.fromisoformat(fact.received_at)
         since.facts_at = received if since.facts_at is None else max(since.facts_at, received)

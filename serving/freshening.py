@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +29,6 @@ REST = 0.5
 """After each round it rests for this part of the time that the round took: two thirds of a core at most."""
 AGAIN_S = 5.0
 """After a failure it is tried again so much later."""
-NICE = 5
 _LOG = logging.getLogger("retain.serving")
 
 
@@ -106,9 +104,6 @@ class Freshener:
         return self._refresher
 
     def _run(self) -> None:
-        with suppress(OSError, AttributeError):
-            # Of this thread alone, where the system knows priorities of threads.
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         if self._workspace.table("transactions").is_file():
             # Imported before the first fact comes, which is answered for within a second.
             with suppress(RetainError):

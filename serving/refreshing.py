@@ -6,6 +6,7 @@ owned, taken and complained of. Ranked lists keep their order; what was bought g
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features import catalog, interactions
+from features import catalog, interactions, query
 from features.catalog import View
 from features.snapshot import snapshot
 from retain.engine import Engine, quoted
@@ -37,6 +38,8 @@ from training import segments
 MEMORY_GB = 0.5
 PERSONAL = tuple(name for name in TABLES if "customer_id" in TABLES[name].names)
 FACTS: tuple[TableName, ...] = ("events", "transactions")
+SHARED = ("product_versions",)
+"""Intermediate tables of no customer, made once for the same tables."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Refresher:
         self._workspace = workspace
         self._rules = rules
         self._engine: Engine | None = None
+        self._digest = ""
+        """Of the tables that the engine looks at."""
 
     def close(self) -> None:
         """Let go of the engine."""
         if self._engine is not None:
             self._engine.close()
-            self._engine = None
+            self._engine, self._digest = None, ""
 
     def made(self, rows: Rows, champions: Champions, facts: Mapping[str, Sequence[Fact]], moment: datetime) -> Rows:
         """Rows of some customers as of a moment, in the order of their ids.
@@ -75,11 +80,23 @@ class Refresher:
         """
         state, ids = self._workspace.state(), np.array(sorted(facts), dtype=object)
         positions = np.array([row.position for row in map(rows.get, ids) if row is not None], dtype=np.intp)
-        engine = self._attached(state, ids, [each for found in facts.values() for each in found])
-        arrays = picked(rows, positions)
-        words = _Words(rows.card.vocabulary)
-        _features(engine, rows, ids, {table for found in facts.values() for table in {each.table for each in found}}, moment, words, arrays)
-        _facts(engine, rows, ids, moment, state, self._rules, words, arrays)
+        arrays, words = picked(rows, positions), _Words(rows.card.vocabulary)
+        # Who is new to the feature store has no features at all yet: every view is asked.
+        newcomers = ~arrays["is_known"]
+        touched = {
+            table: np.array(
+                [not is_known or any(each.table == table for each in facts[name]) for name, is_known in zip(ids, arrays["is_known"], strict=True)]
+            )
+            for table in FACTS
+        }
+        came = [each for found in facts.values() for each in found]
+        engine = self._attached(state, {table: ids[where] for table, where in touched.items()}, ids[newcomers], came)
+        _features(engine, rows, ids, touched, newcomers, moment, words, arrays)
+        gather.attach_current(engine, moment)
+        if touched["events"].any():
+            _told(engine, ids, touched["events"], moment, state, self._rules, arrays)
+        if touched["transactions"].any():
+            arrays |= _bought(engine, rows, ids, touched["transactions"], moment, state, self._rules, words, arrays)
         for place, task in enumerate(SCORED):
             scorer, known = champions.scorers.get(task), np.flatnonzero(arrays["is_known"])
             arrays["scores"][:, place] = np.nan
@@ -91,27 +108,39 @@ class Refresher:
         models = {**rows.card.models, **{task: champions.model_id(task) for task in SCORED}}
         return Rows(replace(rows.card, moment=moment, vocabulary=words.lists(), models=models), rows.shop, arrays)
 
-    def _attached(self, state: State, ids: NDArray[np.object_], facts: Sequence[Fact]) -> Engine:
-        """The engine with the tables of these customers, what came in among them."""
+    def _attached(
+        self, state: State, touched: Mapping[TableName, NDArray[np.object_]], newcomers: NDArray[np.object_], facts: Sequence[Fact]
+    ) -> Engine:
+        """The engine: a touched table holds the rows of the customers who touched it, what came in among them; other tables those of newcomers."""
         missing = [name for name in TABLES if not self._workspace.table(name).is_file()]
         if missing:
             raise NotReadyError(f"the workspace has no table {missing[0]}; what came in counts in full from the next `retain publish` on")
+        if self._digest != state.digest:
+            # Tables are replaced as a whole, and what looked at the old ones goes with them.
+            self.close()
         if self._engine is None:
             self._engine = Engine(self._workspace.temporary, threads=1, memory_gb=MEMORY_GB)
-        engine, theirs = self._engine, ", ".join(map(quoted, ids))
-        for name in TABLES:
-            source = f"select * from read_parquet({quoted(self._workspace.table(name))})"
-            if name not in PERSONAL:
-                engine.execute(f"create or replace view {name} as {source}")
-                continue
-            # Named so that a table can be made of itself and of what came in.
-            held = f"{name}_held" if name in FACTS else name
-            engine.execute(f"create or replace table {held} as {source} where customer_id in ({theirs})")
+            self._engine.attach({f"all_{name}": self._workspace.table(name) for name in TABLES})
+            for name in TABLES:
+                self._engine.execute(f"create table {name} as select * from all_{name} {'limit 0' if name in PERSONAL else ''}")
+            for name in SHARED:
+                self._engine.execute(f"create table {name} as {catalog.intermediate(name)}")
+            self._digest = state.digest
+        engine = self._engine
+        wanted: dict[str, Sequence[str]] = {name: list(newcomers) for name in PERSONAL if name not in FACTS}
+        # Which offers were taken is read beside the lines.
+        wanted["outcomes"] = list(touched["transactions"])
+        wanted |= {f"{name}_held": list(ids) for name, ids in touched.items()}
+        for name, theirs in wanted.items():
+            if theirs:
+                source = f"all_{name.removesuffix('_held')}"
+                engine.execute(f"create or replace table {name} as select * from {source} where customer_id in ({', '.join(map(quoted, theirs))})")
         if self._workspace.state().digest != state.digest:
             raise NotReadyError("the tables are being replaced")
         for table in FACTS:
-            engine.attach({f"{table}_came": of_facts(table, (each for each in facts if each.table == table), state)})
-            engine.execute(f"create or replace table {table} as {together(engine, table, f'{table}_held', f'{table}_came', state.local_zone)}")
+            if len(touched[table]):
+                engine.attach({f"{table}_came": of_facts(table, (each for each in facts if each.table == table), state)})
+                engine.execute(f"create or replace table {table} as {together(engine, table, f'{table}_held', f'{table}_came', state.local_zone)}")
         return engine
 
 
@@ -153,33 +182,44 @@ def _features(
     engine: Engine,
     rows: Rows,
     ids: NDArray[np.object_],
-    touched: set[TableName],
+    touched: Mapping[TableName, NDArray[np.bool_]],
+    newcomers: NDArray[np.bool_],
     moment: datetime,
     words: _Words,
     arrays: dict[str, NDArray[Any]],
 ) -> None:
-    """Raw features of the views that read a touched table (all where the feature store does not know a customer yet), and how old all of them are."""
-    card = rows.card
-    spine = pa.table({"customer_id": pa.array(ids, pa.string()), "event_timestamp": pa.array([moment] * len(ids), pa.timestamp("us", "UTC"))})
-    lives = []
-    for number, view in enumerate(_views(card.views)):
-        lives.append(view.ttl_days * 86_400 * 1_000_000)
-        if catalog.tables(view).isdisjoint(touched) and arrays["is_known"].all():
-            continue
-        found = snapshot(view, spine, engine).to_pandas().set_index("customer_id").reindex(ids)
+    """Raw features of the views that read a table which their customer touched, and how old all of them are."""
+    card, places = rows.card, {name: number for number, name in enumerate(rows.card.views)}
+    views = list(_views(card.views))
+    whose = {view: np.logical_or.reduce([newcomers, *(touched[table] for table in FACTS if table in catalog.tables(view))]) for view in views}
+    chosen = [view for view in views if whose[view].any()]
+    reads = Counter(name for view in chosen for name in catalog.needs(view.reads))
+    # What several views read is computed once; those who others read come first.
+    several = [name for name in catalog.needs(tuple(reads)) if reads[name] > 1 and name not in SHARED]
+    for name in several:
+        before = query.parts([each for each in catalog.needs((name,)) if each != name], [*several, *SHARED])
+        engine.execute(f"create or replace table {name} as {query.preceded(before, catalog.intermediate(name))}")
+    for view in chosen:
+        mine = whose[view]
+        theirs = ids[mine]
+        spine = pa.table(
+            {"customer_id": pa.array(theirs, pa.string()), "event_timestamp": pa.array([moment] * len(theirs), pa.timestamp("us", "UTC"))}
+        )
+        found = snapshot(view, spine, engine, [*several, *SHARED]).to_pandas().set_index("customer_id").reindex(theirs)
         for place, name in enumerate(card.columns):
             head, _, column = name.partition("__")
             if head == view.name and name in card.vocabulary:
                 codes = words.code(name, found[column])
-                arrays["raw"][:, place] = np.where(codes < 0, np.nan, codes)
+                arrays["raw"][mine, place] = np.where(codes < 0, np.nan, codes)
             elif head == view.name:
-                arrays["raw"][:, place] = found[column].to_numpy(dtype=np.float64, na_value=np.nan)
-        arrays["features_at"][:, number] = micros(moment)
-    age = np.where(arrays["features_at"] >= 0, micros(moment) - arrays["features_at"], np.nan) if lives else np.empty((len(ids), 0))
+                arrays["raw"][mine, place] = found[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        arrays["features_at"][mine, places[view.name]] = micros(moment)
+    lives = np.array([view.ttl_days * 86_400 * 1_000_000 for view in views])
+    age = np.where(arrays["features_at"] >= 0, micros(moment) - arrays["features_at"], np.nan) if len(lives) else np.empty((len(ids), 0))
     known = np.asarray(~np.isnan(age).all(axis=1), dtype=np.bool_)
     arrays["is_known"] = known
     arrays["age_s"] = np.where(known, np.nanmax(np.where(np.isnan(age), -1.0, age), axis=1, initial=-1.0) / 1e6, np.nan)
-    arrays["is_stale"] = np.asarray(known & ~(age <= np.array(lives)).all(axis=1), dtype=np.bool_)
+    arrays["is_stale"] = np.asarray(known & ~(age <= lives).all(axis=1), dtype=np.bool_)
 
 
 def _views(names: Mapping[str, str]) -> Iterator[View]:
@@ -190,34 +230,59 @@ def _views(names: Mapping[str, str]) -> Iterator[View]:
         yield view
 
 
-def _facts(
+def _told(
+    engine: Engine, ids: NDArray[np.object_], whose: NDArray[np.bool_], moment: datetime, state: State, rules: Rules, arrays: dict[str, NDArray[Any]]
+) -> None:
+    """What events say: an open complaint, and the parts of value."""
+    theirs, parts = ids[whose], rules.parts
+    arrays["complaint"][whose] = gather.complaints(engine, theirs, moment)
+    counted = [kind for name in KINDS for kind in parts.kinds(name)]
+    counts = gather.events(engine, theirs, shift_days(moment, -parts.window_days, state.stored_zone), counted)
+    arrays["parts"][whose] = amounts(parts, counts, state.horizon_days, len(theirs))
+
+
+def _bought(
     engine: Engine,
     rows: Rows,
     ids: NDArray[np.object_],
+    whose: NDArray[np.bool_],
     moment: datetime,
     state: State,
     rules: Rules,
     words: _Words,
     arrays: dict[str, NDArray[Any]],
-) -> None:
-    """Habits, stage, what is owned, taken and complained of, and the parts of value."""
-    zone = state.stored_zone
-    gather.attach_current(engine, moment)
-    habits = gather.habits(engine, ids, moment, zone, rules.segments)
-    arrays["habits"] = habits[list(HABITS)].to_numpy(dtype=np.float64)
-    arrays["is_active"] = habits["is_active"].to_numpy(dtype=np.bool_)
-    arrays["stage"] = words.code("stage", segments.stages(habits, rules.segments))
-    arrays["complaint"] = gather.complaints(engine, ids, moment)
-    taken = gather.taken(engine, ids)
-    arrays |= {"taken.start": taken.start, "taken.offer_id": words.code("offer_id", taken.columns["offer_id"])}
-    counted = [kind for name in KINDS for kind in rules.parts.kinds(name)]
-    counts = gather.events(engine, ids, shift_days(moment, -rules.parts.window_days, zone), counted)
-    arrays["parts"] = amounts(rules.parts, counts, state.horizon_days, len(ids))
+) -> dict[str, NDArray[Any]]:
+    """What lines say: habits and stage into ``arrays``; return what is owned and taken, of everybody, with lists to match."""
+    zone, theirs = state.stored_zone, ids[whose]
+    habits = gather.habits(engine, theirs, moment, zone, rules.segments)
+    arrays["habits"][whose] = habits[list(HABITS)].to_numpy(dtype=np.float64)
+    arrays["is_active"][whose] = habits["is_active"].to_numpy(dtype=np.bool_)
+    arrays["stage"][whose] = words.code("stage", segments.stages(habits, rules.segments))
+    taken = gather.taken(engine, theirs)
     names = np.array(rows.card.names, dtype=object)
-    history = interactions.load(engine, moment, state.item, zone=zone)
-    before = [set(rows.array("owned.item")[slice(*rows.array("owned.start")[[row.position, row.position + 1]])]) for row in map(rows.get, ids) if row]
-    arrays |= _known_items(candidates.owning(history, ids, names, moment, zone))
-    _relisted(arrays, before)
+    history = interactions.load(engine, moment, state.item, zone=zone, ready=SHARED)
+    owned = _known_items(candidates.owning(history, theirs, names, moment, zone))
+    made: dict[str, NDArray[Any]] = {"taken.start": taken.start, "taken.offer_id": words.code("offer_id", taken.columns["offer_id"])}
+    before = {name: arrays[name] for name in ("owned.start", "owned.item")}
+    result = {**_replaced("owned", arrays, owned, whose), **_replaced("taken", arrays, made, whose)}
+    _relisted(arrays, before, result)
+    return result
+
+
+def _replaced(table: str, arrays: Mapping[str, NDArray[Any]], made: Mapping[str, NDArray[Any]], whose: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """A ragged table in which some customers' entries are those that were made."""
+    names = [name.partition(".")[2] for name in arrays if name.startswith(f"{table}.") and not name.endswith(".start")]
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    sizes, number = [], 0
+    for place, is_made in enumerate(whose.tolist()):
+        source, at = (made, number) if is_made else (arrays, place)
+        number += is_made
+        start, end = source[f"{table}.start"][at : at + 2].tolist()
+        sizes.append(end - start)
+        for name in names:
+            parts[name].append(source[f"{table}.{name}"][start:end])
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(arrays[f"{table}.start"].dtype)
+    return {f"{table}.start": start, **{f"{table}.{name}": np.concatenate(each) for name, each in parts.items()}}
 
 
 def _known_items(owned: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -227,12 +292,11 @@ def _known_items(owned: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {"owned.start": totals[start].astype(start.dtype), **{name: array[kept] for name, array in owned.items() if name != "owned.start"}}
 
 
-def _relisted(arrays: dict[str, NDArray[Any]], before: Sequence[set[int]]) -> None:
+def _relisted(arrays: dict[str, NDArray[Any]], before: Mapping[str, NDArray[Any]], owned: Mapping[str, NDArray[Any]]) -> None:
     """What was bought since is new no longer: it leaves the list of what is new, and stands last among what is repeated."""
-    start = arrays["owned.start"]
-    for place, owned_before in enumerate(before):
-        owned = arrays["owned.item"][start[place] : start[place + 1]].tolist()
-        fresh = [item for item in owned if item not in owned_before]
+    for place in range(len(arrays["ids"])):
+        had, has = (each["owned.item"][slice(*each["owned.start"][place : place + 2].tolist())].tolist() for each in (before, owned))
+        fresh = [item for item in has if item not in had]
         if fresh:
             new, repeated = arrays["list_new"][place], arrays["list_repeat"][place]
             arrays["list_new"][place] = _filled([item for item in new.tolist() if item >= 0 and item not in fresh], len(new))

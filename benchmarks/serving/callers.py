@@ -22,15 +22,16 @@ class Calls:
     failed: list[str] = field(default_factory=list)
 
 
-async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> tuple[bytes, bytes]:
-    head = f"POST /v1/decisions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes, path: str = "/v1/decisions") -> tuple[bytes, bytes]:
+    """One request on a connection: the first words of the answer, and its body."""
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
     answer = await reader.readuntil(b"\r\n\r\n")
     length = next(int(line.split(b":")[1]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length"))
     return answer[:12], await reader.readexactly(length)
 
 
-async def loaded(port: int, bodies: list[bytes], rate: float, seconds: float) -> Calls:
+async def loaded(port: int, bodies: list[bytes], rate: float, seconds: float, path: str = "/v1/decisions") -> Calls:
     """An open loop: each request is due at its place in the schedule, and its latency counts from there."""
     calls = Calls()
     queue: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
@@ -39,7 +40,7 @@ async def loaded(port: int, bodies: list[bytes], rate: float, seconds: float) ->
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (due := await queue.get()) is not None:
             try:
-                status, body = await call(reader, writer, due[1])
+                status, body = await call(reader, writer, due[1], path)
             except (OSError, asyncio.IncompleteReadError) as error:
                 calls.failed.append(type(error).__name__)
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -47,6 +48,8 @@ async def loaded(port: int, bodies: list[bytes], rate: float, seconds: float) ->
             calls.took.append(time.perf_counter() - due[0])
             if not status.endswith(b"200"):
                 calls.failed.append(status.decode())
+                continue
+            if path != "/v1/decisions":
                 continue
             answer = json.loads(body)
             calls.answers.append((time.time(), {**answer["models"], "rows_at": answer["freshness"]["rows_at"]}, answer["decision_id"]))

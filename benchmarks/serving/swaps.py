@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -193,7 +194,7 @@ def trial(source: Workspace, folder: Path, runner: str, swaps: int, rate: float,
         "customers": len(rows),
         "swaps": swaps,
         "answers": len(calls.answers),
-        "errors": len(calls.failed),
+        "errors": dict(Counter(calls.failed)),
         "mixed": mixed(calls, [*first, *named], moments),
         "receipts_checked": looked,
         "receipts_wrong": odd,

@@ -19,7 +19,7 @@ def test_a_hundred_swaps_at_two_hundred_requests_a_second(served: Workspace, tmp
     happened(
         f"{found['swaps']} swaps, {found['answers']} answers, {found['errors']} errors, {found['mixed']} mixed, MB before and after {found['mb']}"
     )
-    assert (found["errors"], found["mixed"], found["receipts_wrong"]) == (0, 0, 0)
+    assert (found["errors"], found["mixed"], found["receipts_wrong"]) == ({}, 0, 0)
     assert found["receipts_checked"] > 1000
     assert found["changes_seen"] >= 50, "swaps took place while answers were given"
     before, after, _ = found["mb"]

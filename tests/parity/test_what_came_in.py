@@ -26,6 +26,9 @@ from serving.decisions.value_parts import KINDS, amounts, value_parts
 from serving.desk import Desk
 from serving.feedback import fed, feedback
 from serving.freshening import Freshener
+from serving.ledger import micros
+from serving.refreshing import Refresher, Rules, just_after
+from serving.rows import Rows
 from serving.schemas import DecisionRequest, EventsRequest, ScoresRequest
 from serving.served import audit
 from training import segments
@@ -115,35 +118,42 @@ def test_rows_made_again_are_those_of_a_batch_and_the_audit_says_so(own: Workspa
     moment = own.now() + MOMENT
     flowed_back(own, moment + MOMENT)
     with of(own) as engine:
-        equal_to_batch(own, engine, [each.row for each in made if each is not None], people, moment)
+        touched = {name: {row["customer_id"] for row in body[name]} for name in body}
+        equal_to_batch(own, engine, [each.row for each in made if each is not None], touched, moment)
     found = audit(own, desk.ledger)
     assert (found.causes, found.share) == ((), 1.0)
     assert found.values > 30 * len(people)
 
 
-def equal_to_batch(own: Workspace, engine: Any, made: list[Any], people: list[str], moment: datetime) -> None:
+def equal_to_batch(own: Workspace, engine: Any, made: list[Any], touched: dict[str, set[str]], moment: datetime) -> None:
     """Everything that was made again, against the same queries over all tables and all customers."""
-    state, ids = own.state(), np.array(sorted(people), dtype=object)
+    state, ids = own.state(), np.array(sorted(touched["events"]), dtype=object)
+    told, bought = (np.isin(ids, sorted(touched[name])) for name in ("events", "transactions"))
+    assert 0 < bought.sum() < told.sum() == len(ids)
     assert [row.rows.id(row.position) for row in made] == list(ids)
     spine = pa.table({"customer_id": pa.array(ids, pa.string()), "event_timestamp": pa.array([moment] * len(ids), pa.timestamp("us", "UTC"))})
     card, compared = made[0].rows.card, 0
     raw = np.stack([row.raw[0] for row in made])
-    for view in map(catalog.view, card.views):
-        if catalog.tables(view).isdisjoint({"events", "transactions"}):
-            continue
+    at = np.stack([np.frombuffer(row.features_at, dtype=np.int64) for row in made])
+    for number, view in enumerate(map(catalog.view, sorted(card.views))):
+        whose = np.zeros(len(ids), dtype=bool)
+        for name, mine in (("events", told), ("transactions", bought)):
+            whose |= mine & (name in catalog.tables(view))
+        assert (at[:, number] == micros(moment)).tolist() == whose.tolist(), "only what was touched is of now"
         batch = snapshot(view, spine, engine).to_pandas()
         for place, name in enumerate(card.columns):
             if name.partition("__")[0] == view.name:
                 expected = batch[name.partition("__")[2]].to_numpy(dtype=np.float64, na_value=np.nan)
-                np.testing.assert_array_equal(raw[:, place], expected, err_msg=name)
-                compared += 1
+                np.testing.assert_array_equal(raw[whose, place], expected[whose], err_msg=name)
+                compared += whose.any()
     assert compared >= 30
     gather.attach_current(engine, moment)
     everybody = gather.customers(engine)
     where = np.searchsorted(everybody, ids)
     habits = gather.habits(engine, everybody, moment, state.stored_zone, segments.rules()).iloc[where]
-    np.testing.assert_array_equal(np.stack([row.rows.array("habits")[row.position] for row in made]), habits[list(HABITS)].to_numpy(np.float64))
-    assert [row.stored.stage for row in made] == list(segments.stages(habits, segments.rules()))
+    found = np.stack([row.rows.array("habits")[row.position] for row in made])
+    np.testing.assert_array_equal(found[bought], habits[list(HABITS)].to_numpy(np.float64)[bought])
+    assert np.array([row.stored.stage for row in made])[bought].tolist() == segments.stages(habits, segments.rules())[bought].tolist()
     np.testing.assert_array_equal([row.rows.array("complaint")[row.position] for row in made], gather.complaints(engine, everybody, moment)[where])
     parts = value_parts()
     counts = gather.events(engine, everybody, shift_days(moment, -parts.window_days, state.stored_zone), [k for n in KINDS for k in parts.kinds(n)])
@@ -152,13 +162,44 @@ def equal_to_batch(own: Workspace, engine: Any, made: list[Any], people: list[st
     names = np.array(card.names, dtype=object)
     owning = candidates.owning(interactions.load(engine, moment, state.item, zone=state.stored_zone), everybody, names, moment, state.stored_zone)
     taken = gather.taken(engine, everybody)
-    for row, place in zip(made, where.tolist(), strict=True):
+    for row, place, is_mine in zip(made, where.tolist(), bought.tolist(), strict=True):
+        if not is_mine:
+            continue
         start, end = owning["owned.start"][place : place + 2]
         columns = [owning[f"owned.{name}"][start:end].tolist() for name in ("item", "orders", "days")]
         assert row.rows.entries("owned", row.position, ("item", "orders", "days")) == list(zip(*columns, strict=True))
         offers = taken.columns["offer_id"][taken.start[place] : taken.start[place + 1]].tolist()
         codes = row.rows.entries("taken", row.position, ("offer_id",))
         assert sorted(row.rows.vocabulary_word("offer_id", code) for (code,) in codes) == sorted(offers)
+
+
+def test_who_is_new_to_the_feature_store_gets_every_feature(own: Workspace, desk: Desk) -> None:
+    rows = desk.answers.rows
+    place = next(place for place in range(len(rows)) if rows.array("is_known")[place])
+    arrays = {name: rows.array(name) for name in rows.names}
+    for name, nothing in (("raw", np.nan), ("is_known", False), ("features_at", -1), ("age_s", np.nan)):
+        arrays[name] = arrays[name].copy()
+        arrays[name][place] = nothing
+    bare = Rows(rows.card, rows.shop, arrays)
+    visit = {"event_id": "first", "customer_id": rows.id(place), "occurred_at": own.now().isoformat(), "kind": "visit"}
+    posted(desk, {"events": [visit]})
+    facts = {rows.id(place): desk.ledger.facts_of(rows.id(place))}
+    refresher = Refresher(own, Rules(segments.rules(), value_parts()))
+    moment = just_after(facts, own.now())
+    made = refresher.made(bare, desk.answers.champions, facts, moment)
+    refresher.close()
+    assert made.array("is_known").all()
+    assert set(made.array("features_at")[0].tolist()) == {micros(moment)}
+    assert np.isfinite(made.array("scores")).all()
+    flowed_back(own, moment + MOMENT)
+    spine = pa.table({"customer_id": [rows.id(place)], "event_timestamp": pa.array([moment], pa.timestamp("us", "UTC"))})
+    with of(own) as engine:
+        for view in map(catalog.view, rows.card.views):
+            batch = snapshot(view, spine, engine).to_pandas()
+            for column, name in enumerate(rows.card.columns):
+                if name.partition("__")[0] == view.name and name not in rows.card.vocabulary:
+                    expected = batch[name.partition("__")[2]].to_numpy(dtype=np.float64, na_value=np.nan)
+                    np.testing.assert_array_equal(made.array("raw")[:, column], expected, err_msg=name)
 
 
 def test_what_came_in_flows_into_the_tables_once_whatever_the_source_brings(own: Workspace, desk: Desk) -> None:
