@@ -135,9 +135,9 @@ def _cell(words: str) -> str:
 
 
 def main() -> int:
-    """Run every test that names a case; the table goes to docs/faults.md, or where the first argument says."""
+    """Run every test that names a case; the table goes to docs/faults.md, or where the first argument says; further ones go to pytest."""
     target = sys.argv[1] if len(sys.argv) > 1 else str(PAGE)
-    command = [sys.executable, "-m", "pytest", "-q", "-m", FAULT, "--fault-table", target, *sys.argv[2:]]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", FAULT, f"--fault-table={target}", *(sys.argv[2:] or ["tests"])]
     return subprocess.run(command, cwd=ROOT).returncode
 
 
