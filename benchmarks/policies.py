@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from experiments.ope import direct, gate, overlap
 from experiments.ope.log import Log
@@ -46,6 +47,15 @@ class World:
     def value(self, policy: Floats) -> float:
         """Expected money per decision: the truth."""
         return float((policy * self.worth).sum(axis=1).mean())
+
+    def least_error(self, policy: Floats) -> float:
+        """Standard error of the difference to the logging policy, times the root of the decisions, below which no regular estimator comes.
+
+        The efficiency bound (Hahn, 1998): the spread of (w - 1) (reward - expected reward) and of the expected difference.
+        """
+        second = self.chance * 20.0**2 * np.exp(2 * 0.8**2)
+        noise = ((policy - self.logging) ** 2 / self.logging * (second - self.worth**2)).sum(axis=1)
+        return float(np.sqrt(noise.mean() + ((policy - self.logging) * self.worth).sum(axis=1).var()))
 
 
 def world(seed: int = 0, floor: float = 0.05) -> World:
@@ -127,6 +137,7 @@ def measure(
             "gain": gain,
             "launched": mean[0],
             "effective": mean[1],
+            "possible": float(norm.cdf(gain * base / (true.least_error(policies[kind, gain]) / np.sqrt(decisions)) - norm.ppf(0.95))),
             "direct_bias": mean[-1],
         }
         for place, each in enumerate(NAMES):
@@ -148,13 +159,19 @@ def main() -> None:
     print(
         f"{asked.repeats} repeats each. By estimator: share of nominal 95 % intervals that cover the value (the difference to the log), bias in % of"
     )
-    print("the truth, half width of the difference's interval in % of the log's value; bias of the direct method; share that the gate launches")
+    print(
+        "the truth, half width of the difference's interval in % of the log's value; bias of the direct method; share that the gate launches, and\n"
+        "that the surest regular estimator would (efficiency bound)"
+    )
     for line in tables:
         parts = [f"{line['decisions']:>6} {line['kind']:<8} {line['gain']:>+6.0%}  ess {line['effective']:>6.0f}"]
         for each in NAMES:
             one = line[each]
             parts.append(f"{each} {one['covers']:.3f} ({one['covers_difference']:.3f}) {one['bias']:+.1%} +-{one['half_width']:.0%}")
-        print("  ".join([*parts, f"direct {line['direct_bias']:+.1%}", f"launched {line['launched']:.1%}"]), flush=True)
+        print(
+            "  ".join([*parts, f"direct {line['direct_bias']:+.1%}", f"launched {line['launched']:.1%} (possible {line['possible']:.1%})"]),
+            flush=True,
+        )
     print("\nclipping: the decided policy worth 20 % more, 2,000 decisions; coverage, bias")
     chosen = {key: policy for key, policy in policies.items() if key == ("decided", 0.2)}
     clipping = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from experiments.ope import gate, overlap
@@ -18,7 +19,11 @@ WORDS: Mapping[str, str] = {
     "ips": "IPS: weighted rewards",
     "snips": "SNIPS: over the mean weight",
     "dr": "DR: regression and weighted surprises",
+    "controlled": "controlled: by what is nothing on average",
 }
+
+GAIN, CHANCE = 0.15, 0.7
+"""Share of the champion's value, and chance of launch, for which the decisions needed are told."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ def words(found: Compared) -> str:
         "",
         table(rows, ["challenger", "per decision", "95 %", f"against {other}", "95 %", "moved by clipping"]),
         "",
+        f"a policy that is {GAIN:.0%} better, with weights like these, would be launched in {CHANCE:.0%} of all logs of "
+        f"{_count(told.needed(GAIN, CHANCE))} decisions",
         f"the log is worth {told.effective:.0f} customers of the challenger; the largest weight is {told.highest:.3g}, {cut}",
         "the direct method is as wrong as its regression: it is shown and decides nothing",
         *(f"not reached: {gap.words}" for gap in found.gaps),
@@ -78,17 +85,27 @@ def values(found: Compared) -> dict[str, Any]:
             name: {
                 **_interval(told.estimates[name].value),
                 "difference": _interval(told.estimates[name].difference),
+                "least_difference": told.estimates[name].least,
                 "moved_by_clipping": told.estimates[name].clipping,
             }
             for name in NAMES
         },
         "direct_method": told.direct,
         "effective_sample_size": told.effective,
+        "decisions_needed": {"gain": GAIN, "chance": CHANCE, "decisions": _finite(told.needed(GAIN, CHANCE))},
         "weights": {"highest": told.highest, "clip": told.clip if told.clip < float("inf") else None, "share_clipped": told.clipped},
         "not_reached": [{"action": gap.action, "where": gap.where or None, "share": gap.share, "is_proven": gap.is_proven} for gap in found.gaps],
         "is_allowed": found.verdict.is_allowed,
         "reasons": list(found.verdict.reasons),
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if isfinite(value) else "endlessly many"
 
 
 def _interval(of: Interval) -> dict[str, float]:

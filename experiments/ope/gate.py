@@ -1,4 +1,8 @@
-"""May the challenger be launched? Only where the lower end of what it gains over the champion lies above the margin. Pure."""
+"""May the challenger be launched? Only where the lower end of what it gains over the champion lies above the margin. Pure.
+
+Being launched by mistake is one error on one side, so the lower end is that of a one-sided interval of 95 %: a policy that is worse is launched with
+a chance of less than 5 %.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +37,11 @@ class Verdict:
 
 
 def decide(values: Values, found: tuple[Gap, ...] = (), rules: Rules | None = None) -> Verdict:
-    """Judge by the doubly robust difference, less what cutting the weights may hide; the plain weighted one must not contradict it."""
+    """Judge by the controlled difference, less what cutting the weights may hide; the plain weighted one must not contradict it."""
     rules = rules or Rules()
     least = rules.margin * abs(values.champion.value)
-    dr, snips = values.estimates["dr"], values.estimates["snips"]
-    lower = dr.difference.low - abs(dr.clipping)
+    surest, snips = values.estimates["controlled"], values.estimates["snips"]
+    lower = surest.least - abs(surest.clipping)
     against = []
     if not lower > least:
         above = "0" if not least else f"{least:.4g} ({rules.margin:.1%} of the champion)"
@@ -52,4 +56,4 @@ def decide(values: Values, found: tuple[Gap, ...] = (), rules: Rules | None = No
         against.append(f"the log does not reach {missing(found):.1%} of what it would do; let the champion explore that first")
     if against:
         return Verdict(False, tuple(against))
-    return Verdict(True, (f"its gain per decision is at least {lower:.4g}, at the lower end of a 95 % interval",))
+    return Verdict(True, (f"its gain per decision is at least {lower:.4g}, at the lower end of a one-sided 95 % interval",))
