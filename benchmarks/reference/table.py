@@ -43,14 +43,14 @@ class Compared:
     def verdict(self, corrected: float) -> str:
         """Ahead or behind where the interval is clear of zero; and what a correction for the whole table, or the published figure, takes back."""
         value, low, high = self.difference
-        if low <= 0 <= high:
-            return ALIKE
-        is_ahead = (value > 0) == (self.metric in HIGHER)
-        said = "ahead" if is_ahead else "behind"
-        if corrected > LEVEL:
+        is_ahead, is_shown = (value > 0) == (self.metric in HIGHER), not low <= 0 <= high
+        said = ("ahead" if is_ahead else "behind") if is_shown else ALIKE
+        if is_shown and corrected > LEVEL:
             said += ", not after correction"
-        if is_ahead and self.published is not None and not self._beats(self.published.value):
-            said += ", of the rebuild only"
+        # A rebuild that falls short proves nothing against the row itself.
+        is_weak = is_ahead if is_shown else not self.is_near
+        if is_weak and self.published is not None and not self._beats(self.published.value):
+            said += ", published better"
         return said
 
     def _beats(self, figure: float) -> bool:

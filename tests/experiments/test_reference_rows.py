@@ -174,7 +174,9 @@ def test_what_is_said_of_a_difference() -> None:
     assert compared("a", (0.01, -0.001, 0.021)).verdict(0.0) == table.ALIKE
     assert compared("a", (0.01, 0.002, 0.018)).verdict(0.01) == "ahead"
     assert compared("a", (0.01, 0.002, 0.018)).verdict(0.06) == "ahead, not after correction"
-    assert compared("a", (0.01, 0.002, 0.018), published=published.Published(0.81, 0.8, 0.82)).verdict(0.01) == "ahead, of the rebuild only"
+    assert compared("a", (0.01, 0.002, 0.018), published=published.Published(0.81, 0.8, 0.82)).verdict(0.01) == "ahead, published better"
+    short = compared("a", (0.01, -0.001, 0.021), published=published.Published(0.82, 0.81, 0.83))
+    assert short.verdict(0.0) == f"{table.ALIKE}, published better"
     assert compared("a", (0.01, 0.002, 0.018), "log_loss").verdict(0.01) == "behind"
     lines = table.markdown([compared("a", (0.05, 0.04, 0.06)), compared("b", (0.01, 0.0005, 0.02))], {"AUC": (0.8, 0.78, 0.82)})
     assert "0.750\\*" in lines[3]
