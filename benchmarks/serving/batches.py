@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,19 @@ async def asked(port: int, path: str, body: bytes) -> tuple[float, int]:
     return time.perf_counter() - start, good
 
 
+def _asked(port: int, path: str, body: bytes) -> tuple[float, int]:
+    return asyncio.run(asked(port, path, body))
+
+
 async def beside(port: int, bodies: list[bytes], rate: float, seconds: float, batches: Sequence[tuple[str, bytes]]) -> tuple[Calls, dict[str, Any]]:
     """Single requests while batches are sent in turn."""
     single = asyncio.ensure_future(loaded(port, bodies, rate, seconds))
     took: dict[str, list[tuple[float, int]]] = {}
-    while not single.done():
-        for path, body in batches:
-            took.setdefault(path, []).append(await asked(port, path, body))
+    # In a process of their own: who reads a batch must not hold up who measures single requests.
+    with ProcessPoolExecutor(1) as readers:
+        while not single.done():
+            for path, body in batches:
+                took.setdefault(path, []).append(await asyncio.get_running_loop().run_in_executor(readers, _asked, port, path, body))
     figures = {path: {"batches": len(each), "s": round(min(s for s, _ in each), 2), "good_rows": each[0][1]} for path, each in took.items()}
     return await single, figures
 
