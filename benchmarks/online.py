@@ -29,6 +29,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from benchmarks.serving.servers import free_port
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
@@ -126,9 +127,7 @@ def over_http(workspace: Workspace, requests: Sequence[DecisionRequest]) -> dict
         for part in ("rows", "models"):
             shutil.copytree(workspace.root / part, folder / part)
         shutil.copy(workspace.root / "workspace.json", folder)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "retain", "serve", "--port", str(port), "--workspace", name]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:

@@ -36,6 +36,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.online import asked
+from benchmarks.serving.servers import free_port
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
@@ -240,9 +241,7 @@ def started(folder: Path, services: int) -> Iterator[list[int]]:
     """Ports of as many services on one workspace."""
     ports, processes = [], []
     for _ in range(services):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
+        ports.append(free_port())
         command = [sys.executable, "-m", "retain", "serve", "--port", str(ports[-1]), "--workspace", str(folder)]
         processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}))
     try:

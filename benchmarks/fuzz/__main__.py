@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.fuzz.inputs import made
 from benchmarks.fuzz.ways import in_process, on_sockets
-from benchmarks.serving.__main__ import copied
+from benchmarks.serving.servers import copied
 from retain.workspace import Workspace
 
 

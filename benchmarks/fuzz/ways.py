@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.fuzz.inputs import MARK, Input, as_bytes, made
+from benchmarks.serving.servers import free_port
 from retain.workspace import Workspace, computer_time
 from serving.access import Access
 from serving.app import POSTS, application
@@ -176,9 +177,7 @@ def quiet(found: Found, logged: str, page: str) -> None:
 def on_sockets(workspace: Workspace, count: int, seed: int) -> Found:
     """So many inputs as bytes to a service of its own: whole requests, and what is no HTTP."""
     found = Found()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryFile() as log:
         command = [sys.executable, "-m", "retain", "serve", "--port", str(port), "--workspace", str(workspace.root)]
         process = subprocess.Popen(command, stdout=log, stderr=log)

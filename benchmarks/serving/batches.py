@@ -11,8 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -21,8 +19,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.__main__ import HERE, Server, copied, running
 from benchmarks.serving.callers import Calls, loaded, milliseconds
+from benchmarks.serving.servers import HERE, Server, copied, cores, free_port, running
 from retain.workspace import Workspace
 from serving.opening import Opener
 
@@ -70,13 +68,10 @@ def trial(source: Workspace, folder: Path, runner: str, rate: float, seconds: fl
     ]
     here = {"PYTHONPATH": str(HERE.parents[1]), "RETAIN_WORKSPACE": str(workspace.root)}
     command = (sys.executable, "-m", "retain", "serve", "--runner", runner, "--workspace", str(workspace.root))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cores = ("0", {1}) if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else (None, None)
-    if cores[1]:
-        os.sched_setaffinity(0, cores[1])
-    with running(Server(runner, command, "/v1/decisions", Path(), here), port, cores[0]):
+    port, (core, ours) = free_port(), cores()
+    if ours:
+        os.sched_setaffinity(0, {int(ours)})
+    with running(Server(runner, command, "/v1/decisions", Path(), here), port, core):
         asyncio.run(loaded(port, bodies, rate, 3))
         alone = asyncio.run(loaded(port, bodies, rate, seconds))
         calls, figures = asyncio.run(beside(port, bodies, rate, seconds, batches))

@@ -15,7 +15,6 @@ import itertools
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -27,8 +26,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.serving.__main__ import HERE, Server, copied, resident_mb, running
 from benchmarks.serving.callers import Calls, call, loaded, milliseconds
+from benchmarks.serving.servers import HERE, Server, copied, free_port, resident_mb, running
 from retain.workspace import Workspace
 from serving.opening import Opener
 
@@ -98,9 +97,7 @@ def trial(source: Workspace, folder: Path, runner: str, rate: float, events: lis
     single = [json.dumps({"customer_id": each, "placement": "inbound_end", "channel": "call_center"}).encode() for each in ids[:2000]]
     here = {"PYTHONPATH": str(HERE.parents[1]), "RETAIN_WORKSPACE": str(workspace.root)}
     command = (sys.executable, "-m", "retain", "serve", "--runner", runner, "--workspace", str(workspace.root))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     if (os.cpu_count() or 1) > 1:
         # The service has both cores, because it works beside its answers; the callers share the second.
         os.sched_setaffinity(0, {1})

@@ -13,7 +13,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.__main__ import HERE, Server, copied, running
+from benchmarks.serving.servers import Server, compiled, copied, cores, free_port, pinned, running
 from retain.workspace import Workspace
 from serving.ledger import outcomes_of
 
@@ -52,14 +51,6 @@ def processor_s(group: int) -> float:
     return total / os.sysconf("SC_CLK_TCK")
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def acknowledged(samples: Path) -> list[int]:
     """Numbers of the bodies that were answered with 200."""
     rows = [line.split() for line in samples.read_text().splitlines()]
@@ -81,13 +72,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
-    cores = ("0", "1") if (os.cpu_count() or 1) > 1 and shutil.which("taskset") and options.workers == 1 else (None, None)
-    pinned = ("taskset", "-c", cores[1]) if cores[1] else ()
+    core, ours = cores() if options.workers == 1 else (None, None)
     rng, wrong = random.Random(7), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program, sent = folder / "load", bodies(folder / "bodies.jsonl")
-        subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
+        program, sent = compiled(folder), bodies(folder / "bodies.jsonl")
 
         def started(number: int) -> tuple[Path, Server]:
             place = copied(Workspace.at(options.workspace), folder / str(number))
@@ -95,12 +84,12 @@ def main() -> int:
             return place, Server("uvicorn", command, "/v1/outcomes", sent, {})
 
         def load(port: int, connections: int, seconds: float, samples: Path) -> list[str]:
-            return [str(part) for part in (*pinned, program, port, "/v1/outcomes", sent, connections, 0, seconds, samples)]
+            return [str(part) for part in (*pinned(ours), program, port, "/v1/outcomes", sent, connections, 0, seconds, samples)]
 
         for number, connections in enumerate(options.connections):
             place, server = started(number)
             port, samples = free_port(), folder / f"samples{number}.txt"
-            with running(server, port, cores[0]) as group:
+            with running(server, port, core) as group:
                 before = processor_s(group)
                 done = subprocess.run(load(port, connections, options.seconds, samples), check=True, capture_output=True, text=True)
                 took = processor_s(group) - before
@@ -117,7 +106,7 @@ def main() -> int:
         for number in range(100, 100 + options.kills):
             place, server = started(number)
             port, samples = free_port(), folder / f"samples{number}.txt"
-            with running(server, port, cores[0]) as group:
+            with running(server, port, core) as group:
                 caller = subprocess.Popen(load(port, 64, 30, samples), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                 time.sleep(rng.uniform(0.5, 2.5))
                 os.killpg(group, signal.SIGKILL)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serving.__main__ import HERE, Server, bodies, copied, running
-from benchmarks.serving.outcomes import free_port
+from benchmarks.serving.servers import Server, bodies, compiled, copied, cores, free_port, pinned, running
 from retain.workspace import Workspace
 
 CALLERS = 64
@@ -49,21 +46,19 @@ class Overload:
 
 def measured(workspace: Workspace, seconds: float, times: float, folder: Path) -> Overload:
     """Find the peak, offer more, and look afterwards."""
-    cores = ("0", "1") if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else (None, None)
-    pinned = ("taskset", "-c", cores[1]) if cores[1] else ()
-    program, samples = folder / "load", folder / "samples.txt"
-    subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
+    core, others = cores()
+    program, samples = compiled(folder), folder / "samples.txt"
     ours, _ = bodies(workspace, folder)
     serve = (sys.executable, "-m", "retain", "serve", "--workspace", str(copied(workspace, folder)))
     server, port = Server("uvicorn", serve, "/v1/decisions", ours, {}), free_port()
 
     def load(connections: int, rate: float, for_s: float) -> dict[str, Any]:
-        command = (*pinned, program, port, server.path, ours, connections, rate, for_s, samples)
+        command = (*pinned(others), program, port, server.path, ours, connections, rate, for_s, samples)
         done = subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    with running(server, port, cores[0]):
+    with running(server, port, core):
         load(CALLERS, 0, min(seconds, 3))
         peak = load(CALLERS, 0, seconds)["per_s"]
         crowd = load(CROWD, times * peak, seconds)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.serving.__main__ import HERE, Server, bodies, copied, load, running
-from benchmarks.serving.outcomes import free_port
+from benchmarks.serving.servers import HERE, Server, bodies, compiled, copied, cores, free_port, load, pinned, running
 from retain.workspace import Workspace
 from training import svg
 
@@ -172,23 +170,21 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     workspace, seconds = Workspace.at(options.workspace), options.minutes * 60
-    cores = ("0", "1") if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else (None, None)
-    pinned = ("taskset", "-c", cores[0]) if cores[0] else ()
+    core, others = cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        program, samples = folder / "load", folder / "samples.txt"
-        subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
+        program, samples = compiled(folder), folder / "samples.txt"
         ours, _ = bodies(workspace, folder)
         serve = (sys.executable, "-m", "retain", "serve", "--workspace", str(copied(workspace, folder)))
         server, port = Server("uvicorn", serve, "/v1/decisions", ours, {}), free_port()
-        with running(server, port, cores[0]) as pid, (folder / "gaps.txt").open("w+") as asleep:
-            load(program, port, server, 0, 5, folder / "warm.txt", cores[1])
-            most = load(program, port, server, 0, 10, folder / "most.txt", cores[1])["per_s"]
+        with running(server, port, core) as pid, (folder / "gaps.txt").open("w+") as asleep:
+            load(program, port, server, 0, 5, folder / "warm.txt", others)
+            most = load(program, port, server, 0, 10, folder / "most.txt", others)["per_s"]
             rate = options.rate or most / 2
             print(f"it can do {most:.0f} decisions a second; {rate:.0f} a second for {options.minutes:g} minutes", flush=True)
-            sleeper = subprocess.Popen([*pinned, sys.executable, "-c", SLEEPER, "10", str(pid)], stdout=asleep)
+            sleeper = subprocess.Popen([*pinned(core), sys.executable, "-c", SLEEPER, "10", str(pid)], stdout=asleep)
             begin = time.monotonic()
-            command = (*(("taskset", "-c", cores[1]) if cores[1] else ()), program, port, server.path, ours, 16, rate, seconds, samples)
+            command = (*pinned(others), program, port, server.path, ours, 16, rate, seconds, samples)
             caller = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
             held = [looked(pid, 0.0)]
             try:

@@ -15,7 +15,6 @@ import asyncio
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -29,8 +28,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.serving.__main__ import HERE, Server, copied, resident_mb, running
 from benchmarks.serving.callers import Calls, loaded, milliseconds
+from benchmarks.serving.servers import HERE, Server, copied, cores, free_port, resident_mb, running
 from retain.files import MANIFEST, read_json, sha256, write_json
 from retain.workspace import Workspace
 from serving.basis import unpacked
@@ -171,14 +170,11 @@ def trial(source: Workspace, folder: Path, runner: str, swaps: int, rate: float,
     bodies = [json.dumps(each).encode() for each in asked]
     here = {"PYTHONPATH": str(HERE.parents[1]), "RETAIN_WORKSPACE": str(workspace.root)}
     command = (sys.executable, "-m", "retain", "serve", "--runner", runner, "--workspace", str(workspace.root))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    cores = ("0", {1}) if (os.cpu_count() or 1) > 1 and shutil.which("taskset") else (None, None)
-    if cores[1]:
-        os.sched_setaffinity(0, cores[1])
+    port, (core, ours) = free_port(), cores()
+    if ours:
+        os.sched_setaffinity(0, {int(ours)})
     seconds = swaps * every_s
-    with running(Server(runner, command, "/v1/decisions", Path(), here), port, cores[0]) as group:
+    with running(Server(runner, command, "/v1/decisions", Path(), here), port, core) as group:
         # Once through every version before memory is measured: each is opened once in any service's life.
         _, first = asyncio.run(both(port, bodies, rate, 12 * every_s + 2, workspace, churn, list(moments), 12, every_s))
         quiet = asyncio.run(loaded(port, bodies, rate, min(seconds, 20.0)))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from benchmarks.serving import overload, soak
-from benchmarks.serving.__main__ import HERE, bodies
+from benchmarks.serving.servers import bodies, compiled
 from retain.workspace import Workspace
 
 Running = Callable[..., AbstractContextManager[tuple[httpx.Client, subprocess.Popen[bytes]]]]
@@ -42,8 +42,7 @@ def test_twice_the_load_leaves_four_fifths_of_the_peak(
 def test_thousands_of_requests_leave_memory_files_and_threads_where_they_were(
     place: Workspace, running: Running, tmp_path: Path, happened: Callable[[str], None]
 ) -> None:
-    program = tmp_path / "load-program"
-    subprocess.run(["gcc", "-O2", "-o", program, HERE / "load.c"], check=True)
+    program = compiled(tmp_path)
     asked, _ = bodies(place, tmp_path)
     with running(place) as (client, process):
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,12 @@ from features.descriptions import Descriptions, describe
 from features.interactions import Interactions
 from serving.associations import COLUMNS, rows, rules
 from serving.export import write_rows
+from tests.contracts.ranker_contract import RankerContract, history
 from training.contracts import FittedRanker, Ranking
 from training.controls import Controls, controlled, price
 from training.models.content import Content, FittedContent
 from training.models.segmented import shrunk
 
-_FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
-_SPEC = importlib.util.spec_from_file_location("ranker_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-RankerContract, history, shop = _MODULE.RankerContract, _MODULE.history, _MODULE.shop
 LIST = Ranking(np.array([[0, 1, 2, 3], [4, 0, -1, -1]], dtype=np.int32), np.array([[1.0, 0.9, 0.8, 0.7], [0.5, 0.4, np.nan, np.nan]]))
 CATEGORY = np.array([7, 7, 7, 8, -1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,19 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.contracts.model_contract import sample
 from training.contracts import Fitted, Floats, Frame, score
 from training.models import held_out, rows
 from training.models.enough import few
 from training.models.logged import FittedLogged, Logged
 from training.models.rows import FOLDS, asked_apart, canonical, folds
-
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-sample = _MODULE.sample
 
 names = st.lists(st.integers(0, 400).map(lambda number: f"c{number}"), min_size=1, max_size=400)
 

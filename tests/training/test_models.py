@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 
 from features import services
 from retain.errors import IntegrityError, RefusedError
+from tests.contracts.model_contract import ModelContract, sample
 from training.contracts import Frame, bounds, score
 from training.models import stored
 from training.models.bounded import Bounded
@@ -27,14 +27,6 @@ from training.models.rows import folds
 from training.models.rules import RecencyRule, RfmLogistic
 from training.models.stretched import FittedStretched
 from training.models.two_stage import TwoStage
-
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
 
 TREES = {"use": "training.models.lightgbm:LightGBM", "trees": 30}
 MONEY = {**TREES, "objective": "tweedie"}

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.contracts.model_contract import sample
 from training.contracts import Frame, score
 from training.models import held_out, once
 from training.models.ensemble import Ensemble
 from training.models.lightgbm import LightGBM
 
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-sample = _MODULE.sample
 TREES = {"use": "training.models.lightgbm:LightGBM", "trees": 8}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,20 +10,13 @@ import pytest
 
 from retain.errors import IntegrityError
 from retain.files import read_json, write_json
+from tests.contracts.model_contract import COLUMNS, ModelContract, sample
 from training.contracts import Fitted, Frame, score
 from training.experiment import plan
 from training.models.logistic import Logistic
 from training.models.one_hot import FittedOneHot, OneHot, Spread
 
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
-
-PLACE = _MODULE.COLUMNS.index("profile__region")
+PLACE = COLUMNS.index("profile__region")
 LINEAR = {"use": "training.models.logistic:Logistic", "c": 0.3}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from retain import engine
 from retain.errors import IntegrityError, RefusedError
 from retain.ingest import ingest
 from retain.workspace import Workspace
+from tests.contracts.model_contract import ModelContract, sample
 from training.contracts import Frame, score
 from training.horizons import lengthen
 from training.models import stored
@@ -33,14 +33,6 @@ from training.models.purchase_process.pareto import ParetoNbdProcess
 from training.models.purchase_process.spend import GammaGamma
 from training.splits import Split
 from training.tasks.clv import Clv
-
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
 
 BG = BgNbdProcess(0.6, 6.0, 0.8, 2.5)
 PARETO = ParetoNbdProcess(0.7, 8.0, 0.8, 12.0)

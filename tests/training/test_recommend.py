@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from scipy.sparse import csr_matrix
 
 from features.interactions import Interactions
 from retain.errors import DataError, IntegrityError
+from tests.contracts.ranker_contract import NOBODY, RankerContract, history, shop
 from training.contracts import Purpose
 from training.models.als import Als
 from training.models.blend import Blend, FittedBlend
@@ -30,13 +30,6 @@ from training.models.segmented import Segmented
 from training.models.tifu import Tifu
 from training.models.weighing import Weighing
 
-_FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
-_SPEC = importlib.util.spec_from_file_location("ranker_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-RankerContract, history, shop, NOBODY = _MODULE.RankerContract, _MODULE.history, _MODULE.shop, _MODULE.NOBODY
 ALONE = np.array([0])
 
 

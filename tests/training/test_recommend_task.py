@@ -13,18 +13,11 @@ import pandas as pd
 import pytest
 
 from features.interactions import Interactions
+from tests.contracts.ranker_contract import NOW, history, shop
 from training.contracts import PURPOSES, Ranking
 from training.models.blend import Blend
 from training.models.personal import Personal
 from training.tasks.recommend import Recommend
-
-_FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
-_SPEC = importlib.util.spec_from_file_location("ranker_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-history, shop, NOW = _MODULE.history, _MODULE.shop, _MODULE.NOW
 
 
 def test_targets_are_distinct_pairs_after_the_moment_of_what_was_known() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from features import services
 from retain.errors import IntegrityError
+from tests.contracts.model_contract import ModelContract, sample
 from training.contracts import Frame, score
 from training.models import held_out, shapes
 from training.models.boosting import Boosting
@@ -22,14 +22,6 @@ from training.models.one_hot import OneHot
 from training.models.remarks import remarks
 from training.models.shapes import FREE, Found, Shape, best, find, met, strongest
 from training.models.trees import check
-
-_FILE = Path(__file__).parents[1] / "contracts" / "model_contract.py"
-_SPEC = importlib.util.spec_from_file_location("model_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-ModelContract, sample = _MODULE.ModelContract, _MODULE.sample
 
 RECENCY, ORDERS = "purchases__days_since_order_365d", "purchases__orders_365d"
 SEARCHED = {"use": "training.models.lightgbm:LightGBM", "trees": 10, "constraints": "searched", "search_trees": 5}

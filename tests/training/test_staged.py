@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from features.interactions import Interactions
 from retain.errors import IntegrityError
+from tests.contracts.ranker_contract import NOBODY, RankerContract, history
 from training.contracts import PURPOSES
 from training.models import item_facts, pair_facts
 from training.models.blend import Blend
@@ -22,14 +22,6 @@ from training.models.purchases import block
 from training.models.staged import FittedStaged, Staged
 from training.models.tifu import Tifu
 from training.models.weighing import Weighing
-
-_FILE = Path(__file__).parents[1] / "contracts" / "ranker_contract.py"
-_SPEC = importlib.util.spec_from_file_location("ranker_contract", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_MODULE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_MODULE)
-RankerContract, history, shop, NOBODY = _MODULE.RankerContract, _MODULE.history, _MODULE.shop, _MODULE.NOBODY
 
 _FIRST = Blend(
     candidates=(Popularity(), Personal(), ItemItem(nearness="ease", ridge=30.0), Tifu(neighbours=20)), weighing=Weighing(least_customers=20)
