@@ -41,8 +41,9 @@ from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
 from serving.discrepancies import differs
+from serving.entries import Entry, Outcome
 from serving.grounds import opener
-from serving.ledger import Entry, Ledger, Outcome, micros, stamp
+from serving.ledger import Ledger, micros, stamp
 from serving.replay import replay
 from serving.rows import Rows, RowsCard
 from serving.schemas import DecisionRequest, OutcomeRequest

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retain.tables import CHANNELS
 from retain.workspace import Workspace
-from serving import schemas, scored
+from serving import schemas
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
 from serving.decisions.causes import Causes, causes
@@ -148,14 +148,6 @@ class Answers:
             models=self.models(),
             prices=at_prices,
         )
-
-    def scores(self, request: schemas.ScoresRequest) -> schemas.ScoresAnswer:
-        """Scores of customers, in the asked order.
-
-        Raises:
-            TooManyError: more than the cap of one call.
-        """
-        return scored.scores(self, request)
 
     def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
         """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""

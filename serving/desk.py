@@ -28,10 +28,11 @@ from serving.champions import SCORED
 from serving.decisions import receipts
 from serving.decisions.facts import Language
 from serving.decisions.policy import Policy
+from serving.entries import Entry, Kept, Outcome
 from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
 from serving.incoming import Fact
-from serving.ledger import REPEAT, Entry, Kept, Ledger, LedgerError, Outcome, stamp
+from serving.ledger import REPEAT, Ledger, LedgerError, stamp
 from serving.opening import Opener
 from serving.pacing import Pace
 from serving.together import Together

@@ -24,9 +24,10 @@ from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
 from retain.files import MANIFEST, atomic_path, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
+from serving.entries import Conflict, Entry, Outcome
 from serving.feedback import MARK
 from serving.incoming import Fact
-from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Conflict, Entry, Ledger, Outcome, reading
+from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading
 from serving.older import TAKEN
 from serving.publishing import Content, point, write
 from serving.rows import POINTER, Rows

@@ -28,11 +28,12 @@ from serving.basis import Instead
 from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
+from serving.entries import Entry, Outcome
 from serving.fresh import flowed
 from serving.gather import CONTACT_DAYS
 from serving.grounds import Opened, opener
 from serving.incoming import Fact, TableName
-from serving.ledger import Entry, Ledger, Outcome, reading, stamp
+from serving.ledger import Ledger, reading, stamp
 from serving.rows import Fed
 from serving.schemas import DecisionRequest
 from serving.tabled import SOURCE, contract, of_facts, together

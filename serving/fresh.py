@@ -10,8 +10,9 @@ import msgspec
 
 from retain.workspace import Workspace
 from serving.decisions.facts import Contact, Customer, Owned
+from serving.entries import Outcome
 from serving.incoming import Fact
-from serving.ledger import Ledger, Outcome, reading, stamp
+from serving.ledger import Ledger, reading, stamp
 from serving.rows import Fed, open_rows
 from serving.segments import START, Place
 

@@ -8,8 +8,9 @@ import msgspec
 
 from serving.decisions.facts import Contact
 from serving.decisions.policy import Policy
+from serving.entries import Entry
 from serving.fresh import Fresh, Hold
-from serving.ledger import Entry, Ledger
+from serving.ledger import Ledger
 from serving.schemas import DecisionRequest
 
 

@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import msgspec
 
+from serving import older
+from serving.entries import Conflict, Entry, Kept, Outcome
 from serving.incoming import Fact
 from serving.journal import SYNC_S, Journal, JournalError
 from serving.segments import START, Place, Record
@@ -27,60 +29,6 @@ REPEAT = timedelta(hours=24)
 """For so long the same request_id is the same request."""
 DECISION, OUTCOME, CONFLICT, FACT = 1, 2, 3, 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Entry(msgspec.Struct, frozen=True, array_like=True):
-    """A decision as it is kept: its receipt."""
-
-    decision_id: str
-    key: str
-    """What its request_id stands for; the decision_id itself, but where the same request_id was used more than a day before."""
-    body_hash: str
-    customer_id: str
-    at: str
-    request: bytes
-    answer: bytes
-    windows: str
-    """JSON: offer id -> end of its outcome window; ``*`` is any other offer's."""
-    basis: bytes = b""
-    """What the decision rested on (``serving.basis``); empty where an older release decided."""
-    grounds: str = ""
-    """Hash of what it shared with others: shop, rules, columns (``serving.grounds``)."""
-
-
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
-    """What came of a decision, as it is kept. Times are ISO 8601 in UTC."""
-
-    outcome_id: str
-    body_hash: str
-    decision_id: str
-    customer_id: str | None
-    kind: str
-    occurred_at: str
-    offer_id: str | None
-    channel: str | None
-    amount: float | None
-    currency: str | None
-    received_at: str
-    is_pending: bool = False
-    is_late: bool = False
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What the ledger holds after a write."""
-
-    entry: Outcome
-    is_duplicate: bool
-    is_conflict: bool
-
-
-class Conflict(msgspec.Struct, frozen=True, array_like=True):
-    """A request that contradicts one that was kept."""
-
-    kind: str
-    identity: str
-    body: bytes
-    received_at: str
 
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
@@ -98,9 +46,18 @@ class Ledger:
         self._heard: list[Entry | Outcome | Fact] = []
         self.journal.heard = self._hear
         if not read_only and (folder / "ledger.db").is_file():
-            from serving.older import take_over
+            self._take_over(folder / "ledger.db")
 
-            take_over(self)
+    def _take_over(self, old: Path) -> None:
+        """Record what a ledger of the first release holds, and rename it. Interrupted, it is done again and doubles nothing."""
+        entries, outcomes = older.held(old)
+        with self.journal.alone():
+            for entry in entries:
+                self.record(entry, datetime.fromisoformat(entry.at))
+            for outcome in outcomes:
+                self.add(outcome, b"")
+        self.journal.sync()
+        old.rename(self.folder / older.TAKEN)
 
     @property
     def failed(self) -> str | None:

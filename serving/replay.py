@@ -9,8 +9,8 @@ import msgspec
 
 from retain import __version__
 from serving.basis import decided, unpacked
+from serving.entries import Entry
 from serving.grounds import Opened
-from serving.ledger import Entry
 from serving.schemas import DecisionRequest
 
 

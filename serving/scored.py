@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,15 +14,13 @@ import numpy as np
 from retain.errors import RetainError
 from serving import likely, schemas
 from serving.ahead import ahead
+from serving.answers import Answers
 from serving.champions import SCORED
 from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Scores
 from serving.decisions.scoring import expected_loss
 from serving.pulls import assumed, parts, why
 from serving.rows import Row, Rows
-
-if TYPE_CHECKING:
-    from serving.answers import Answers
 
 GROUP, EXPLAINED = 32, 4
 """Customers who are scored at once: few enough that others need not wait."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from serving.ledger import Kept, Ledger, Outcome
+from serving.entries import Kept, Outcome
+from serving.ledger import Ledger
 
 Waiting = tuple[Outcome, bytes, "asyncio.Future[Kept]"]
 

@@ -10,7 +10,8 @@ import msgspec
 from retain.errors import NotReadyError, RetainError
 from serving import grounds, schemas
 from serving.basis import unpacked
-from serving.ledger import Entry, Ledger
+from serving.entries import Entry
+from serving.ledger import Ledger
 
 
 class NotFoundError(RetainError):

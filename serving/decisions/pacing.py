@@ -151,4 +151,4 @@ def _stretches(count: int, size: int) -> Iterator[slice]:
     yield from (slice(start, min(start + size, count)) for start in range(0, count, max(size, 1)))
 
 
-__all__ = ["Plan", "one_by_one", "paced", "plan"]
+__all__ = ["Plan", "one_by_one", "paced", "plan", "rest"]

@@ -23,8 +23,9 @@ from serving.decisions.figures import Floats
 from serving.decisions.pacing import Plan
 from serving.decisions.policy import Policy
 from serving.decisions.prices import Prices
+from serving.entries import Entry, Outcome
 from serving.holds import hold, holds
-from serving.ledger import DECISION, Entry, Ledger, Outcome, micros
+from serving.ledger import DECISION, Ledger, micros
 from serving.lists.running import ARMS, BASE
 from serving.schemas import DecisionRequest
 from serving.segments import Place

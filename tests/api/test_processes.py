@@ -187,8 +187,9 @@ def test_answering_imports_neither_feast_nor_mlflow_nor_sql(place: Workspace) ->
     code = (
         "import sys; from pathlib import Path; from retain.workspace import Workspace; from serving.desk import Desk\n"
         "from serving.metrics import Metrics\n"
-        "from serving.runner import whole\nfrom serving.schemas import ScoresRequest\n"
-        "desk = Desk.open(Workspace.at(Path(sys.argv[1]))); whole(desk, Metrics()); desk.answers.scores(ScoresRequest(['C00000001'])); desk.close()\n"
+        "from serving.runner import whole\nfrom serving.schemas import ScoresRequest\nfrom serving.scored import scores\n"
+        "desk = Desk.open(Workspace.at(Path(sys.argv[1]))); whole(desk, Metrics())\n"
+        "scores(desk.answers, ScoresRequest(['C00000001'])); desk.close()\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'feast', 'mlflow', 'bentoml', 'ibis', 'pyspark'}))"
     )
     found = subprocess.run([sys.executable, "-c", code, str(place.root)], capture_output=True, text=True, check=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from retain.workspace import Workspace
+from serving import scored
 from serving.answers import Answers
 from serving.champions import SCORED, on_rows, packages
 from serving.decisions import drivers
@@ -122,7 +123,7 @@ def test_reasons_are_the_same_on_the_list_and_over_the_service_and_ranked_by_wha
     expected = drivers.by_rules(known) if parts is None else drivers.by_model(known, package.card.columns, parts)
     listed = answers.churn_list(60)
     ids = [row.customer_id for row in listed.rows]
-    spoken = {language: answers.scores(ScoresRequest(ids, explain=True, language=language)).scores for language in get_args(Language)}
+    spoken = {language: scored.scores(answers, ScoresRequest(ids, explain=True, language=language)).scores for language in get_args(Language)}
     said = 0
     for place, row in enumerate(listed.rows):
         english, chinese = (spoken[language][place].reasons for language in ("en", "zh"))
@@ -135,4 +136,4 @@ def test_reasons_are_the_same_on_the_list_and_over_the_service_and_ranked_by_wha
         assert [sign.weight for sign in signs] == pytest.approx(expected.weight[found.position][: len(signs)].tolist(), abs=1e-9)
         said += len(signs)
     assert said
-    assert all(not each.reasons for each in answers.scores(ScoresRequest(ids)).scores)
+    assert all(not each.reasons for each in scored.scores(answers, ScoresRequest(ids)).scores)

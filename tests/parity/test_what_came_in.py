@@ -20,7 +20,7 @@ from features import catalog, interactions
 from features.snapshot import snapshot
 from retain.engine import of
 from retain.workspace import Workspace, shift_days
-from serving import candidates, gather
+from serving import candidates, gather, scored
 from serving.decisions.facts import HABITS
 from serving.decisions.value_parts import KINDS, amounts, value_parts
 from serving.desk import Desk
@@ -98,20 +98,20 @@ def flowed_back(own: Workspace, later: datetime) -> None:
 def test_rows_made_again_are_those_of_a_batch_and_the_audit_says_so(own: Workspace, desk: Desk) -> None:
     rows = desk.answers.rows
     people = [rows.id(place) for place in range(0, len(rows), 7)]
-    before = {each: desk.answers.scores(ScoresRequest([each])).scores[0] for each in people}
+    before = {each: scored.scores(desk.answers, ScoresRequest([each])).scores[0] for each in people}
     body = came_in(own, people)
     answer = posted(desk, body)
     assert (answer.kept, answer.duplicates) == (len(body["events"]) + len(body["transactions"]), 0)
     again = posted(desk, body)
     assert (again.kept, again.duplicates) == (0, answer.kept)
-    assert all(desk.answers.scores(ScoresRequest([each])).freshness.as_of_rows[0] == "features" for each in people), "not yet"
+    assert all(scored.scores(desk.answers, ScoresRequest([each])).freshness.as_of_rows[0] == "features" for each in people), "not yet"
     freshener = Freshener(desk, own)
     assert freshener.round() == len(people)
     assert freshener.round() == 0, "nobody waits any more"
     freshener.stop()
     for each in people:
         decided(desk, each)
-    after = {each: desk.answers.scores(ScoresRequest([each])) for each in people}
+    after = {each: scored.scores(desk.answers, ScoresRequest([each])) for each in people}
     assert all(one.freshness.as_of_rows == ["lists", "band", "cause"] for one in after.values())
     assert sum(after[each].scores[0].churn != before[each].churn for each in people) > len(people) // 3
     made = [desk.answers.overlay.get(each) for each in people]

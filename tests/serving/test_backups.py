@@ -259,7 +259,8 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from datetime import UTC, datetime
-from serving.ledger import Ledger, Outcome
+from serving.entries import Outcome
+from serving.ledger import Ledger
 async def write(ledger, number):
     at = datetime(2026, 3, 10, tzinfo=UTC).isoformat()
     ledger.add(Outcome(f"w{number}", "h", "d", None, "shown", at, None, None, None, None, at), b"{}")

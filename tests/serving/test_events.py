@@ -18,7 +18,7 @@ from retain.engine import Engine
 from retain.erasure import Erased
 from retain.facts import SIGNS
 from retain.tables import EVENTS, TRANSACTIONS
-from serving import contract
+from serving import contract, scored
 from serving.answers import Answers
 from serving.decisions.facts import Customer, Offer
 from serving.desk import ConflictError, Desk
@@ -192,7 +192,7 @@ def test_a_row_that_was_made_again_answers_for_its_customer_only(desk: Desk, now
     made = type(rows)(replace(rows.card, models={}), rows.shop, {**rows._arrays, "raw": raw})
     send(desk, [event(now)])
     desk.answers.overlay.put({"ann": Made(Row(made, place), 1, now)})
-    answer = desk.answers.scores(ScoresRequest(["bob", "ann", "nobody", "ann", "cid"]))
+    answer = scored.scores(desk.answers, ScoresRequest(["bob", "ann", "nobody", "ann", "cid"]))
     assert [(each.customer_id, each.churn) for each in answer.scores] == [("bob", 0.9), ("ann", 0.75), ("nobody", None), ("ann", 0.75), ("cid", 0.5)]
     assert decide(desk)["freshness"]["as_of_rows"] == ["lists", "band", "cause"]
     send(desk, [event(now, event_id="e2")])

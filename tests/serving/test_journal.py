@@ -18,7 +18,8 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from serving.ledger import Entry, Ledger, Outcome, stamp
+from serving.entries import Entry, Outcome
+from serving.ledger import Ledger, stamp
 folder, me, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 now = datetime(2026, 3, 10, tzinfo=UTC)
 ledger = Ledger(folder)

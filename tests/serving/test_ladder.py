@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from serving import scored
 from serving.answers import Answers
 from serving.champions import Champions
 from serving.decisions.policy import Policy
@@ -60,12 +61,13 @@ def test_a_known_customer_without_features_is_not_scored(make: Make) -> None:
     answer, _, _ = make().decision(DecisionRequest("gus", channel="email", placement="inbound_end", goal="cross_sell"), "d")
     assert answer.source == "popularity"
     assert set(answer.degraded) == {"no_features", "no_history"}
-    scores = make().scores(ScoresRequest(["gus", "ann", "eve"])).scores
+    scores = scored.scores(make(), ScoresRequest(["gus", "ann", "eve"])).scores
     assert [(each.status, each.churn) for each in scores] == [("no_features", None), ("ok", 0.2), ("not_profiled", None)]
 
 
 def test_contacts_of_the_ledger_and_of_the_tables_count_together(make: Make, now: datetime) -> None:
-    from serving.ledger import Outcome, stamp
+    from serving.entries import Outcome
+    from serving.ledger import stamp
 
     sent = {"ann": [(now - timedelta(days=1), "email", None)]}
     answers = make(contacts=sent, policy=Policy.model_validate({"channel_limits": {"email": [{"most": 2, "days": 7}]}}))

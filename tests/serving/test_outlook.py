@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving import scored
 from serving.answers import Answers
 from serving.decisions.outlook import MOST_DAYS, outlook
 from serving.schemas import ScoresRequest
@@ -45,7 +46,7 @@ def test_a_likelier_leaver_is_expected_later() -> None:
 
 def test_the_list_and_the_scores_show_them(make: Callable[..., Answers]) -> None:
     answers = make()
-    (ann, gus) = answers.scores(ScoresRequest(["ann", "gus"])).scores
+    (ann, gus) = scored.scores(answers, ScoresRequest(["ann", "gus"])).scores
     assert ann.expected_orders is not None
     assert ann.expected_orders == pytest.approx(0.8)
     assert ann.next_purchase_at == answers.rows.card.moment + timedelta(days=28 * np.log(0.5) / np.log(0.2))

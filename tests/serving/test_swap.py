@@ -20,7 +20,7 @@ import pytest
 from retain import config, erasure
 from retain.files import MANIFEST, read_json, sha256, write_json
 from retain.workspace import Workspace
-from serving import grounds
+from serving import grounds, scored
 from serving.answers import Answers
 from serving.basis import unpacked
 from serving.decisions.facts import Customer
@@ -94,9 +94,9 @@ def test_each_part_is_taken_up_and_said(service: Service, place: Pointed, now: d
     assert (first["models"]["rows"], first["source"], first["degraded"]) == ("r1", "fresh", [])
     churn, clv = place.promote("churn", 0.25), place.promote("clv", 7.0)
     assert service.swap.look()
-    scored = service.desk.answers.scores(ScoresRequest(["ann"]))
-    assert (scored.scores[0].churn, scored.scores[0].clv) == (0.25, 7.0)
-    assert (scored.models.churn, scored.models.clv) == (churn.name, clv.name)
+    said = scored.scores(service.desk.answers, ScoresRequest(["ann"]))
+    assert (said.scores[0].churn, said.scores[0].clv) == (0.25, 7.0)
+    assert (said.models.churn, said.models.clv) == (churn.name, clv.name)
     place.publish("r2", now + timedelta(minutes=30))
     assert service.swap.look()
     second = service.decide()

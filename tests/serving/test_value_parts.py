@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serving import export
+from serving import export, scored
 from serving.answers import Answers
 from serving.decisions.value_parts import KINDS, PARTS, ValueParts, amounts, priced, total, value_parts
 from serving.rows import Rows
@@ -78,7 +78,7 @@ def test_the_list_and_the_scores_count_what_is_on_and_call_it_assumed(make: Call
     assert [(row.customer_id, row.value, row.expected_loss) for row in result.rows] == [("ann", 250.0, 50.0), ("bob", 50.0, 45.0)]
     assert result.rows[0].value_parts == {"purchase": 100.0, "word_of_mouth": 150.0}
     assert result.assumed == ["word_of_mouth = {'referral': 10.0}: as declared"]
-    (score,) = changed.scores(ScoresRequest(["ann"])).scores
+    (score,) = scored.scores(changed, ScoresRequest(["ann"])).scores
     assert (score.clv, score.expected_loss, score.value_parts) == (100.0, 50.0, {"purchase": 100.0, "word_of_mouth": 150.0})
     assert set(export.describe(result)["value_parts"]) == set(PARTS) - {"purchase"}
 
