@@ -73,15 +73,15 @@ def test_a_frame_keeps_what_is_categorical() -> None:
     assert frame.select(frame.columns[:2]).categorical == frozenset()
 
 
-@pytest.mark.parametrize("task", ["churn", "attrition"])
-def test_no_logistic_regression_over_all_features_takes_codes_for_quantities(task: str) -> None:
+@pytest.mark.parametrize(("task", "line"), [("churn", "Logistic"), ("attrition", "Logistic"), ("clv", "Linear")])
+def test_no_line_over_all_features_takes_codes_for_quantities(task: str, line: str) -> None:
     def bare(spec: object, above: str = "") -> list[str]:
         if isinstance(spec, dict):
             use = str(spec.get("use", above))
-            own = [use] if use.endswith(":Logistic") and not above.endswith(":OneHot") else []
+            own = [use] if use.endswith(f":{line}") and not above.endswith(":OneHot") else []
             return own + [each for value in spec.values() for each in bare(value, use)]
         return [each for value in spec for each in bare(value, above)] if isinstance(spec, list | tuple) else []
 
     found = plan(task)
-    assert ":Logistic" in str(found.models)
+    assert f":{line}" in str(found.models)
     assert bare([found.models, found.quick]) == []
