@@ -64,6 +64,10 @@ def test_it_says_nothing_of_threads_or_paths() -> None:
         ("threshold", "nan 0 0 0", "a threshold is no number"),
         ("threshold", "0 0 0", "3 values, 4"),
         ("threshold", "0 0 0 x", "no number"),
+        ("split_gain", "1_0 0 0 0", "no number"),  # Python reads ten; LightGBM ends the process
+        ("threshold", "0 0 0 infinity", "no number"),
+        ("left_child", "1e0 -1 3 2", "whole numbers"),  # Python reads 1, LightGBM stops at the letter
+        ("internal_count", "9 9 9 99999999999", "whole numbers"),
         ("leaf_value", "0 0 0 0 nan", "not finite"),
         ("leaf_value", "0 0 0 0 inf", "not finite"),
         ("leaf_value", "0 0 0 0", "4 values, 5"),

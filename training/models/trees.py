@@ -6,6 +6,8 @@ the root, every index in its range, every number finite.
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from retain.errors import IntegrityError
@@ -41,6 +43,9 @@ _NODES = (
     "internal_count",
 )
 _LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf|nan)", re.ASCII)
+"""A number as LightGBM writes it. Python's own parser takes more (``1_0``, ``infinity``), on which that of LightGBM ends the process or reads another."""
+_WHOLE = re.compile(r"-?\d{1,10}", re.ASCII)
 
 
 def trimmed(text: str) -> str:
@@ -113,13 +118,14 @@ def _check_tree(number: int, fields: dict[str, str], features: int) -> None:
         if any(fields[name] for name in (*_NODES, "leaf_weight")):
             raise _unsound(f"{place}: one leaf and yet splits")
         return
-    for name in ("leaf_weight", "leaf_count"):
-        _finite(fields[name], leaves, f"{place} {name}")
+    _finite(fields["leaf_weight"], leaves, f"{place} leaf_weight")
+    _integers(fields["leaf_count"], f"{place} leaf_count", leaves)
     # A threshold may be infinite: such a split parts what is missing from what is not.
     if np.isnan(_values(fields["threshold"], leaves - 1, f"{place} threshold")).any():
         raise _unsound(f"{place}: a threshold is no number")
-    for name in ("split_gain", "internal_value", "internal_weight", "internal_count"):
+    for name in ("split_gain", "internal_value", "internal_weight"):
         _finite(fields[name], leaves - 1, f"{place} {name}")
+    _integers(fields["internal_count"], f"{place} internal_count", leaves - 1)
     feature, kind = (_integers(fields[name], f"{place} {name}", leaves - 1) for name in ("split_feature", "decision_type"))
     if feature.min() < 0 or feature.max() >= features:
         raise _unsound(f"{place}: a split names a feature outside 0 to {features - 1}")
@@ -145,16 +151,16 @@ def _fields(lines: list[str], place: str) -> dict[str, str]:
 
 
 def _whole(text: str, place: str) -> int:
-    if not text.isdecimal() or len(text) > 9:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
         raise _unsound(f"{place}: {text[:20]!r} is no count")
     return int(text)
 
 
 def _integers(text: str, place: str, count: int | None = None) -> Integers:
-    values = _finite(text, count, place)
-    if (values != np.rint(values)).any() or (np.abs(values) > 2**31).any():
-        raise _unsound(f"{place}: whole numbers are expected")
-    return values.astype(np.int64)
+    values = np.array(_parts(text, _WHOLE, count, place, "whole numbers are expected"), dtype=np.int64)
+    if (np.abs(values) > 2**31).any():
+        raise _unsound(f"{place}: whole numbers are expected, none so large")
+    return values
 
 
 def _finite(text: str, count: int | None, place: str) -> Floats:
@@ -165,13 +171,16 @@ def _finite(text: str, count: int | None, place: str) -> Floats:
 
 
 def _values(text: str, count: int | None, place: str) -> Floats:
-    try:
-        values = np.array([float(part) for part in text.split(" ")], dtype=np.float64)
-    except ValueError as error:
-        raise _unsound(f"{place}: something is no number") from error
-    if count is not None and len(values) != count:
-        raise _unsound(f"{place}: {len(values)} values, {count} are expected")
-    return values
+    return np.array(_parts(text, _NUMBER, count, place, "something is no number"), dtype=np.float64)
+
+
+def _parts(text: str, form: re.Pattern[str], count: int | None, place: str, otherwise: str) -> list[str]:
+    parts = text.split(" ")
+    if not all(map(form.fullmatch, parts)):
+        raise _unsound(f"{place}: {otherwise}")
+    if count is not None and len(parts) != count:
+        raise _unsound(f"{place}: {len(parts)} values, {count} are expected")
+    return parts
 
 
 def _unsound(what: str) -> IntegrityError:
