@@ -44,7 +44,7 @@ _NODES = (
 )
 _LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?(?:e[+-]?\d+)?|inf|nan)", re.ASCII)
-"""A number as LightGBM writes it. Python's own parser takes more (``1_0``, ``infinity``), on which that of LightGBM ends the process or reads another."""
+"""A number as LightGBM writes it. Python takes more (``1_0``, ``infinity``), on which LightGBM ends the process or reads something else."""
 _WHOLE = re.compile(r"-?\d{1,10}", re.ASCII)
 
 
