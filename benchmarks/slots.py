@@ -16,9 +16,10 @@ import asyncio
 import json
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from benchmarks.receipts import answered, serving_copy, started
 from retain.workspace import Workspace
@@ -52,7 +53,7 @@ def left(customer: Customer, answers: Answers) -> int:
         known = standing(ask, customer, answers.rows.shop, answers.policy, is_personal=True)
         if known.limit is not None or known.limits:
             return count
-        customer = replace(customer, contacts=(*customer.contacts, Contact(ask.at, CHANNEL, None)))
+        customer = msgspec.structs.replace(customer, contacts=(*customer.contacts, Contact(ask.at, CHANNEL, None)))
     return MOST
 
 

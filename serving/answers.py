@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -175,10 +176,7 @@ class Answers:
             source = "popularity"
         if not found and not listed:
             found = [(item, Estimate(*[shop.items[item].share] * 3)) for item in shop.popular if item not in excluded and self._is_on_sale(item, at)]
-        best = [
-            schemas.Recommendation(rank, item, shop.items[item].name, (p.value, p.low, p.high))
-            for rank, (item, p) in enumerate(found[: request.k], start=1)
-        ]
+        best = [schemas.Recommendation(rank, item, shop.items[item].name, p.triple) for rank, (item, p) in enumerate(found[: request.k], start=1)]
         return schemas.RecommendationsAnswer(
             customer_id=request.customer_id,
             purpose=request.purpose,
@@ -265,18 +263,18 @@ class Answers:
         scores = self.score([row])[0]
         if scores.clv is not None and any(each.counted for each in self.rows.card.parts.values()):
             # Lists and calls weigh the same value.
-            scores = replace(scores, clv=sum(row.value_parts(scores.clv).values()))
+            scores = msgspec.structs.replace(scores, clv=sum(row.value_parts(scores.clv).values()))
         return self.fresh.on(row.customer(at, scores, explain=explain, purposes=purposes), at)
 
     def _held_to(self, customer: Customer, row: Row, at: datetime, at_prices: Prices | None) -> Customer:
         """The customer as running campaigns and the terms of the last list want it: held out where held out, effects at the list's margin."""
         held_out = self.campaigns.held_out(customer.customer_id, at)
         if held_out:
-            customer = replace(customer, held_out=held_out)
+            customer = msgspec.structs.replace(customer, held_out=held_out)
         rate = None if at_prices is None else at_prices.margin_rate
         if rate is not None and rate != self.rows.shop.margin_rate and self.rows.card.effects.names:
             effects = in_money(self.rows.card.effects, row.rows.array("effect")[row.position].tolist(), customer.scores.clv, rate)
-            customer = replace(customer, effects=effects)
+            customer = msgspec.structs.replace(customer, effects=effects)
         return customer
 
     def rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:

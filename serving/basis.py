@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from retain.tables import CHANNELS
 from serving.decisions import receipts
@@ -20,7 +19,7 @@ from serving.schemas import DecisionAnswer, DecisionRequest, Freshness, Models
 from serving.wire import decision_answer
 
 
-class Candidate(NamedTuple):
+class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One proposal that could have been made."""
 
     offer_id: str
@@ -33,7 +32,7 @@ class Candidate(NamedTuple):
     """Probability with which it is shown in any slot; 1 or 0 where nothing is left to chance."""
 
 
-class Instead(NamedTuple):
+class Instead(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What would have been shown first to somebody of the control group."""
 
     offer_id: str
@@ -42,8 +41,7 @@ class Instead(NamedTuple):
     """Probability with which it would have been."""
 
 
-@dataclass(frozen=True)
-class Basis:
+class Basis(msgspec.Struct, frozen=True):
     """Everything that was read for one decision and may be different tomorrow."""
 
     at: datetime

@@ -219,5 +219,5 @@ class Past:
         for which, chosen in enumerate((np.ones(len(self.sample), dtype=bool), self.is_buyer)):
             n = (lists[chosen] >= 0).sum(axis=0).astype(np.float64)
             shares = self.share_by_rank(lists, chosen)
-            result[which] = [wilson(share * count, count) if count else (0.0, 0.0, 0.0) for share, count in zip(shares, n, strict=True)]
+            result[which] = [wilson(share * count, count).triple if count else (0.0, 0.0, 0.0) for share, count in zip(shares, n, strict=True)]
         return result

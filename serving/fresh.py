@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -137,13 +137,13 @@ class Fresh:
         held = tuple(one.contact for one in self._holds.get(customer.customer_id, ()) if at is None or one.until > at)
         since = self._since.get(customer.customer_id)
         if since is None:
-            return replace(customer, contacts=(*customer.contacts, *held)) if held else customer
+            return msgspec.structs.replace(customer, contacts=(*customer.contacts, *held)) if held else customer
         complaints = [each for each in (customer.complaint_at, since.complaint_at) if each is not None]
         if since.settled_at is not None:
             complaints = [each for each in complaints if each > since.settled_at]
         if since.bought:
-            customer = replace(customer, owned=_owned(customer.owned, since.bought, at))
-        return replace(
+            customer = msgspec.structs.replace(customer, owned=_owned(customer.owned, since.bought, at))
+        return msgspec.structs.replace(
             customer,
             contacts=(*customer.contacts, *since.contacts, *held),
             accepted=customer.accepted | since.accepted,

@@ -96,8 +96,7 @@ class RowsCard:
     """Which segments customers without history are looked up in."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One customer's row."""
 
     rows: Rows

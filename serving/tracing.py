@@ -52,8 +52,8 @@ def _rested(entry: Entry, opened: Callable[[str], grounds.Opened]) -> dict[str, 
         return None
     shared = opened(entry.grounds)
     plain: dict[str, Any] = msgspec.to_builtins(basis, order="deterministic")
-    plain["candidates"] = [each._asdict() for each in basis.candidates]
-    plain["instead"] = None if basis.instead is None else basis.instead._asdict()
+    plain["candidates"] = [msgspec.structs.asdict(each) for each in basis.candidates]
+    plain["instead"] = None if basis.instead is None else msgspec.structs.asdict(basis.instead)
     plain["features"], plain["features_at"] = shared.features(basis.features), shared.times(basis.features_at)
     named = ("release", "policy_version", "rows", "data_digest", "views", "models")
     plain["grounds"] = {"id": entry.grounds, **{name: getattr(shared.grounds, name) for name in named}}

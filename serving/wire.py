@@ -58,10 +58,10 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: b
         # The one that its price is of stands first.
         channels=[worth.channel, *(each for each in worth.passed.channels if each != worth.channel)],
         p_shown=offered.p_shown,
-        accept_prob=(worth.p.value, worth.p.low, worth.p.high),
+        accept_prob=worth.p.triple,
         expected_margin=worth.gain,
         margin_basis=worth.basis,
-        incremental_value=None if worth.effect is None else worth.effect.gain,
+        incremental_value=None if worth.effect is None else worth.effect.gain.triple,
         evidence=worth.evidence,
         cost=offer.cost,
         expires_at=offer.valid_to,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
+
+import msgspec
 
 from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
@@ -24,8 +25,7 @@ OVER_BUDGET = "over_budget"
 """The code of an answer whose caller's time was up before scoring."""
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(msgspec.Struct, frozen=True):
     """One proposal of an answer."""
 
     worth: Worth
@@ -36,8 +36,7 @@ class Offered:
     """Field of the strategy matrix; None where what was bought must not be looked at."""
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to propose, what not, and how sure we are."""
 
     offers: tuple[Offered, ...]

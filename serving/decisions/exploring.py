@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import floor as whole
 from math import perm
 from typing import NamedTuple
+
+import msgspec
 
 _BITS = 53
 """Bits of the number that decides whether to explore: as many as a float holds exactly."""
 
 
-@dataclass(frozen=True)
-class Mixture:
+class Mixture(msgspec.Struct, frozen=True):
     """How slots are filled from candidates that stand in the order of their priority."""
 
     count: int

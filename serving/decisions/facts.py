@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
@@ -26,7 +25,7 @@ Basis = Literal["observed", "declared", "assumed"]
 """Where a margin comes from: the shop's own lines, the offer or product itself, or a constant that the source declares."""
 
 
-class Estimate(NamedTuple):
+class Estimate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A figure with its 95 % interval."""
 
     value: float
@@ -36,6 +35,11 @@ class Estimate(NamedTuple):
     def times(self, factor: float) -> Estimate:
         """The same, scaled by a number that is not negative."""
         return Estimate(self.value * factor, self.low * factor, self.high * factor)
+
+    @property
+    def triple(self) -> tuple[float, float, float]:
+        """Value, low, high."""
+        return self.value, self.low, self.high
 
 
 Evidence = Literal["A", "B", "C", "D"]
@@ -58,8 +62,7 @@ class Contact(msgspec.Struct, frozen=True, gc=False):
     offer_id: str | None
 
 
-@dataclass(frozen=True)
-class Habits:
+class Habits(msgspec.Struct, frozen=True):
     """How a customer buys, at the moment of the rows; None where nothing is known."""
 
     recency_days: float | None = None
@@ -84,8 +87,7 @@ WORDS = ("relation", "region", "country", "time_zone", "relation_level", "prefer
 """What the serving rows hold of a customer as words."""
 
 
-@dataclass(frozen=True)
-class Sign:
+class Sign(msgspec.Struct, frozen=True):
     """One sign that a customer may leave: a row of ``serving.decisions.signals`` with the customer's own figures."""
 
     code: str
@@ -114,8 +116,7 @@ class Owned(msgspec.Struct, frozen=True, gc=False):
     last_days: int
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """What the models say of a customer."""
 
     churn: float | None = None
@@ -126,8 +127,7 @@ class Scores:
     stage: str = "potential"
 
 
-@dataclass(frozen=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True):
     """What the rules of the house may know of a customer."""
 
     customer_id: str
@@ -154,23 +154,22 @@ class Customer:
     contacts: tuple[Contact, ...] = ()
     accepted: frozenset[str] = frozenset()
     """Offers taken before."""
-    held_out: Mapping[str, str] = field(default_factory=dict)
+    held_out: Mapping[str, str] = msgspec.field(default_factory=dict)
     """By offer: the running campaign that holds the customer out of it, to compare with."""
-    owned: Mapping[str, Owned] = field(default_factory=dict)
+    owned: Mapping[str, Owned] = msgspec.field(default_factory=dict)
     habits: Habits = Habits()
     signs: tuple[Sign, ...] = ()
     """Why the customer may leave, strongest first."""
     cause: str | None = None
     """Likely cause of leaving, where one is recorded or a rule holds."""
     scores: Scores = Scores()
-    likings: Mapping[str, tuple[Liking, ...]] = field(default_factory=dict)
+    likings: Mapping[str, tuple[Liking, ...]] = msgspec.field(default_factory=dict)
     """By purpose: ``all``, ``new``, ``repeat``."""
-    effects: Mapping[str, Effect] = field(default_factory=dict)
+    effects: Mapping[str, Effect] = msgspec.field(default_factory=dict)
     """By treatment: an offer, or a kind of offers."""
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """A product or a category: what recommendation ranks."""
 
     item_id: str
@@ -213,8 +212,7 @@ _shared = lru_cache(maxsize=65_536)(lambda terms: terms)
 """The one object of equal terms, so that what was said of them is found again by identity."""
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True, dict=True):
     """What may be proposed: a row of the offers table, or an item standing for itself."""
 
     offer_id: str
@@ -269,8 +267,7 @@ class Offer:
         return shared
 
 
-@dataclass(frozen=True)
-class Shop:
+class Shop(msgspec.Struct, frozen=True, dict=True):
     """What is the same for every customer: one snapshot of offers, items and prices of contact."""
 
     moment: datetime
@@ -283,9 +280,9 @@ class Shop:
     item_kind: str = "product"
     currency: str = ""
     local_zone: str = "UTC"
-    contact_cost: Mapping[str, float] = field(default_factory=dict)
+    contact_cost: Mapping[str, float] = msgspec.field(default_factory=dict)
     """By channel; ``*`` is every other channel."""
-    accepted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    accepted: Mapping[str, tuple[int, int]] = msgspec.field(default_factory=dict)
     """By offer kind: how often it was accepted, of how many contacts."""
     margin_rate: float | None = None
     """Margin as a share of money spent, over all."""
@@ -310,8 +307,7 @@ class Shop:
         return item.is_offerable and is_there and is_stocked and not item.minimum_age and item.suitability is None
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """One question, checked and in the clock of the workspace."""
 
     goal: Goal

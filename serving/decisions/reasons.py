@@ -6,8 +6,9 @@ Every sentence states a fact that can be checked in the data. None claims an eff
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from serving.decisions.facts import Customer, Language, Scores, Shop, Sign
 from serving.decisions.figures import count, money, percent
@@ -19,8 +20,7 @@ MOST = 3
 """Reasons of one customer or proposal."""
 
 
-@dataclass(frozen=True)
-class Reason:
+class Reason(msgspec.Struct, frozen=True):
     """A code and its sentence."""
 
     code: str

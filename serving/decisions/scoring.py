@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
@@ -107,8 +106,7 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
         return "D" if self.effect is None else self.effect.evidence
 
 
-@dataclass(frozen=True)
-class Pricing:
+class Pricing(msgspec.Struct, frozen=True):
     """What every proposal of one decision is priced with, looked up once."""
 
     ask: Ask

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from serving.decisions.facts import Ask, Contact, Customer, Shop
 from serving.decisions.policy import Limit, Policy, Suitability
@@ -14,8 +15,7 @@ from serving.decisions.policy import Limit, Policy, Suitability
 EVERYTHING = "*"
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True):
     """What the rules say of this customer now, whatever is proposed."""
 
     ask: Ask

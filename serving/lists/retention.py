@@ -129,7 +129,7 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     why = lists.why_left_out(barred, len(rows))
     state = np.array([*lists.LEFT_OUT, "no_gain"], dtype=object)[why]
     free = np.flatnonzero(why < 0)
-    found = _priced(answers, policy, pull, free, value, replace(shop, contact_cost=known), what, asked.campaign)
+    found = _priced(answers, policy, pull, free, value, msgspec.structs.replace(shop, contact_cost=known), what, asked.campaign)
     for row, rule in found.withheld.items():
         state[free[row]] = rule
     codes = groups.groups(pull.churn[free], found.gain, found.effect_high, np.isfinite(found.effect_high))
@@ -215,7 +215,7 @@ def _prices(asked: Asked, what: tuple[Action, ...], solved: Solved) -> Prices:
 
 
 def _shop(shop: Shop, asked: Asked) -> Shop:
-    return shop if asked.margin_rate is None else replace(shop, margin_rate=asked.margin_rate, margin_basis="declared")
+    return shop if asked.margin_rate is None else msgspec.structs.replace(shop, margin_rate=asked.margin_rate, margin_basis="declared")
 
 
 def _policy(policy: Policy, asked: Asked) -> Policy:
@@ -243,9 +243,11 @@ def _priced(
             person = pull.fresh.on(row.customer(pull.at, scores))
             held_out = answers.campaigns.held_out(person.customer_id, pull.at, but=campaign)
             if held_out:
-                person = replace(person, held_out=held_out)
+                person = msgspec.structs.replace(person, held_out=held_out)
             if known.names and shop.margin_rate != pull.rows.shop.margin_rate:
-                person = replace(person, effects=in_money(known, pull.rows.array("effect")[position].tolist(), scores.clv, shop.margin_rate))
+                person = msgspec.structs.replace(
+                    person, effects=in_money(known, pull.rows.array("effect")[position].tolist(), scores.clv, shop.margin_rate)
+                )
             people.append(person)
         parts.append(persuasion.persuasion(people, ask, what, shop, policy, known.outcome == "purchase"))
     return persuasion.joined(parts)

@@ -79,7 +79,7 @@ class Pointed:
             for name, array in {**made._arrays, **arrays}.items():
                 np.save(partial / f"{name}.npy", array, allow_pickle=False)
             (partial / "card.json").write_bytes(msgspec.json.encode(card))
-            (partial / "shop.json").write_bytes(msgspec.json.encode(replace(made.shop, moment=card.moment)))
+            (partial / "shop.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(made.shop, moment=card.moment)))
         return self.workspace.rows / version
 
     def name(self, version: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 from experiments.wishes import single
 from features import interactions, profiles
@@ -132,8 +133,8 @@ def test_a_decision_for_a_newcomer_rests_on_the_segment(make: Make) -> None:
 def test_what_is_no_ware_to_propose_is_not_recommended(make: Make) -> None:
     answers = make()
     everything = [each.item_id for each in answers.recommendations(RecommendationsRequest("nobody")).recommendations]
-    items = {name: replace(thing, is_offerable=name != everything[0]) for name, thing in answers.rows.shop.items.items()}
-    shop = replace(answers.rows.shop, items=items)
+    items = {name: structs.replace(thing, is_offerable=name != everything[0]) for name, thing in answers.rows.shop.items.items()}
+    shop = structs.replace(answers.rows.shop, items=items)
     without = replace(answers, rows=Rows(answers.rows.card, shop, answers.rows._arrays))
     assert [each.item_id for each in without.recommendations(RecommendationsRequest("nobody")).recommendations] == everything[1:]
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from retain.errors import ConfigError, DataError, RefusedError
 from retain.files import verify_folder
@@ -137,7 +138,7 @@ def test_a_house_without_offers_can_still_talk() -> None:
         "contact/email",
         "contact/mail",
     ]
-    only = replace(COFFEE, channels=("mail",))
+    only = structs.replace(COFFEE, channels=("mail",))
     assert [each.channel for each in actions((only,), ("email", "mail"), {"email": 0.0, "mail": 1.0})] == ["mail"]
 
 
@@ -156,7 +157,7 @@ def test_the_same_arguments_give_the_same_bytes(make: Callable[..., Answers], tm
 
 
 def test_a_workbook_holds_text_as_text(make: Callable[..., Answers], tmp_path: Path) -> None:
-    answers = make(offers=(replace(COFFEE, name="=1+1"),))
+    answers = make(offers=(structs.replace(COFFEE, name="=1+1"),))
     retention_files.save(Workspace.at(tmp_path), answers.pull(), retention(answers, ASKED), tmp_path / "list.xlsx")
     sheet = zipfile.ZipFile(tmp_path / "list.xlsx").read("xl/worksheets/sheet1.xml").decode()
     assert "<f>" not in sheet

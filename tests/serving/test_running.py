@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from retain.errors import DataError, IntegrityError
 from retain.workspace import Workspace
@@ -70,11 +71,11 @@ def test_what_puts_a_complaint_right_is_given_to_everybody(make: Callable[..., A
     assert {rules(call(answers))[name] for name in ("coffee", "repair")} == {HELD}
     basis = answers.basis(DecisionRequest("ann", goal="retention", channel="email", placement="letter"))
     assert basis.customer is not None
-    upset = replace(basis.customer, complaint_at=basis.at - timedelta(days=1))
+    upset = structs.replace(basis.customer, complaint_at=basis.at - timedelta(days=1))
     from serving.basis import decided
 
     request = DecisionRequest("ann", goal="retention", channel="email", placement="letter", explain=True)
-    answer = decided(request, None, replace(basis, customer=upset), answers.rows.shop, answers.policy)[0]
+    answer = decided(request, None, structs.replace(basis, customer=upset), answers.rows.shop, answers.policy)[0]
     assert {each.offer_id for each in answer.offers} == {"repair"}
 
 
@@ -118,7 +119,7 @@ def test_a_changed_file_is_told_and_no_list_of_that_name_is_made(make: Callable[
 
 def test_a_lever_moves_a_list_as_it_moves_a_call(make: Callable[..., Answers], tmp_path: Path) -> None:
     """At grade D both offers bring alike; the dearer one with a lever is what the house wants to be first."""
-    lifted = replace(REPAIR, cost=2.0, lever=3.0)
+    lifted = structs.replace(REPAIR, cost=2.0, lever=3.0)
     result, answers = pulled(make(offers=(COFFEE, lifted)), Workspace.at(tmp_path), replace(ASKED, holdout=0.0, without_holdout="a test"))
     assert [result.what[each.action].offer.offer_id for each in result.entries] == ["repair"]
     assert result.entries[0].gain < retention(make(offers=(COFFEE,)), replace(ASKED, holdout=0.0)).entries[0].gain

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from features import catalog
 from features.snapshot import build, path, snapshot, spine
@@ -102,7 +103,7 @@ def serve(place: Workspace, ledger: Ledger, answers: Answers, frames: Frames, at
         arrays["raw"][:, places] = arrays["raw"][:, places[::-1]]
     for column in changes.pop("raised", ()):
         arrays["raw"][:, columns.index(column)] += 1
-    desk = Desk(replace(answers, rows=Rows(made, replace(answers.rows.shop, moment=place.now()), arrays), clock=place.now), ledger)
+    desk = Desk(replace(answers, rows=Rows(made, structs.replace(answers.rows.shop, moment=place.now()), arrays), clock=place.now), ledger)
     for customer in (*ids, ids[0]):
         asyncio.run(desk.decide(DecisionRequest(customer, placement="inbound_end")))
 
