@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from experiments.ope import gate, overlap
 from experiments.ope.gate import Rules, Verdict
 from experiments.ope.log import Log
@@ -39,12 +41,24 @@ class Compared:
     """Decisions left out: their reward is not known yet."""
     has_champion: bool
     """Whether it is compared to a named policy, and not to the one that logged."""
+    left_out: tuple[str, ...] = ()
+    """What else was left out, in words."""
 
 
-def compare(log: Log, title: str, *, unknown: int = 0, rules: Rules | None = None, clip: float | None = None, seed: int = 7) -> Compared:
+def compare(
+    log: Log,
+    title: str,
+    *,
+    unknown: int = 0,
+    left_out: tuple[str, ...] = (),
+    rules: Rules | None = None,
+    clip: float | None = None,
+    seed: int = 7,
+) -> Compared:
     """Judge the challenger of a log. Pure."""
     values, found = judge(log, clip, seed), overlap.gaps(log)
-    return Compared(title, values, found, gate.decide(values, found, rules), unknown, log.champion is not None)
+    is_other = log.champion is not None and (log.logging is None or not np.array_equal(log.champion, log.logging))
+    return Compared(title, values, found, gate.decide(values, found, rules), unknown, is_other, left_out)
 
 
 def words(found: Compared) -> str:
@@ -65,6 +79,7 @@ def words(found: Compared) -> str:
         f"{_count(told.needed(GAIN, CHANCE))} decisions",
         f"the log is worth {told.effective:.0f} customers of the challenger; the largest weight is {told.highest:.3g}, {cut}",
         "the direct method is as wrong as its regression: it is shown and decides nothing",
+        *(f"left out: {why}" for why in found.left_out),
         *(f"not reached: {gap.words}" for gap in found.gaps),
         "",
         ("may be launched: " if found.verdict.is_allowed else "kept from launch: ") + "; ".join(found.verdict.reasons),
@@ -80,6 +95,7 @@ def values(found: Compared) -> dict[str, Any]:
         "decisions": told.decisions,
         "customers": told.customers,
         "reward_unknown": found.unknown,
+        "left_out": list(found.left_out),
         "champion": {"policy": "named" if found.has_champion else "log", **_interval(told.champion)},
         "challenger": {
             name: {

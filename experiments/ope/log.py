@@ -31,6 +31,8 @@ class Log:
     """(n, k) probabilities of the policy that is judged."""
     champion: Floats | None = None
     """(n, k) of the policy it is compared to; None means the policy that logged, as it was."""
+    logging: Floats | None = None
+    """(n, k) of the policy that logged, where they are known of every action and not only of what was done."""
     x: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     """(n, d) what was known before the decision, as numbers; no columns where nothing was."""
     customer: Integers | None = None
@@ -48,7 +50,7 @@ class Log:
                 row = int(np.flatnonzero(bad)[0])
                 want = "a finite number" if name == "reward" else "above 0 and at most 1: what was done had some probability"
                 raise DataError(f"row {row + 1}: {name} {values[row]:g} is not {want}", field=name, row=row)
-        for name, policy in (("challenger", self.challenger), ("champion", self.champion)):
+        for name, policy in (("challenger", self.challenger), ("champion", self.champion), ("log", self.logging)):
             if policy is None:
                 continue
             if policy.shape != (n, k):

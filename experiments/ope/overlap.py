@@ -41,7 +41,10 @@ class Gap:
 
 
 def gaps(log: Log) -> tuple[Gap, ...]:
-    """Every gap, the largest first; an action that is missing everywhere is not named again by place."""
+    """Every gap, the largest first; an action that is missing everywhere is not named again by place.
+
+    Where the log knows with which probability it would have done everything else, the gap is a sum; otherwise it is looked for.
+    """
     found: list[Gap] = []
     whole = log.weights(log.challenger)
     for place, name in enumerate(log.actions):
@@ -50,6 +53,11 @@ def gaps(log: Log) -> tuple[Gap, ...]:
             continue
         if not done.any():
             found.append(Gap(name, float(wanted.mean())))
+            continue
+        if log.logging is not None:
+            share = float(np.where(log.logging[:, place] > 0, 0.0, wanted).mean())
+            if share >= LEAST:
+                found.append(Gap(name, share, "the rules that logged gave it no chance"))
             continue
         by_place = [
             Gap(name, share, f"{column} = {value}")

@@ -35,6 +35,8 @@ class Columns:
     stand for policies that need no column."""
     champion: str | None = None
     """The same for the policy in place; None is the policy that logged."""
+    logging: str | None = None
+    """Front of columns with the probability of every action by the policy that logged; None where only that of what was done is known."""
     customer: str | None = "customer_id"
     """Rows of one customer belong together; a table without this column has one row per customer."""
     context: tuple[str, ...] | None = None
@@ -75,9 +77,9 @@ def log(table: pd.DataFrame, columns: Columns) -> tuple[Log, int]:
     whole = len(table)
     table = table[table[columns.reward].notna()].reset_index(drop=True)
     done = _words(table, columns.action)
-    fronts = [front for front in (columns.challenger, columns.champion) if front is not None]
+    fronts = [front for front in (columns.challenger, columns.champion, columns.logging) if front is not None]
     names = tuple(sorted({*done, *(name for front in fronts for name in _named(table, front))}))
-    policies = [_policy(table, front, names) for front in fronts]
+    policies = {front: _policy(table, front, names) for front in fronts}
     known = {columns.action, columns.probability, columns.reward, columns.customer, *fronts}
     known |= {str(name) for name in table.columns if str(name).startswith(tuple(f"{front}:" for front in fronts))}
     context = columns.context if columns.context is not None else tuple(str(name) for name in table.columns if str(name) not in known)
@@ -90,8 +92,9 @@ def log(table: pd.DataFrame, columns: Columns) -> tuple[Log, int]:
         action=np.searchsorted(np.array(names, dtype=str), done.astype(str)).astype(np.int64),
         probability=_numbers(table, columns.probability),
         reward=_numbers(table, columns.reward),
-        challenger=policies[0],
-        champion=policies[1] if len(policies) > 1 else None,
+        challenger=policies[columns.challenger],
+        champion=None if columns.champion is None else policies[columns.champion],
+        logging=None if columns.logging is None else policies[columns.logging],
         x=_features(table, context),
         customer=np.unique(_words(table, str(columns.customer)).astype(str), return_inverse=True)[1].astype(np.int64) if has_customers else None,
         contexts={name: words for name in context if (words := _parts(table, name)) is not None},

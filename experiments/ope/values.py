@@ -18,6 +18,7 @@ import numpy as np
 
 from experiments.ope import direct
 from experiments.ope.log import Log
+from retain.errors import DataError
 from training.contracts import Floats, Integers
 from training.intervals import LEVEL, Interval
 
@@ -118,9 +119,15 @@ def judge(log: Log, clip: float | None = None, seed: int = 7, expected: Floats |
         clip: Weights are cut here; None is the square root of the number of decisions, ``inf`` cuts nothing.
         seed: Of the parts for cross-fitting.
         expected: From ``direct.rewards``, where it was computed for another policy on the same log.
+
+    Raises:
+        DataError: all decisions are of one customer.
     """
     limit = sqrt(len(log)) if clip is None else clip
-    owner, expected = log.owner, direct.rewards(log, seed) if expected is None else expected
+    owner = log.owner
+    if owner.max() == 0:
+        raise DataError(f"all {len(log)} decisions are of one customer, which says nothing of others")
+    expected = direct.rewards(log, seed) if expected is None else expected
     whole = log.weights(log.challenger)
     weights = np.minimum(whole, limit)
     mine = _ratios(log, log.challenger, weights, expected, owner)

@@ -12,7 +12,7 @@ import msgspec
 from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
 from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
-from serving.decisions.exploring import Mixture, draw, exploring, random, settled
+from serving.decisions.exploring import NONE, Mixture, draw, exploring, random, settled
 from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
@@ -55,6 +55,8 @@ class Decision(msgspec.Struct, frozen=True):
     """Everything that priority or chance chose from, best first."""
     chances: tuple[float, ...] = ()
     """Probability with which each candidate is shown in any of the slots; they sum to the number of slots."""
+    mixture: Mixture = NONE
+    """How the slots were filled from the candidates."""
     stage: str | None = None
     """Lifecycle stage of the customer; None where it must not be looked at."""
     instead: tuple[Offered, ...] = ()
@@ -128,6 +130,7 @@ def decide(
         probability=drawn.joint,
         candidates=tuple(ranked),
         chances=tuple(mixture.shown(place) for place in range(len(ranked))),
+        mixture=mixture,
         stage="potential" if customer is None else None if not is_personal else customer.scores.stage,
         instead=other,
     )

@@ -61,6 +61,10 @@ class Mixture(msgspec.Struct, frozen=True):
         return by_chance + (1.0 - self.share if all(candidate == slot for slot, candidate in enumerate(first)) else 0.0)
 
 
+NONE = Mixture(0, 0)
+"""Nothing to fill slots from."""
+
+
 class Drawn(NamedTuple):
     """What is shown."""
 
@@ -112,4 +116,4 @@ def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
     return Drawn(tuple(order), tuple(mixture.at(slot, candidate) for slot, candidate in enumerate(order)), mixture.joint(order))
 
 
-__all__ = ["Drawn", "Mixture", "draw", "exploring", "random", "settled"]
+__all__ = ["NONE", "Drawn", "Mixture", "draw", "exploring", "random", "settled"]

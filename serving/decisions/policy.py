@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -202,6 +203,7 @@ class Policy(_Rule):
         return f"{self.name}@{hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:8]}"
 
 
-def policy() -> Policy:
-    """The policy of ``configs/decisions.yaml``, with the remedies of ``configs/causes.yaml``."""
-    return config.read(config.shipped("decisions.yaml"), Policy).model_copy(update={"remedies": causes().kinds})
+def policy(path: Path | None = None) -> Policy:
+    """The policy of a file, or of ``configs/decisions.yaml``; remedies that it does not name are those of ``configs/causes.yaml``."""
+    found = config.read(config.shipped("decisions.yaml") if path is None else path, Policy)
+    return found if "remedies" in found.model_fields_set else found.model_copy(update={"remedies": causes().kinds})

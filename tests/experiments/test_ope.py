@@ -110,6 +110,8 @@ def test_customers_count_once() -> None:
     for name in ("snips", "controlled"):
         assert _width(paired, name) == pytest.approx(_width(alone, name), rel=1e-6 if name == "snips" else 0.1)
     assert _width(naive, "snips") < 0.8 * _width(alone, "snips")
+    with pytest.raises(DataError, match="one customer"):
+        judge(replace(once, customer=np.zeros(800, dtype=np.int64)))
 
 
 def test_each_row_is_predicted_by_others() -> None:
@@ -133,6 +135,9 @@ def test_what_the_log_never_does_is_named() -> None:
     assert "does not reach" in refused.reasons[-1]
     unnamed = overlap.gaps(replace(gap, contexts={}))
     assert [(each.is_proven, each.where) for each in unnamed] == [(False, "")]
+    shares = np.where(north[:, None], [1.0, 0.0], [0.7, 0.3])
+    exact = overlap.gaps(replace(gap, contexts={}, logging=shares))
+    assert [(each.action, each.share, each.is_proven) for each in exact] == [("call", pytest.approx((north * made.challenger[:, 1]).mean()), True)]
     new = Log((*made.actions, "gift"), made.action, made.probability, made.reward, np.tile([0.0, 0.0, 1.0], (2000, 1)), x=made.x)
     assert [(each.action, each.share) for each in overlap.gaps(new)] == [("gift", 1.0)]
     assert not gate.decide(judge(new), overlap.gaps(new)).is_allowed
