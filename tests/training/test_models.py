@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from training.models.constant import FittedConstant, Mean, Prevalence
 from training.models.ensemble import Ensemble
 from training.models.lightgbm import FittedLightGBM, LightGBM
 from training.models.linear import Linear
+from training.models.lines import Lines
 from training.models.logged import Logged
 from training.models.logistic import Logistic, sigmoid
 from training.models.maps import choose, learn, levelled
@@ -140,6 +142,25 @@ class TestLastPeriod(ModelContract):
     def test_without_money_it_refuses(self, frame) -> None:
         with pytest.raises(RefusedError, match="family"):
             LastPeriod(family="visits__count").fit(frame)
+
+
+class TestLines(ModelContract):
+    model, kind = Lines(), "amount"
+
+    def test_money_that_comes_again_is_found_on_the_scale_of_money(self) -> None:
+        random = np.random.default_rng(4)
+        money = random.gamma(0.5, 100.0, 4000)
+        money[::9] = np.nan
+        ids, at = np.array([f"c{place:04d}" for place in range(4000)], dtype=object), np.full(4000, np.datetime64("2025-03-01", "us"))
+        frame = Frame(ids, at, ("money",), money[:, None], np.where(np.isnan(money), 7.0, 0.3 * money), 30)
+        assert Lines(ridge=1e-6).fit(frame).predict(np.array([[500.0], [10.0], [np.nan]])) == pytest.approx([150.0, 3.0, 7.0], abs=1e-3)
+        assert abs(Linear(ridge=1e-6).fit(frame).predict(np.array([[500.0]]))[0] - 150) > 20
+
+    def test_rows_count_as_their_weight_says(self, frame) -> None:
+        doubled = frame.take(np.concatenate([np.arange(len(frame)), np.arange(40)]))
+        weighted = replace(frame, weight=np.where(np.arange(len(frame)) < 40, 2.0, 1.0))
+        asked, exact = frame.x[:60], Lines(ridge=1e-9)
+        np.testing.assert_allclose(exact.fit(weighted).predict(asked), exact.fit(doubled).predict(asked), rtol=1e-5)
 
 
 class TestCalibrated(ModelContract):

@@ -82,14 +82,15 @@ def compare(contacts: Contacts, treatment: int) -> Comparison | None:
     treated = chosen.arm == treatment
     if treated.all() or not treated.any():
         return None
-    chance, grade = logged(chosen, treated, {int(each): _arms(contacts, int(each)) for each in np.unique(chosen.campaign)})
+    chance, grade = logged(chosen, treated, arms(contacts, chosen))
     if grade == "C":
         chance = estimated(chosen.frame, treated)
     return Comparison(chosen.frame, Trialled(chosen.frame.y, treated, chance), grade)
 
 
-def _arms(contacts: Contacts, campaign: int) -> int:
-    return len(np.unique(contacts.arm[contacts.campaign == campaign]))
+def arms(contacts: Contacts, chosen: Contacts) -> dict[int, int]:
+    """By campaign of the chosen rows: how many arms it has among all contacts, that of the controls included."""
+    return {int(each): len(np.unique(contacts.arm[contacts.campaign == each])) for each in np.unique(chosen.campaign)}
 
 
 def logged(chosen: Contacts, treated: NDArray[np.bool_], arms: dict[int, int]) -> tuple[Floats, Grade]:

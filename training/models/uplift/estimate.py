@@ -45,17 +45,17 @@ def line(pseudo: Floats, score: Floats, owner: Integers, prior: float) -> Line:
     """
     centre = float(score.mean())
     mean, away = float(pseudo.mean()), score - centre
-    level_error = _error(pseudo - mean, owner) / len(pseudo)
+    level_error = error(pseudo - mean, owner) / len(pseudo)
     level = mean * prior**2 / (prior**2 + level_error**2) if prior > 0 else 0.0
     spread = float((away**2).sum())
     if spread <= 1e-12 * max(1.0, centre**2) * len(score):
         return Line(centre, level, 0.0, level_error, 0.0)
     slope = float((away * pseudo).sum()) / spread
-    slope_error = _error(away * (pseudo - mean - slope * away), owner) / spread
+    slope_error = error(away * (pseudo - mean - slope * away), owner) / spread
     kept = max(0.0, 1 - (slope_error / slope) ** 2) if slope > 0 else 0.0
     return Line(centre, level, slope * kept, level_error, slope_error)
 
 
-def _error(parts: Floats, owner: Integers) -> float:
+def error(parts: Floats, owner: Integers) -> float:
     """Standard error of a sum of parts that are independent between customers, not within."""
     return float(np.sqrt((np.bincount(owner, parts) ** 2).sum()))

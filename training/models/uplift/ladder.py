@@ -7,7 +7,7 @@ response only where the data of this treatment show that it finds more, and wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,17 +89,16 @@ class Ladder(BaseModel):
         Raises:
             RefusedError: no treatment has a control group.
         """
-        ordered = contacts.take(np.lexsort((contacts.arm, contacts.frame.customer_id.astype(str), contacts.campaign, contacts.frame.cutoff)))
-        spread = Spread.learn(ordered.frame, 20, 50)
-        found = [self._treatment(ordered, place, spread) for place in range(len(ordered.treatments))]
-        if all(each.grade == "D" for each in found):
-            raise RefusedError(
-                f"uplift: none of the treatments {', '.join(contacts.treatments)} has controls, so nothing can be known of what they change; keep "
-                "a control group in the next campaign"
-            )
-        return FittedUplift(spread, tuple(found), contacts.outcome, contacts.unit)
+        return every(contacts, self.treatment)
 
-    def _treatment(self, contacts: Contacts, place: int, spread: Spread) -> Treatment:
+    def treatment(self, contacts: Contacts, place: int, spread: Spread) -> Treatment:
+        """Learn the effect of one treatment.
+
+        Args:
+            contacts: In canonical order, as ``every`` brings them.
+            place: Of the treatment.
+            spread: How categories become columns.
+        """
         name, cost = contacts.treatments[place], contacts.costs[place]
         raw = compare(contacts, place)
         if raw is None:
@@ -122,6 +121,23 @@ class Ladder(BaseModel):
         pseudo = shared.of("linear").pseudo if Rung.named("t_linear").stands_on(rows) else plain_pseudo(rows)
         found = line(pseudo, said, owner, self.prior * abs(float(control.mean())) or 1.0)
         return found if self.worth == "learned" else Line(found.centre, found.level, 1.0, found.level_error, 0.0)
+
+
+def every(contacts: Contacts, learn: Callable[[Contacts, int, Spread], Treatment]) -> FittedUplift:
+    """Learn each treatment from contacts in canonical order.
+
+    Raises:
+        RefusedError: no treatment has a control group.
+    """
+    ordered = contacts.take(np.lexsort((contacts.arm, contacts.frame.customer_id.astype(str), contacts.campaign, contacts.frame.cutoff)))
+    spread = Spread.learn(ordered.frame, 20, 50)
+    found = tuple(learn(ordered, place, spread) for place in range(len(ordered.treatments)))
+    if all(each.grade == "D" for each in found):
+        raise RefusedError(
+            f"uplift: none of the treatments {', '.join(contacts.treatments)} has controls, so nothing can be known of what they change; keep "
+            "a control group in the next campaign"
+        )
+    return FittedUplift(spread, found, contacts.outcome, contacts.unit)
 
 
 class Average(Ladder):
