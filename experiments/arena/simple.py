@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.arena.effects import Regression, both
+from experiments.arena.life import DAYS
 from experiments.arena.play import COLUMNS, Logged, Month, Played
-from serving.decisions.budget import solve
+from serving.decisions.budget import Solved, solve
 from serving.decisions.means import Means, one_of
-from training.contracts import Floats, Integers
+from training.contracts import Floats, Frame, Integers
+from training.models.lines import Lines
 
 _RIDGE = 100.0
 _LEAST = 50
@@ -91,17 +92,17 @@ class PropensityValue:
         discount = np.array([offer.discount for offer in month.offers])
         count = np.maximum(month.x[:, COLUMNS.index("orders_mean")], 0.05)
         value = month.x[:, COLUMNS.index("money_mean")] / count
-        return solved(month, chance * value[:, None] * (1 - discount) - month.costs)
+        plan = solved(month, chance * value[:, None] * (1 - discount) - month.costs)
+        return Played(plan.choice.astype(np.int16), np.full(len(chance), np.nan))
 
 
-def solved(month: Month, gain: Floats) -> Played:
-    """Who gets what within budget and seats, by the solver of retention lists."""
+def solved(month: Month, gain: Floats) -> Solved:
+    """Who gets what within budget and seats, and what these are worth, by the solver of retention lists."""
     kinds = np.full(len(month.offers), -1, dtype=np.int64)
     limited = np.flatnonzero(np.isfinite(month.seats))
     kinds[limited] = np.arange(len(limited))
     allowed = np.where(month.may_contact[:, None], gain, -np.inf)
-    found = solve(Means(allowed, month.costs, one_of(kinds, len(limited)), np.concatenate([[month.budget], month.seats[limited]])))
-    return Played(found.choice.astype(np.int16), np.full(len(gain), np.nan))
+    return solve(Means(allowed, month.costs, one_of(kinds, len(limited)), np.concatenate([[month.budget], month.seats[limited]])))
 
 
 def by_offer(month: Month) -> list[tuple[Floats, Floats]]:
@@ -143,7 +144,9 @@ def predict(x: Floats, y: Floats, asked: Floats) -> Floats:
 def _richer(x: Floats, y: Floats, asked: Floats) -> Floats:
     if len(y) < _LEAST:
         return predict(x, y, asked)
-    return Regression.fit(both(x), y, np.ones(len(y)))(both(asked))
+    place = np.arange(len(x)).astype(str).astype(object)
+    frame = Frame(place, np.zeros(len(x), dtype="datetime64[us]"), COLUMNS, x, y, DAYS)
+    return Lines().fit(frame).predict(asked)
 
 
 def descending(score: Floats) -> Integers:

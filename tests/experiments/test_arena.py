@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.arena import life, report, standing
+from experiments.arena import life, log, report, standing
 from experiments.arena.example import Newest
 from experiments.arena.ours import Ours
 from experiments.arena.play import Month, Nobody, Played, check, nothing, season
@@ -112,6 +112,44 @@ def test_we_find_what_is_large_enough_to_find() -> None:
     ours, anybody = season(town, Ours, 4), season(town, Random, 4)
     alone = season(town, Nobody, 4)
     assert ours.profit[1:].sum() > max(alone.profit[1:].sum(), anybody.profit[1:].sum())
+
+
+def test_the_chance_of_every_choice_is_known_and_right() -> None:
+    months: list[tuple[Month, Played]] = []
+
+    class Watched(Ours):
+        def play(self, month: Month) -> Played:
+            played = super().play(month)
+            months.append((month, played))
+            return played
+
+    season(life.town(WORLDS["harm"], 4000, 12), Watched, 4)
+    for month, played in months:
+        np.testing.assert_array_equal(np.isfinite(played.chance), month.may_contact)
+        known = played.chance[month.may_contact]
+        assert ((known > 0) & (known <= 1)).all()
+        alone = month.may_contact & (played.choice < 0)
+        # Each choice stands for as many customers as its chance says (Horvitz and Thompson, 1952).
+        assert (1 / played.chance[alone]).sum() == pytest.approx(month.may_contact.sum(), rel=0.25)
+
+
+def test_effects_are_learned_from_every_choice_whose_chance_is_known() -> None:
+    seen: list[Month] = []
+    season(TOWN, lambda: Spy(seen), 6)
+    contacts = log.contacts(seen[-1])
+    assert contacts is not None
+    known = [np.isfinite(each.played.chance) for each in seen[-1].history]
+    assert len(contacts.arm) == sum(int(rows.sum()) for rows in known)
+    assert contacts.frame.y.sum() == pytest.approx(sum(each.money[rows].sum() for each, rows in zip(seen[-1].history, known, strict=True)))
+    assert set(np.unique(contacts.arm)) == {-1, 0, 1, 2, 3}
+    assert len(np.unique(contacts.campaign)) == sum(bool(rows.any()) for rows in known)
+
+
+def test_who_may_be_lost_is_spared_where_contacts_drive_customers_away() -> None:
+    policies: dict[str, standing.Make] = {"careful": Ours, "careless": lambda: Ours(name="careless", gone=0.0)}
+    found = standing.play(WORLDS["dogs"], policies, customers=2000, months=6, seeds=(104,))
+    assert found.mean("careful", "left") < 0.8 * found.mean("careless", "left")
+    assert found.mean("careful", "contacts") < found.mean("careless", "contacts")
 
 
 def test_the_command_says_who_won_and_takes_a_policy_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
