@@ -22,7 +22,7 @@ def arena(argv: Sequence[str]) -> int:
     options.add_argument("--customers", type=int, default=2000, metavar="N", help="customers of each world (default: 2000)")
     options.add_argument("--months", type=int, default=12, metavar="N", help="months that are played (default: 12)")
     options.add_argument(
-        "--seeds", type=int, nargs="+", default=[101, 102], metavar="SEED", help="default: 101 102; those of docs/arena.md are 11 to 20"
+        "--seeds", type=int, nargs="+", default=[101, 102], metavar="SEED", help="default: 101 102; those of docs/arena.md are 21 to 30"
     )
     options.add_argument("--html", type=Path, default=None, metavar="FILE", help="also write one page with pictures")
     options.add_argument("--out", type=Path, default=None, metavar="FILE", help="also write the figures as JSON")

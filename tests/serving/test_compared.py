@@ -6,7 +6,6 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from msgspec import structs
 
 from experiments.ope import receipts as ope
 from retain.cli import main
@@ -167,7 +167,7 @@ def test_a_receipt_that_this_release_decides_otherwise_is_counted_and_left_out(d
 
     def other(request: Any, decision_id: Any, basis: Any, *rest: Any) -> Any:
         found = real(request, decision_id, basis, *rest)
-        return replace(found, offers=found.offers[:0]) if request.customer_id == "ann" else found
+        return structs.replace(found, offers=found.offers[:0]) if request.customer_id == "ann" else found
 
     monkeypatch.setattr(ope, "made", other)
     found = ope.receipts(decided)
