@@ -22,8 +22,8 @@ class Settings(BaseModel):
     """Where run-time state lies, when --workspace does not say."""
     threads: int = Field(default=2, ge=1)
     """Threads of SQL and training. One row is always scored with one."""
-    memory_gb: float = Field(default=2.0, gt=0)
-    """What SQL may keep in memory before it spills to the workspace."""
+    memory_gb: float = Field(default_factory=lambda: share_of_memory(), gt=0)
+    """What SQL may keep in memory before it spills to the workspace: a quarter of what there is, 2 at least; joins cannot spill everything."""
     host: str = "127.0.0.1"
     """Address to serve on; only loopback is accepted until there are API keys."""
     port: int = Field(default=3000, ge=0, le=65535)
@@ -53,6 +53,19 @@ class Settings(BaseModel):
             first = error.errors()[0]
             name = PREFIX + str(first["loc"][0]).upper()
             raise ConfigError(f"environment variable {name}: {first['msg'].lower()}; see retain/settings.py", field=name) from error
+
+
+def share_of_memory(limit: Path = Path("/sys/fs/cgroup/memory.max"), share: float = 0.25, least_gb: float = 2.0) -> float:
+    """Gigabytes that one program may well take: a share of the machine's memory, or of the container's where that is less.
+
+    Args:
+        limit: where the kernel says how much a container may have; absent outside of one.
+        share: of it.
+        least_gb: what is taken even where there is little.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    said = limit.read_text().strip() if limit.is_file() else ""
+    return max(share * min(there, int(said) if said.isdecimal() else there) / 2**30, least_gb)
 
 
 def inherited(**changes: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retain.config import build, read, read_yaml, shipped
 from retain.errors import ConfigError
-from retain.settings import Settings
+from retain.settings import Settings, share_of_memory
 
 
 class Small(BaseModel):
@@ -51,6 +51,18 @@ def test_settings_come_from_the_environment_and_typos_are_told() -> None:
         Settings.read({"RETAIN_PROT": "8080"})
     with pytest.raises(ConfigError, match="RETAIN_PORT"):
         Settings.read({"RETAIN_PORT": "many"})
+
+
+def test_sql_takes_a_share_of_what_a_container_may_have(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    free = share_of_memory(limit)
+    limit.write_text("max\n")
+    assert share_of_memory(limit) == free >= 2.0
+    limit.write_text(f"{12 * 2**30}\n")
+    assert share_of_memory(limit) == min(free, 3.0)
+    limit.write_text(f"{2**30}\n")
+    assert share_of_memory(limit) == 2.0
+    assert Settings.read({"RETAIN_MEMORY_GB": "0.5"}).memory_gb == 0.5
 
 
 def test_shipped_configuration_is_found() -> None:
