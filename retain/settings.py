@@ -35,6 +35,9 @@ class Settings(BaseModel):
     """What signs models and rows: an ed25519 key, 64 hexadecimal digits. Only who trains or publishes needs it."""
     verify_key: str = ""
     """Its public half; where it (or the other) is said, what is unsigned or signed by another is refused."""
+    redis: SecretStr = SecretStr("")
+    """Through which several machines of one shop tell each other what they decided and heard: ``redis[s]://[[user]:password@]host[:port][/database]``,
+    or ``unix:///path``. Where it is not said, there is one machine."""
     tombstones: Path | None = None
     """Folder of the tombstones of erased customers, where no restore reaches it; within the workspace where it is not said."""
 

@@ -60,6 +60,8 @@ class Answers:
     """Rows that were made again since publication."""
     refused: tuple[str, ...] = ()
     """What was named since and did not open, so that these answer on: ``previous_rows``, ``churn_previous_model`` and the like."""
+    apart: tuple[str, ...] = ()
+    """``machines_apart`` while other machines of the shop may know what this one does not."""
     campaigns: Campaigns = field(default_factory=Campaigns)
     """Who is held out of what."""
 
@@ -101,7 +103,7 @@ class Answers:
     @cached_property
     def codes(self) -> tuple[str, ...]:
         """What is degraded whoever asks."""
-        return tuple(dict.fromkeys((*self.degraded, *self.refused)))
+        return tuple(dict.fromkeys((*self.degraded, *self.refused, *self.apart)))
 
     @cached_property
     def is_previous(self) -> bool:
@@ -116,22 +118,26 @@ class Answers:
         return other
 
     def decision(
-        self, request: schemas.DecisionRequest, decision_id: str | None, is_over: Callable[[], bool] = lambda: False
+        self,
+        request: schemas.DecisionRequest,
+        decision_id: str | None,
+        is_over: Callable[[], bool] = lambda: False,
+        unknown: str | None = None,
     ) -> tuple[schemas.DecisionAnswer, dict[str, datetime], Basis]:
-        """Decide; say until when outcomes count for each offer, and what the decision rested on."""
-        return decided(request, decision_id, self.basis(request), self.rows.shop, self.policy, is_over)
+        """Decide; say until when outcomes count for each offer, and what the decision rested on. ``unknown`` is why nothing may be proposed."""
+        return decided(request, decision_id, self.basis(request, unknown), self.rows.shop, self.policy, is_over)
 
     def heed(self, ledger: Ledger) -> None:
         """Take in what calls have used of the limits of the last list, where its limits are spent by calls."""
         if self.prices is not None:
             self.prices.heed(ledger, self.policy)
 
-    def basis(self, request: schemas.DecisionRequest) -> Basis:
+    def basis(self, request: schemas.DecisionRequest, unknown: str | None = None) -> Basis:
         """Everything that a decision reads and that may be different tomorrow; nothing personal where it must not choose."""
         at = self.at(request.as_of)
         row = self.row(request.customer_id, at)
         source, codes = self.rung(row, at)
-        wrong = self._wrong_time(at)
+        wrong = self._wrong_time(at) or unknown
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
         at_prices = None if self.prices is None else self.prices.to(request.customer_id, at, self.rows.card.version)
         if row is not None and customer is not None:

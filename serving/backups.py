@@ -210,9 +210,9 @@ class _Copy:
 
 
 def _is_passing(path: Path) -> bool:
-    """Locks, half-written files, where SQL spills: nothing of what a workspace holds."""
+    """Locks, half-written files, how far other machines were told, where SQL spills: nothing of what a workspace holds."""
     name = path.name
-    is_lock = name in (".lock", ".gate") or (name.startswith(".") and name.endswith(".lock"))
+    is_lock = name in (".lock", ".gate", ".exchange.json") or (name.startswith(".") and name.endswith(".lock"))
     return is_lock or name == "temporary" or name.startswith(PARTIAL) or name.endswith(_PASSING)
 
 

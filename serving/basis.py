@@ -18,6 +18,9 @@ from serving.decisions.prices import Prices
 from serving.schemas import DecisionAnswer, DecisionRequest, Freshness, Models
 from serving.wire import decision_answer
 
+LIMITS_UNKNOWN = "limits_unknown"
+"""Why a contact is not proposed while other machines may know of some that this one does not."""
+
 
 class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One proposal that could have been made."""
@@ -55,7 +58,7 @@ class Basis(msgspec.Struct, frozen=True):
     source: Source
     degraded: tuple[str, ...]
     refused: str | None
-    """Why nothing could be decided at that moment."""
+    """Why nothing could be decided at that moment, or no contact be proposed."""
     freshness: Freshness
     models: Models
     is_over: bool = False
@@ -75,7 +78,8 @@ def made(
 ) -> Decision:
     """The decision that follows from what was read. Pure."""
     if basis.refused is not None:
-        return Decision((), (Withheld(EVERYTHING, "clock", basis.refused),), "none", basis.degraded, False)
+        stage = "fatigue" if basis.refused == LIMITS_UNKNOWN else "clock"
+        return Decision((), (Withheld(EVERYTHING, stage, basis.refused),), "none", basis.degraded, False)
     ask = Ask(
         goal=request.goal,
         at=basis.at,

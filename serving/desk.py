@@ -7,9 +7,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import grounds, incoming, pull_log, schemas
 from serving.answers import Answers
-from serving.basis import packed
+from serving.basis import LIMITS_UNKNOWN, packed
 from serving.champions import SCORED
 from serving.decisions import receipts
 from serving.decisions.facts import Language
@@ -59,6 +59,12 @@ class ConflictError(RetainError):
     code = "conflict"
 
 
+class TurnError(RetainError):
+    """Other machines may be deciding about the same customer, or know what this one does not."""
+
+    code = "turn"
+
+
 class Current(NamedTuple):
     """What one answer is made from: one version of everything. It is replaced as a whole."""
 
@@ -82,6 +88,8 @@ class Desk:
         self._lists = ThreadPoolExecutor(1, "lists")
         self.pace = Pace()
         """What long answers share."""
+        self.turn: Callable[[str], AbstractContextManager[Callable[[], bool]]] | None = None
+        """Where there are several machines: no other decides about a contact with a customer within, as what it gives says; or TurnError."""
         self.came_in: Callable[[], None] = _unheard
         """Called when facts came in, once they are on disk."""
 
@@ -140,7 +148,7 @@ class Desk:
             # Rows that were made again are of these rows; by other champions they are made again once more.
             overlay = before.overlay if newer.rows.array("ids") is before.rows.array("ids") else newer.overlay
             fresh.again()
-            self._current = Current(newer.changed(fresh=fresh, rows=rows, overlay=overlay), mark)
+            self._current = Current(newer.changed(fresh=fresh, rows=rows, overlay=overlay, apart=before.apart), mark)
 
     def refuse(self, codes: tuple[str, ...]) -> None:
         """Answer on as before, and say what was named since and did not open; nothing where all is well again."""
@@ -205,9 +213,10 @@ class Desk:
         try:
             # A contact that we start is weighed and held while nobody else decides: callers at once cannot exceed a limit.
             is_held = holds(request, self.answers.policy)
-            with self.ledger.alone() if is_held else nullcontext():
+            turn = nullcontext(None) if self.turn is None or not is_held else self._turn_with(request.customer_id, self.turn)
+            with turn as is_ours, self.ledger.alone() if is_held else nullcontext():
                 self._hear()
-                entry = self._entry(request, identity, key, mark, canonical, is_over)
+                entry = self._entry(request, identity, key, mark, canonical, is_over, is_ours)
                 kept = self.ledger.record(entry, now, is_new=request.request_id is None)
                 if is_held and kept is entry:
                     self._hold(entry)
@@ -299,6 +308,27 @@ class Desk:
             raise conflict
         return schemas.EventsAnswer(kept, duplicates, erased)
 
+    def bring(self, each: Entry | Outcome | Fact) -> bool:
+        """Write down what another machine recorded, not yet synced, as if a caller had brought it; False where it is on record or was erased."""
+        if self._is_erased(each.customer_id):
+            return False
+        with self._turn, self.ledger.alone():
+            self._hear()
+            if not self.ledger.bring(each, self._current.answers.clock()):
+                return False
+            answers = self._current.answers
+            # An outcome is taken in as this ledger knows it: its decision may be on record here.
+            _heed(self.ledger.known(each), answers.fresh, answers.policy)
+        if isinstance(each, Fact):
+            self.came_in()
+        return True
+
+    def come_apart(self, *, is_apart: bool) -> None:
+        """Say with each answer that other machines may know what this one does not, or that they are heard again."""
+        with self._turn:
+            answers, mark = self._current
+            self._current = Current(answers.changed(apart=("machines_apart",) if is_apart else ()), mark)
+
     def listen(self) -> None:
         """Take in what other processes wrote, though nobody asks."""
         if self.ledger.journal.is_behind():
@@ -330,10 +360,32 @@ class Desk:
         """
         return trace(self.ledger, decision_id, self._grounds)
 
-    def _entry(self, request: schemas.DecisionRequest, identity: str, key: str, mark: str, canonical: bytes, is_over: Callable[[], bool]) -> Entry:
-        """Decide, and what is kept of it."""
+    @contextmanager
+    def _turn_with(self, customer_id: str, turn: Callable[[str], AbstractContextManager[Callable[[], bool]]]) -> Iterator[Callable[[], bool]]:
+        """The turn of this machine with a customer; where it cannot be had, what is given says so."""
+        with ExitStack() as held:
+            try:
+                is_ours = held.enter_context(turn(customer_id))
+            except TurnError:
+                is_ours = _not_ours
+            yield is_ours
+
+    def _entry(
+        self,
+        request: schemas.DecisionRequest,
+        identity: str,
+        key: str,
+        mark: str,
+        canonical: bytes,
+        is_over: Callable[[], bool],
+        is_ours: Callable[[], bool] | None = None,
+    ) -> Entry:
+        """Decide, and what is kept of it. A contact is proposed only if nobody else could have decided meanwhile (``is_ours``)."""
         answers, shared = self._current
-        answer, windows, basis = answers.decision(request, identity, is_over)
+        answer, windows, basis = answers.decision(request, identity, is_over, LIMITS_UNKNOWN if is_ours is _not_ours else None)
+        if is_ours is not None and answer.offers and not is_ours():
+            answers = self._current.answers
+            answer, windows, basis = answers.decision(request, identity, is_over, LIMITS_UNKNOWN)
         ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
         answers.fresh.join(identity, request.customer_id)
         self.count("decision", answer.source)
@@ -358,7 +410,9 @@ class Desk:
 
     def _unlogged(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> bytes:
         """An answer that stands nowhere: without an id nothing is left to chance."""
-        answer, _, _ = self.answers.decision(request, None, is_over)
+        # Other machines never hear of it, so it must not be a contact where there are any.
+        is_unknown = self.turn is not None and holds(request, self.answers.policy)
+        answer, _, _ = self.answers.decision(request, None, is_over, LIMITS_UNKNOWN if is_unknown else None)
         self.count("decision", "not_logged")
         return msgspec.json.encode(msgspec.structs.replace(answer, degraded=[*answer.degraded, "not_logged"]))
 
@@ -395,6 +449,11 @@ def _hold(entry: Entry, fresh: Fresh, policy: Policy) -> None:
 
 def _never() -> bool:
     """No time is set."""
+    return False
+
+
+def _not_ours() -> bool:
+    """Other machines cannot be asked."""
     return False
 
 

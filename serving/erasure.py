@@ -62,6 +62,7 @@ def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: dat
         "not_reached": [
             "lists written outside the workspace (`retain pulls list` says who pulled which)",
             "backups: `retain restore` removes them again where it finds the tombstones (RETAIN_TOMBSTONES, --tombstones)",
+            "other machines (RETAIN_REDIS): the command runs on each; what waits for them in Redis is gone once they have it, in a day at most",
             "the files of the source: the tombstone rejects their rows at every ingest",
             "what models learned: no id lies in one, up to 16 nameless golden rows go when it goes; the next training does not know the erased",
         ],

@@ -83,6 +83,33 @@ def keep(folder: Path, rows: Rows, policy: Policy) -> str:
     return _kept(folder, msgspec.json.encode(grounds, order="deterministic"))
 
 
+def is_kept(folder: Path, digest: str) -> bool:
+    """Whether grounds and what they name lie here."""
+    path = folder / FOLDER / f"{digest}.json"
+    return path.is_file() and all((folder / FOLDER / f"{name}.json").is_file() for name in named(path.read_bytes()))
+
+
+def named(content: bytes) -> tuple[str, str]:
+    """Hashes of the shop and of the rules that grounds name."""
+    found = msgspec.json.decode(content, type=Grounds)
+    return found.shop, found.policy
+
+
+def contents(folder: Path, digest: str) -> dict[str, bytes]:
+    """Grounds and what they name, by hash, what is named first.
+
+    Raises:
+        IntegrityError: a file is missing or was changed.
+    """
+    content = _read(folder, digest)
+    return {**{name: _read(folder, name) for name in named(content)}, digest: content}
+
+
+def put(folder: Path, digest: str, content: bytes) -> bool:
+    """Keep what another machine kept under a hash; what has another hash is not kept."""
+    return hashlib.sha256(content).hexdigest() == digest and _kept(folder, content) == digest
+
+
 def opener(folder: Path) -> Callable[[str], Opened]:
     """Opens grounds by hash, each once.
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import struct
 import threading
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -197,14 +197,26 @@ class Journal:
         for sealed in full:
             yield from sealed.find(key, kind)
 
+    def at(self, place: Place) -> Record | None:
+        """The record at a place; None where none begins there."""
+        path = segment_path(self.folder, place.segment)
+        if not path.is_file():
+            return None
+        file = os.open(path, os.O_RDONLY)
+        try:
+            return read_at(file, place)
+        except (IntegrityError, struct.error):
+            return None
+        finally:
+            os.close(file)
+
     def records(self, kinds: Collection[int], since: Place = START) -> Iterator[Record]:
         """All records of some kinds from a place on that are there now, in the order in which they were written; others may go on writing."""
-        with self._open() as (file, number, rows, full):
+        with self._open(since) as (file, number, rows, full):
             for sealed in full:
                 if sealed.number >= since.segment:
                     yield from (record for record in sealed.records(kinds) if record.place >= since)
-            first = bisect_left(rows, since.offset, key=itemgetter(1)) if since.segment == number else 0 if since.segment < number else len(rows)
-            for noted, offset in islice(rows, first, None):
+            for noted, offset in rows:
                 if noted in kinds and (record := read_at(file, Place(number, offset))).kind in kinds:
                     yield record
 
@@ -226,11 +238,12 @@ class Journal:
         return found[::-1]
 
     @contextmanager
-    def _open(self) -> Iterator[tuple[int, int, list[tuple[int, int]], list[Sealed]]]:
-        """The open segment as it stands now (its file, number and rows) and the full ones: what is read while another thread writes on."""
+    def _open(self, since: Place = START) -> Iterator[tuple[int, int, list[tuple[int, int]], list[Sealed]]]:
+        """The open segment as it stands now (its file, number and rows from a place on) and the full ones, while another thread writes on."""
         with self._mutex:
-            file = os.dup(self._file) if self._file >= 0 else -1
-            number, rows, full = self._number, self._rows.copy(), self._sealed.copy()
+            file, number = os.dup(self._file) if self._file >= 0 else -1, self._number
+            first = bisect_left(self._rows, since.offset, key=itemgetter(1)) if since.segment == number else 0 if since.segment < number else None
+            rows, full = [] if first is None else self._rows[first:], self._sealed.copy()
         try:
             yield file, number, rows, full
         finally:

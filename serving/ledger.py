@@ -8,7 +8,7 @@ good: the process must start again and look at what is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -91,7 +91,7 @@ class Ledger:
             self._append(entry, now)
         return entry
 
-    def add(self, outcome: Outcome, body: bytes) -> Kept:
+    def add(self, outcome: Outcome, body: bytes, *, is_brought: bool = False) -> Kept:
         """Write an outcome down, not yet synced; the first under an id wins, a later one that differs is logged as a conflict."""
         with self.journal.alone():
             self.journal.catch_up()
@@ -103,11 +103,11 @@ class Ledger:
                 return Kept(kept, is_duplicate=True, is_conflict=is_conflict)
             decision = self.decision(outcome.decision_id)
             judged = outcome if decision is None else joined(outcome, decision)
-            keys = (_key("outcome", outcome.outcome_id), _key("of", outcome.decision_id))
-            self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), keys, _encode(judged))
+            keys, encoded = (_key("outcome", outcome.outcome_id), _key("of", outcome.decision_id)), _encode(judged)
+            self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), _marked(keys, encoded, is_brought), encoded)
         return Kept(judged, is_duplicate=False, is_conflict=False)
 
-    def take(self, fact: Fact) -> bool | None:
+    def take(self, fact: Fact, *, is_brought: bool = False) -> bool | None:
         """Write a fact down, not yet synced; False where it was on record, None where another row is on record under its key (a conflict, logged)."""
         with self.journal.alone():
             self.journal.catch_up()
@@ -119,9 +119,34 @@ class Ledger:
                         return False
                     self.conflict(fact.table, fact.identity, fact.row, fact.received_at)
                     return None
-            keys = (key, _key("facts", fact.customer_id))
-            self.journal.append(FACT, micros(datetime.fromisoformat(fact.received_at)), keys, _encode(fact))
+            keys, encoded = (key, _key("facts", fact.customer_id)), _encode(fact)
+            self.journal.append(FACT, micros(datetime.fromisoformat(fact.received_at)), _marked(keys, encoded, is_brought), encoded)
         return True
+
+    def bring(self, each: Entry | Outcome | Fact, now: datetime) -> bool:
+        """Write down what another machine recorded, not yet synced; False where that stands here already, or something else under its key."""
+        if isinstance(each, Outcome):
+            return not self.add(each, msgspec.json.encode(each), is_brought=True).is_duplicate
+        if isinstance(each, Fact):
+            return bool(self.take(each, is_brought=True))
+        with self.journal.alone():
+            self.journal.catch_up()
+            kept = self.decision(each.decision_id)
+            if kept is not None:
+                if (kept.body_hash, kept.answer) != (each.body_hash, each.answer):
+                    self.conflict("decision", each.decision_id, each.request, stamp(now))
+                return False
+            last = self.latest(each.key)
+            # A request_id that was used again since stands for what was decided last.
+            names = {each.decision_id} if last is not None and last[0].at > each.at else {each.decision_id, each.key}
+            encoded = _encode(each)
+            # Recorded now, as far as this log knows: decisions stand in it by the time at which they were recorded.
+            self.journal.append(DECISION, micros(now), _marked([_key("decision", name) for name in names], encoded, True), encoded)
+        return True
+
+    def known(self, each: Entry | Outcome | Fact) -> Entry | Outcome | Fact:
+        """A record with what else this ledger knows of it: an outcome joined to its decision."""
+        return self._joined(each) if isinstance(each, Outcome) else each
 
     def conflict(self, kind: str, identity: str, body: bytes, received_at: str) -> None:
         """Log a request that contradicts one that was kept."""
@@ -197,7 +222,7 @@ class Ledger:
     def written(self, since: Place) -> Iterator[Entry | Outcome | Fact]:
         """Decisions, outcomes and facts recorded from a place on, in the order in which they were recorded."""
         for record in self.journal.records((DECISION, OUTCOME, FACT), since):
-            yield self._joined(each) if isinstance(each := _read(record), Outcome) else each
+            yield self._joined(each) if isinstance(each := decoded(record.kind, record.body), Outcome) else each
 
     def conflicts(self) -> list[Conflict]:
         """Requests that contradicted kept ones, in order."""
@@ -221,13 +246,37 @@ class Ledger:
 
     def _hear(self, record: Record) -> None:
         if record.kind in (DECISION, OUTCOME, FACT):
-            self._heard.append(_read(record))
+            self._heard.append(decoded(record.kind, record.body))
 
 
-def _read(record: Record) -> Entry | Outcome | Fact:
-    decoder = _ENTRY if record.kind == DECISION else _OUTCOME if record.kind == OUTCOME else _FACT
-    found: Entry | Outcome | Fact = decoder.decode(record.body)
-    return found
+def decoded(kind: int, body: bytes) -> Entry | Outcome | Fact:
+    """What a record of a kind holds.
+
+    Raises:
+        ValueError: it holds nothing of that kind.
+    """
+    if kind == DECISION:
+        return _ENTRY.decode(body)
+    if kind == OUTCOME:
+        return _OUTCOME.decode(body)
+    if kind == FACT:
+        return _FACT.decode(body)
+    raise ValueError(kind)
+
+
+def is_brought(record: Record) -> bool:
+    """Whether another machine recorded this first."""
+    return mark(record.body) in record.keys
+
+
+def mark(body: bytes) -> int:
+    """What tells a record from another that stands in its place."""
+    return int.from_bytes(blake2b(body, digest_size=8, person=b"brought").digest(), "little")
+
+
+def _marked(keys: Sequence[int], body: bytes, is_brought: bool) -> Sequence[int]:
+    """Keys of a record; one more says that it was brought, another for each record, so that none has many places."""
+    return (*keys, mark(body)) if is_brought else keys
 
 
 def joined(outcome: Outcome, decision: Entry) -> Outcome:

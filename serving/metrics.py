@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -57,6 +58,8 @@ class Metrics:
         self._serving = gauge("retain_serving", "1 for the version that answers, by part: rows, or a task.", ("part", "version"))
         self._rows_at = gauge("retain_rows_at", "When the serving rows were made, in seconds since 1970 on the workspace's clock.")
         self._waiting = gauge("retain_rows_waiting", "Customers of whom something came in that their rows do not know of yet.")
+        self._apart: Any = None
+        self._gauge, self._lock = gauge, threading.Lock()
         self._told: set[tuple[str, str]] = set()
         self._several, self._looked = several, None if drift is None else Looked(drift)
         if self._looked is not None:
@@ -68,14 +71,27 @@ class Metrics:
         named = {"rows": card.version, **{task: answers.champions.model_id(task) for task in SCORED}, "recommend": card.models.get("recommend")}
         parts = {(part, version) for part, version in named.items() if version is not None}
         codes = {("code", code) for code in answers.codes}
-        for gone in self._told - parts - codes:
-            (self._degraded.labels(gone[1]) if gone[0] == "code" else self._serving.labels(*gone)).set(0)
-        for part, version in parts:
-            self._serving.labels(part, version).set(1)
-        for _, code in codes:
-            self._degraded.labels(code).set(1)
-        self._told |= parts | codes
+        with self._lock:
+            for gone in self._told - parts - codes:
+                (self._degraded.labels(gone[1]) if gone[0] == "code" else self._serving.labels(*gone)).set(0)
+            for part, version in parts:
+                self._serving.labels(part, version).set(1)
+            for _, code in codes:
+                self._degraded.labels(code).set(1)
+            self._told = parts | codes
         self._rows_at.set(card.moment.timestamp())
+
+    def exchanged(self, answers: Answers, is_apart: bool, unheard: int, lag_s: float) -> None:
+        """Say how it stands between the machines of the shop, where there are several."""
+        if self._apart is None:
+            self._apart = self._gauge("retain_machines_apart", "1 while contacts that we start wait for the other machines: an alarm.")
+            self._unheard = self._gauge("retain_machines_unheard", "Machines that are known and not heard, this one among them.")
+            self._lag = self._gauge("retain_machines_lag_seconds", "Since when not all was told and heard.")
+        if is_apart != (("code", "machines_apart") in self._told):
+            self.told(answers)
+        self._apart.set(is_apart)
+        self._unheard.set(unheard)
+        self._lag.set(lag_s)
 
     def waiting(self, customers: int) -> None:
         """Say how many customers wait for rows that know what came in."""

@@ -9,12 +9,14 @@ import resource
 import socket
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from retain.errors import RefusedError
+from retain.settings import Settings
 from retain.workspace import Workspace
 from serving.access import Access
 from serving.app import application, guarded
@@ -123,6 +125,11 @@ def run(workspace: Workspace, host: str, port: int, hosts: str = "", workers: in
     """Serve until told to stop, with so many processes; return the exit code."""
     keyring = Keyring(workspace.keys)
     names = reachable(host, hosts, keyring)
+    if url := Settings.read().redis.get_secret_value():
+        from serving.resp import Connection
+
+        # An address that cannot be is told before anything begins.
+        Connection(url)
     if workers == 1:
         _serve(workspace, host, port, names, keyring)
         return 0
@@ -146,6 +153,7 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
     settle()
     Bounded.most = room()
     swap, freshener = Swap(desk, opener, metrics.told).start(), Freshener(desk, workspace, metrics.waiting).start()
+    leave = exchanging(desk, metrics)
     doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
     try:
         config = uvicorn.Config(
@@ -166,7 +174,19 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
     finally:
         swap.stop()
         freshener.stop()
+        leave()
         desk.close()
+
+
+def exchanging(desk: Desk, metrics: Metrics) -> Callable[[], None]:
+    """Tell other machines and hear them, where the deployment says through which Redis; return what ends that."""
+    url = Settings.read().redis.get_secret_value()
+    if not url:
+        return lambda: None
+    # Only here: whoever runs one machine loads nothing of it.
+    from serving.exchange import Exchange
+
+    return Exchange(desk, url, lambda *how: metrics.exchanged(desk.answers, *how)).start().stop
 
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound

@@ -25,7 +25,7 @@ from serving.guard import Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
 from serving.metrics import Metrics
 from serving.opening import Opener
-from serving.runner import settle
+from serving.runner import exchanging, settle
 from serving.strict import parse
 from serving.swap import Swap
 
@@ -61,6 +61,7 @@ class Retain:
         settle()
         self._swap = Swap(self._desk, opener, metrics.told).start()
         self._freshener = Freshener(self._desk, workspace, metrics.waiting).start()
+        self._leave = exchanging(self._desk, metrics)
 
     async def __is_ready__(self) -> bool:
         """BentoML's /readyz asks the one readiness of every runner."""
@@ -85,6 +86,7 @@ class Retain:
         """Write what waits."""
         self._swap.stop()
         self._freshener.stop()
+        self._leave()
         self._desk.close()
 
 

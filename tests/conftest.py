@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,58 @@ def place(served: Workspace, tmp_path: Path) -> Workspace:
 def bentoml_environment() -> Callable[[Workspace], dict[str, str]]:
     """The environment in which BentoML serves a workspace and keeps its own things there."""
     return _bentoml_environment
+
+
+class RedisServer:
+    """A redis-server on a free port of loopback, which keeps nothing."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
+                return
+            time.sleep(0.01)
+        raise AssertionError("redis-server does not answer")
+
+    def ask(self, *words: bytes | str | int) -> Any:
+        """What a command answers."""
+        from serving.resp import Connection
+
+        asked = Connection(self.url)
+        try:
+            return asked.call(*words, within_s=5.0)
+        finally:
+            asked.close()
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    """A Redis of our own: ``start``, ``kill``, ``signal``, ``ask``; its address is ``url``."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed; `apt-get install redis-server` brings it")
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture

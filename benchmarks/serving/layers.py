@@ -1,6 +1,6 @@
 """What one decision costs in process, layer by layer, in processor time, so that a loaded machine disturbs it little.
 
-python -m benchmarks.serving.layers --workspace DIR [--profile]
+python -m benchmarks.serving.layers --workspace DIR [--redis URL] [--profile]
 """
 
 from __future__ import annotations
@@ -59,10 +59,37 @@ async def asked(app: App, body: bytes) -> int:
     return int(sent[0]["status"])
 
 
+def contacts(desk: Desk, ids: Sequence[str], url: str) -> None:
+    """Print what a contact that we start costs in the thread that answers: alone, and in turns with other machines."""
+    from serving.exchange import Exchange
+
+    def measured(name: str) -> None:
+        seconds = []
+        for customer in ids:
+            start = time.thread_time()
+            desk.answered(DecisionRequest(customer, placement="letter", channel="email"))
+            seconds.append(time.thread_time() - start)
+        print(f"{name:20} median {np.median(seconds) * 1e6:6.0f} us   mean {np.mean(seconds) * 1e6:6.0f} us")
+
+    measured("to warm up")
+    measured("a contact")
+    exchange = Exchange(desk, url).start()
+    while exchange.is_apart:
+        time.sleep(0.1)
+    start, wall = time.process_time(), time.monotonic()
+    time.sleep(10)
+    print(f"idle exchange        {(time.process_time() - start) / (time.monotonic() - wall) * 100:.1f} % of a core")
+    measured("in turns")
+    exchange.stop()
+    desk.turn = None
+    measured("a contact again")
+
+
 def main() -> None:
     """Measure, and with ``--profile`` print where the time goes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--redis", help="also a contact that we start, without and with turns over this Redis; it must be empty")
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     answers = Answers.open(Workspace.at(arguments.workspace))
@@ -94,6 +121,8 @@ def main() -> None:
             await timed("what it rests on", rested, bodies)
 
         asyncio.run(layers())
+        if arguments.redis:
+            contacts(desk, ids, arguments.redis)
         if arguments.profile:
             profile = cProfile.Profile()
             profile.runcall(lambda: [desk.answered(read(body)) for body in bodies])
