@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -13,7 +12,7 @@ from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
 from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import NONE, Mixture, draw, exploring, random, settled
-from serving.decisions.facts import LENSES, Ask, Customer, Lens, Offer, Shop, Withheld, looked_at
+from serving.decisions.facts import LENSES, Alike, Ask, Customer, Lens, Owned, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
@@ -23,6 +22,8 @@ Source = Literal["fresh", "materialised", "previous_model", "popularity", "none"
 """The rung of the ladder that answered."""
 OVER_BUDGET = "over_budget"
 """The code of an answer whose caller's time was up before scoring."""
+_DEPTHS = {stage: place for place, stage in enumerate(STAGES)}
+"""How far down the funnel each stage is; what is no stage of it comes after."""
 
 
 class Offered(msgspec.Struct, frozen=True):
@@ -107,8 +108,8 @@ def decide(
     if passed and is_over():
         codes.append(OVER_BUDGET)
         person = None
-    pricing = Pricing.of(ask, person, shop, policy, prices)
-    ranked, more = _arbitrate([pricing.worth(one) for one in passed], group)
+    priced = [*map(Pricing.of(ask, person, shop, policy, prices).worth, passed)] if passed else []
+    ranked, more = _arbitrate(priced, group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
     other: tuple[Offered, ...] = ()
@@ -134,12 +135,6 @@ def decide(
         stage="potential" if customer is None else None if not is_personal else customer.scores.stage,
         instead=other,
     )
-
-
-@lru_cache(maxsize=65_536)
-def item_offer(item_id: str, name: str, kind: str) -> Offer:
-    """An item standing for itself as a proposal, as ``product:ID`` or ``category:ID``."""
-    return Offer(f"{kind}:{item_id}", name, kind, items=(item_id,), is_item=True)
 
 
 def _group(customer: Customer | None, customer_id: str | None, policy: Policy, ask: Ask, *, may_know: bool, as_if: Arm | None) -> Arm:
@@ -175,19 +170,18 @@ def _mixture(ask: Ask, customer: Customer | None, person: Customer | None, group
     return exploring(count, ask.max_offers, policy.exploration.floor, policy.exploration.most)
 
 
-def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Offer, Lens]]:
+def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens, Sequence[Alike]]]:
     """Every offer, and the items that stand for themselves, under each lens of the goal."""
     lenses = looked_at(ask.goal)
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
-    proposals: list[tuple[Offer, Lens]] = []
+    proposals: list[tuple[Lens, Sequence[Alike]]] = []
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
-        proposals.extend(shop.offers_for[lens] if ask.goal == "best" and person is not None else [(offer, lens) for offer in shop.offers])
-        listed = () if person is None else tuple(one.item for one in person.likings.get(PURPOSE[lens], ()))
-        for item in listed or shop.popular:
-            if item in shop.items:
-                proposals.append((item_offer(item, shop.items[item].name, shop.item_kind), lens))
+        offers = shop.offers_for[lens] if ask.goal == "best" and person is not None else shop.offered
+        listed = None if person is None else person.likings.get(PURPOSE[lens])
+        alone = [shop.alone[item] for item in ([one.item for one in listed] if listed else shop.popular) if item in shop.items]
+        proposals.append((lens, (*offers, (alone[0].terms, alone)) if alone else offers))
     return proposals
 
 
@@ -196,18 +190,21 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
 
     What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
     """
-    keyed = [((not one.is_listed, -one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens)), one) for one in priced]
-    keyed.sort(key=lambda pair: pair[0])
+    keyed = sorted(
+        (not one.is_listed, -one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens), place) for place, one in enumerate(priced)
+    )
     ranked: list[Worth] = []
     withheld: list[Withheld] = []
     items: set[str] = set()
     offers: set[str] = set()
-    for (_, cost, offer_id, _), one in keyed:
+    for _, cost, offer_id, _, place in keyed:
         if offer_id in offers:
             continue
+        one = priced[place]
+        gain = one.gain
         if one.contact == math.inf:
             withheld.append(Withheld(offer_id, "arbitration", "limit_used_up"))
-        elif group != "random" and (cost >= 0 or (one.gain is not None and one.gain <= 0)):
+        elif group != "random" and (cost >= 0 or (gain is not None and gain <= 0)):
             withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
         elif one.item is not None and one.item in items:
             withheld.append(Withheld(offer_id, "arbitration", "same_item_offered"))
@@ -221,9 +218,10 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
 
 def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | None, ask: Ask, shop: Shop, is_unknown: bool) -> tuple[Offered, ...]:
     """What is shown, with reasons and its field of the strategy matrix."""
-    owned = {} if person is None else {item: (one.orders, one.last_days) for item, one in person.owned.items()}
+    owned: Mapping[str, Owned] = {} if person is None else person.owned
     scores = None if person is None else person.scores
-    why = [] if person is None else reasons.of_risk(person, shop.moment, shop.currency, ask.language)
+    is_kept = person is not None and any(one.passed.lens == "retention" for one in chosen)
+    why = reasons.of_risk(person, shop.moment, shop.currency, ask.language) if is_kept and person is not None else []
     found = []
     for one, probability in zip(chosen, p, strict=True):
         item = None if one.item is None else shop.items[one.item]
@@ -235,15 +233,13 @@ def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | Non
 def _unique(withheld: list[Withheld], ranked: Sequence[Worth]) -> tuple[Withheld, ...]:
     """Each offer once, with the objection furthest down the funnel; what another lens let through is not withheld."""
     candidates = {one.passed.offer.offer_id for one in ranked}
-    seen: dict[str, Withheld] = {}
+    deepest: dict[str, tuple[int, Withheld]] = {}
     for one in withheld:
-        if one.offer_id not in candidates and (one.offer_id not in seen or _depth(one) > _depth(seen[one.offer_id])):
-            seen[one.offer_id] = one
-    return (seen[EVERYTHING],) if EVERYTHING in seen else tuple(seen.values())
+        if one.offer_id not in candidates:
+            depth, before = _DEPTHS.get(one.stage, len(STAGES)), deepest.get(one.offer_id)
+            if before is None or depth > before[0]:
+                deepest[one.offer_id] = depth, one
+    return (deepest[EVERYTHING][1],) if EVERYTHING in deepest else tuple([one for _, one in deepest.values()])
 
 
-def _depth(withheld: Withheld) -> int:
-    return STAGES.index(withheld.stage) if withheld.stage in STAGES else len(STAGES)
-
-
-__all__ = ["OVER_BUDGET", "Decision", "Offered", "Source", "decide", "item_offer"]
+__all__ = ["OVER_BUDGET", "Decision", "Offered", "Source", "decide"]

@@ -67,7 +67,7 @@ def by_rules(known: Known) -> Drivers:
 
 def sign(code: str, weight: float, known: Known, as_of: datetime | None = None) -> Sign:
     """One sign of one customer (``known`` holds nobody else) with its figures, rounded as they are written."""
-    figures = tuple((name, float(figure.shown(known)[0])) for name, figure in BY_CODE[code].figures.items())
+    figures = tuple((name, figure.shown(known).item(0)) for name, figure in BY_CODE[code].figures.items())
     return Sign(code, weight, figures, as_of)
 
 

@@ -9,13 +9,12 @@ each proposal is then asked only for what is its own, in the order of the funnel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from serving.decisions import credit
-from serving.decisions.facts import Ask, Customer, Item, Lens, Offer, Shop, Terms, Withheld
+from serving.decisions.facts import Alike, Ask, Customer, Item, Lens, Offer, Shop, Terms, Withheld
 from serving.decisions.policy import Policy
 from serving.decisions.standing import EVERYTHING, Standing, grants, may_contact, may_profile, standing
 
@@ -34,7 +33,7 @@ class Passed(msgspec.Struct, frozen=True, gc=False):
     """The covered items that count for this lens."""
 
 
-class _Verdict(NamedTuple):
+class _Verdict(msgspec.Struct, frozen=True, gc=False):
     """What the rules say of all proposals with the same terms under one lens."""
 
     reach: int
@@ -50,9 +49,9 @@ _OFFER, _PERSON, _GOAL, _SUIT, _LIMITS, _CHANNEL, _THROUGH = range(7)
 
 
 def passing(
-    ask: Ask, customer: Customer | None, proposals: Sequence[tuple[Offer, Lens]], shop: Shop, policy: Policy, *, is_personal: bool
+    ask: Ask, customer: Customer | None, proposals: Iterable[tuple[Lens, Sequence[Alike]]], shop: Shop, policy: Policy, *, is_personal: bool
 ) -> tuple[list[Passed], list[Withheld]]:
-    """Split proposals into those that may be made, and those withheld with stage and rule.
+    """Split proposals, lens by lens, into those that may be made, and those withheld with stage and rule.
 
     Where the choice must not be personal, what was bought, the cause and the lifecycle stage are not looked at; consent, law and limits always are.
     """
@@ -63,17 +62,23 @@ def passing(
     passed: list[Passed] = []
     withheld: list[Withheld] = []
     plain = shop.plain if ask.at >= shop.moment else frozenset()
-    verdicts: dict[tuple[int, Lens], _Verdict] = {}
-    for offer, lens in proposals:
-        terms = offer.terms
-        verdict = verdicts.get((id(terms), lens))
-        if verdict is None:
-            verdict = verdicts[id(terms), lens] = _judged(known, terms, lens)
-        found = _examined(known, offer, lens, verdict, plain)
-        if isinstance(found, Withheld):
-            withheld.append(found)
-        else:
-            passed.append(Passed(offer, lens, verdict.channels, found))
+    for lens, groups in proposals:
+        consented = known.retention if lens == "retention" else known.marketing
+        closed = None if consented else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
+        verdicts: dict[int, _Verdict] = {}
+        for terms, offers in groups:
+            verdict = closed or verdicts.get(id(terms))
+            if verdict is None:
+                verdict = verdicts[id(terms)] = _judged(known, terms, lens, consented)
+            if verdict.reach == _OFFER and not ask.exclude:
+                withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
+                continue
+            for offer in offers:
+                found = _examined(known, offer, lens, verdict, plain)
+                if isinstance(found, Withheld):
+                    withheld.append(found)
+                else:
+                    passed.append(Passed(offer, lens, verdict.channels, found))
     return passed, withheld
 
 
@@ -92,61 +97,69 @@ def for_everything(ask: Ask, customer: Customer | None) -> Withheld | None:
 
 def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plain: frozenset[str]) -> tuple[str, ...] | Withheld:
     """The covered items that count, or the first objection: of what is the proposal's own, as far down as its terms got, or of its terms."""
-    reach, items, rule = verdict.reach, offer.items, None
-    if offer.offer_id in known.ask.exclude:
-        return Withheld(offer.offer_id, "consent", "excluded_by_caller")
-    if reach > _OFFER and items and not plain.issuperset(items):
+    reach, items, offer_id, customer = verdict.reach, offer.items, offer.offer_id, known.customer
+    if offer_id in known.ask.exclude:
+        return Withheld(offer_id, "consent", "excluded_by_caller")
+    if reach == _OFFER:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    is_plain = not items or plain.issuperset(items)
+    if not is_plain:
         items, rule = _for_sale(known, items)
         if rule is not None:
-            return Withheld(offer.offer_id, "eligibility", rule)
-    if reach > _PERSON and offer.needs_credit:
-        rule = credit.objection(offer, _price(known.shop, items), known.customer)
+            return Withheld(offer_id, "eligibility", rule)
+    if reach == _PERSON:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    if offer.needs_credit:
+        rule = credit.objection(offer, _price(known.shop, items), customer)
         if rule is not None:
-            return Withheld(offer.offer_id, "eligibility", rule)
-    customer = known.customer
-    if reach > _PERSON and customer is not None and offer.is_once and offer.offer_id in customer.accepted:
-        return Withheld(offer.offer_id, "applicability", "once_is_enough")
-    if reach > _GOAL and items and customer is not None and known.is_personal and lens != "retention":
+            return Withheld(offer_id, "eligibility", rule)
+    if offer.is_once and customer is not None and offer_id in customer.accepted:
+        return Withheld(offer_id, "applicability", "once_is_enough")
+    if reach == _GOAL:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    if items and customer is not None and known.is_personal and lens != "retention":
         wants_new, owned = lens == "cross_sell", customer.owned
-        items = tuple([item for item in items if (item not in owned) is wants_new])
-        if not items:
-            return Withheld(offer.offer_id, "applicability", "already_bought" if wants_new else "never_bought")
-    if reach > _SUIT and items and not plain.issuperset(items):
+        if len(items) > 1 or (items[0] in owned) is wants_new:
+            items = tuple([item for item in items if (item not in owned) is wants_new])
+            if not items:
+                return Withheld(offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+    if reach == _SUIT:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    if not is_plain:
         covered = [known.shop.items[item] for item in items]
         items = tuple([item.item_id for item in covered if item.suitability is None or _suits(known, item, lens)])
         if not items:
-            return Withheld(offer.offer_id, "suitability", str(covered[0].suitability))
-    if reach > _LIMITS and offer.offer_id in known.repeated:
-        return Withheld(offer.offer_id, "fatigue", f"same_offer_{known.policy.same_offer_limit.rule}")
-    if reach != _THROUGH:
-        return Withheld(offer.offer_id, verdict.stage, verdict.rule)
-    campaign = None if customer is None else customer.held_out.get(offer.offer_id)
+            return Withheld(offer_id, "suitability", str(covered[0].suitability))
+    if reach == _LIMITS:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    if offer_id in known.repeated:
+        return Withheld(offer_id, "fatigue", f"same_offer_{known.policy.same_offer_limit.rule}")
+    if reach == _CHANNEL:
+        return Withheld(offer_id, verdict.stage, verdict.rule)
+    campaign = None if customer is None else customer.held_out.get(offer_id)
     if campaign is not None and not (known.has_open_complaint and offer.kind in known.policy.complaint_kinds):
         # The last question of all: whoever is held out is one to whom it would have been proposed. What puts a complaint right is given to everybody.
-        return Withheld(offer.offer_id, CONTROL, f"held_out_of_{campaign}")
+        return Withheld(offer_id, CONTROL, f"held_out_of_{campaign}")
     return items
 
 
-def _judged(known: Standing, terms: Terms, lens: Lens) -> _Verdict:
-    """What the rules say of terms: the first objection, or the channels that are left."""
-    is_kept = lens == "retention"
-    channels: Sequence[str] = known.retention if is_kept else known.marketing
-    if not channels:
-        return _Verdict(_OFFER, "consent", "no_consent_retention" if is_kept else "no_consent_marketing", ())
+def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
+    """What the rules say of terms, on channels with consent: the first objection, or the channels that are left."""
     rule = _sale(known, terms)
     if rule is None and terms.channels is not None:
         channels = [channel for channel in channels if channel in terms.channels]
         rule = None if channels else "channel"
     if rule is not None:
         return _Verdict(_OFFER, "eligibility", rule, ())
-    channels, rule = _law(known, terms, channels)
-    rule = rule or _person(known, terms)
-    if rule is not None:
-        return _Verdict(_PERSON, "eligibility", rule, ())
+    if known.policy.laws or not terms.is_for_all:
+        channels, rule = _law(known, terms, channels)
+        rule = rule or _person(known, terms)
+        if rule is not None:
+            return _Verdict(_PERSON, "eligibility", rule, ())
     rule = _goal(known, terms, lens)
     if rule is not None:
         return _Verdict(_GOAL, "applicability", rule, ())
-    rule = _suitability(known, terms, lens)
+    rule = _suitability(known, terms, lens) if known.unsuitable or known.kinds is not None else None
     if rule is not None:
         return _Verdict(_SUIT, "suitability", rule, ())
     if known.has_open_complaint and terms.kind not in known.policy.complaint_kinds:

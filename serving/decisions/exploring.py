@@ -104,6 +104,8 @@ def random(count: int, slots: int) -> Mixture:
 def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
     """Fill the slots; the same seed and key fill them the same way everywhere."""
     order = list(range(mixture.slots))
+    if not mixture.share:
+        return Drawn(tuple(order), (1.0,) * mixture.slots, 1.0)
     if mixture.explored and mixture.share > 0:
         number = int.from_bytes(hashlib.sha256(f"exploring\n{seed}\n{key}".encode("utf-8", "surrogatepass")).digest(), "big")
         number, chance = number >> _BITS, number & ((1 << _BITS) - 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -206,6 +208,8 @@ class Terms(NamedTuple):
     """Whether a stock is declared and used up."""
     has_own_price: bool
     is_individual_price: bool
+    is_for_all: bool
+    """Whether it is for every age, region and audience."""
 
 
 _shared = lru_cache(maxsize=65_536)(lambda terms: terms)
@@ -262,9 +266,32 @@ class Offer(msgspec.Struct, frozen=True, dict=True):
                 is_out,
                 has_own_price,
                 self.is_individual_price,
+                not self.minimum_age and self.regions is None and self.audience is None,
             )
         )
         return shared
+
+
+Alike = tuple[Terms, Sequence[Offer]]
+"""Offers that follow each other and have the same terms: what the rules say of those is said of all of them."""
+
+
+def alike(offers: Iterable[Offer]) -> tuple[Alike, ...]:
+    """Offers in their order, those that follow each other and are alike together."""
+    return tuple((terms, tuple(group)) for terms, group in groupby(offers, attrgetter("terms")))
+
+
+class Alone(dict[str, Offer]):
+    """Items standing for themselves as proposals, as ``product:ID`` or ``category:ID``: made when they are first asked for."""
+
+    def __init__(self, items: Mapping[str, Item], kind: str) -> None:
+        super().__init__()
+        self._items, self._kind = items, kind
+
+    def __missing__(self, item: str) -> Offer:
+        """An item of the shop that nobody asked for yet."""
+        made = self[item] = Offer(f"{self._kind}:{item}", self._items[item].name, self._kind, items=(item,), is_item=True)
+        return made
 
 
 class Shop(msgspec.Struct, frozen=True, dict=True):
@@ -292,14 +319,24 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     synthetic: bool = False
 
     @cached_property
+    def alone(self) -> Mapping[str, Offer]:
+        """Each item standing for itself."""
+        return Alone(self.items, self.item_kind)
+
+    @cached_property
     def plain(self) -> frozenset[str]:
         """Items whose sale nothing limits, to nobody and at no time from the shop's moment on, as is so of most."""
         return frozenset(name for name, item in self.items.items() if self._is_plain(item))
 
     @cached_property
-    def offers_for(self) -> Mapping[Lens, tuple[tuple[Offer, Lens], ...]]:
-        """The offers that are made under each lens, as proposals."""
-        return {lens: tuple((offer, lens) for offer in self.offers if offer.goal in ("any", lens)) for lens in LENSES}
+    def offered(self) -> tuple[Alike, ...]:
+        """All offers."""
+        return alike(self.offers)
+
+    @cached_property
+    def offers_for(self) -> Mapping[Lens, tuple[Alike, ...]]:
+        """The offers that are made under each lens."""
+        return {lens: alike(offer for offer in self.offers if offer.goal in ("any", lens)) for lens in LENSES}
 
     def _is_plain(self, item: Item) -> bool:
         is_there = (item.launched_at is None or item.launched_at <= self.moment) and item.retired_at is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,8 +31,7 @@ UNITS: Mapping[str, tuple[str, str, str]] = {
 """What is counted: one, several, and in Chinese."""
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """Features of some customers, and what is typical of all."""
 
     values: Mapping[str, Floats]
@@ -65,8 +65,8 @@ class Figure:
         """(customers,) rounded as it will be written, so that what is compared is what is read."""
         values = self.of(known)
         if self.unit == "share":
-            return np.asarray(np.where((values < 0.1) | (values > 0.9), np.round(values, 3), np.round(values, 2)))
-        return np.round(values, 2 if self.unit == "money" else self.decimals)
+            return np.asarray(np.where((values < 0.1) | (values > 0.9), values.round(3), values.round(2)))
+        return values.round(2 if self.unit == "money" else self.decimals)
 
     def written(self, value: float, currency: str, language: Language) -> str:
         """The number in words."""

@@ -80,7 +80,7 @@ class Suitability(_Rule):
             return False
         if isinstance(fact, str) or isinstance(self.value, str):
             return self.is_ == "equal" and fact == self.value
-        return {"at_least": fact >= self.value, "at_most": fact <= self.value, "equal": fact == self.value}[self.is_]
+        return fact >= self.value if self.is_ == "at_least" else fact <= self.value if self.is_ == "at_most" else fact == self.value
 
 
 class Law(_Rule):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
-from serving.decisions.facts import Customer, Language, Scores, Shop, Sign
+from serving.decisions.facts import Customer, Language, Owned, Scores, Shop, Sign
 from serving.decisions.figures import count, money, percent
 from serving.decisions.scoring import Worth, expected_loss
 from serving.decisions.sentences import OFFERS, SIGNS
@@ -27,15 +28,13 @@ class Reason(msgspec.Struct, frozen=True):
     text: str
 
 
-def of_offer(
-    worth: Worth, shop: Shop, owned: Mapping[str, tuple[int, int]], scores: Scores | None, why: Sequence[Reason], language: Language
-) -> list[Reason]:
+def of_offer(worth: Worth, shop: Shop, owned: Mapping[str, Owned], scores: Scores | None, why: Sequence[Reason], language: Language) -> list[Reason]:
     """Up to three reasons for one proposal.
 
     Args:
         worth: the priced proposal.
         shop: items and their popularity.
-        owned: item -> (orders, days since the last); empty where nothing personal may be said.
+        owned: what the customer has bought, by item; empty where nothing personal may be said.
         scores: what the models say; None where nothing personal may be said.
         why: signs that the customer may leave; a retention proposal names the first.
         language: of the sentences.
@@ -45,13 +44,12 @@ def of_offer(
     if item is not None:
         name, share = shop.items[item].name, shop.items[item].share
         if item in owned:
-            orders, days = owned[item]
-            reasons.append(_reason("BOUGHT_BEFORE", language, item=name, orders=count(orders, "order", language), days=count(days, "day", language)))
+            orders, days = count(owned[item].orders, "order", language), count(owned[item].last_days, "day", language)
+            reasons.append(_reason("BOUGHT_BEFORE", language, item=name, orders=orders, days=days))
         elif worth.liking is not None:
             reasons.append(_reason("RANKED_NEW", language, item=name, rank=worth.liking.rank))
         if share > 0:
-            horizon = count(shop.horizon_days, "day", language)
-            reasons.append(_reason("POPULAR", language, item=name, share=percent(share), horizon=horizon, date=f"{shop.moment:%Y-%m-%d}"))
+            reasons.append(_popular(name, share, shop.horizon_days, shop.moment, language))
     else:
         accepted, contacts = shop.accepted.get(worth.passed.offer.kind, (0, 0))
         if contacts:
@@ -77,6 +75,13 @@ def of_risk(customer: Customer, moment: datetime, currency: str, language: Langu
         days = count(max((moment - customer.complaint_at).days, 0), "day", language)
         found = [_reason("COMPLAINT_OPEN", language, days=days), *(each for each in found if each.code != "COMPLAINTS")]
     return found[:MOST]
+
+
+@lru_cache(maxsize=16_384)
+def _popular(name: str, share: float, horizon_days: int, moment: datetime, language: Language) -> Reason:
+    """How many buy an item: the same for every customer."""
+    horizon = count(horizon_days, "day", language)
+    return _reason("POPULAR", language, item=name, share=percent(share), horizon=horizon, date=f"{moment:%Y-%m-%d}")
 
 
 def _sign(sign: Sign, currency: str, language: Language) -> Reason:

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from serving.decisions.eligibility import Passed
-from serving.decisions.facts import Ask, Basis, Customer, Effect, Estimate, Evidence, Goal, Liking, Offer, Shop, looked_at
+from serving.decisions.facts import LENSES, Ask, Basis, Customer, Effect, Estimate, Evidence, Goal, Lens, Liking, Offer, Shop, looked_at
 from serving.decisions.policy import Policy, Prior
 
 PURPOSE: dict[str, str] = {"cross_sell": "new", "repeat": "repeat", "retention": "repeat"}
@@ -120,6 +120,10 @@ class Pricing(msgspec.Struct, frozen=True):
     channels: Mapping[str, float]
     """Price of a contact on each channel in question, but for what its seat takes from others."""
     prices: SeatPrices | None
+    weights: Mapping[Lens, float]
+    """Of each lens in this context."""
+    effects: Mapping[str, Effect]
+    """What is known of what treatments change."""
 
     @classmethod
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
@@ -127,7 +131,8 @@ class Pricing(msgspec.Struct, frozen=True):
         likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
         held = None if ask.is_inbound else prices
         stake, contact = _stake(customer, shop, policy, held), _contact(ask, customer, shop, policy, held)
-        return cls(ask, customer, shop, policy, likings, stake, contact, held)
+        weights = dict.fromkeys(LENSES, 1.0) if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights)
+        return cls(ask, customer, shop, policy, likings, stake, contact, held, weights, {} if customer is None else customer.effects)
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
@@ -141,8 +146,7 @@ class Pricing(msgspec.Struct, frozen=True):
             listed = self.prices.set_aside(offer)
             if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
                 channels, is_listed = (listed,), True
-        weights = self.policy.intents.get(self.ask.intent or "", self.policy.weights)
-        weight = 1.0 if self.ask.goal != "best" else weights.get(lens, 0.0)
+        weight = self.weights.get(lens, 0.0)
         if not self.effects:
             # Every channel brings the same: the cheapest, of equals the one asked for first.
             contact, channel = self._cheapest(offer, channels, cost, is_listed)
@@ -178,11 +182,6 @@ class Pricing(msgspec.Struct, frozen=True):
                 best, item = chance, other
         liking = likings.get(item)
         return (Estimate(best, best, best) if liking is None else liking.p), item, liking
-
-    @property
-    def effects(self) -> Mapping[str, Effect]:
-        """What is known of what treatments change."""
-        return {} if self.customer is None else self.customer.effects
 
     def _effect(self, offer: Offer, channel: str) -> Effect | None:
         """What was estimated of the nearest treatment; an estimate without evidence is none."""

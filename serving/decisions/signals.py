@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Signal:
     states: tuple[str, ...] = ()
     """Patterns of the features that it speaks for, because they measure the same; empty: those of its figures."""
 
-    @property
+    @cached_property
     def needs(self) -> tuple[str, ...]:
         """Features behind the figures."""
         return tuple(dict.fromkeys(name for figure in self.figures.values() for name in figure.needs))

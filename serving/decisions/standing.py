@@ -43,7 +43,12 @@ class Standing(msgspec.Struct, frozen=True):
 
 def grants(consents: frozenset[str], channel: str, purpose: str) -> bool:
     """Whether consents as ``channel:purpose`` allow this one; ``*`` stands for any."""
-    return not consents.isdisjoint((f"{channel}:{purpose}", f"*:{purpose}", f"{channel}:*", "*:*"))
+    return not consents.isdisjoint(_granting(channel, purpose))
+
+
+@lru_cache(maxsize=4096)
+def _granting(channel: str, purpose: str) -> tuple[str, ...]:
+    return f"{channel}:{purpose}", f"*:{purpose}", f"{channel}:*", "*:*"
 
 
 def may_contact(customer: Customer, channel: str, purpose: str) -> bool:
@@ -133,12 +138,16 @@ def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str,
 
 
 def _repeated(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> frozenset[str]:
+    if not contacts:
+        return frozenset()
     since = ask.at - timedelta(days=limit.days)
     recent = [each.offer_id for each in contacts if each.offer_id is not None and each.at > since]
     return frozenset(offer_id for offer_id in recent if recent.count(offer_id) >= limit.most)
 
 
 def _is_reached(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> bool:
+    if len(contacts) < limit.most:
+        return False
     since = ask.at - timedelta(days=limit.days)
     return sum(1 for each in contacts if each.at > since) >= limit.most
 

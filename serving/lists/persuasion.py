@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retain.errors import RefusedError
 from serving.decisions.actions import Action
 from serving.decisions.eligibility import Passed, may_profile, passing
-from serving.decisions.facts import Ask, Customer, Shop
+from serving.decisions.facts import Ask, Customer, Shop, alike
 from serving.decisions.figures import Floats
 from serving.decisions.policy import Policy, QuietHours
 from serving.decisions.scoring import Pricing, Worth
@@ -82,13 +82,13 @@ def persuasion(
         is_spared=np.array([is_complaining(each, ask, rules) for each in customers], dtype=bool),
         withheld={},
     )
-    offers = list({each.offer.offer_id: each.offer for each in what}.values())
+    offers = alike({each.offer.offer_id: each.offer for each in what}.values())
     places = {(each.offer.offer_id, each.channel): place for place, each in enumerate(what)}
     for row, customer in enumerate(customers):
         if not may_profile(customer, rules):
             found.withheld[row] = "refuses_profiling"
             continue
-        passed, objections = passing(ask, customer, [(offer, "retention") for offer in offers], shop, rules, is_personal=True)
+        passed, objections = passing(ask, customer, [("retention", offers)], shop, rules, is_personal=True)
         pricing = Pricing.of(ask, customer, shop, rules)
         for one in passed:
             for channel, priced in _by_channel(one, pricing):

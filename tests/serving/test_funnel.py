@@ -35,7 +35,7 @@ def test_judging_terms_once_is_judging_every_proposal(seed: int) -> None:
     shop, customer, ask = _shop(draw), _customer(draw), _ask(draw)
     proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in shop.offers]
     is_personal = customer is not None and draw.random() < 0.8
-    passed, withheld = passing(ask, customer, proposals, shop, RULES, is_personal=is_personal)
+    passed, withheld = passing(ask, customer, [(lens, shop.offered) for lens in LENSES], shop, RULES, is_personal=is_personal)
     found = {(one.offer.offer_id, one.lens): (one.channels, one.items) for one in passed}
     if for_everything(ask, customer) is not None:
         assert not passed
