@@ -152,7 +152,7 @@ class Answers:
             degraded=codes if wrong is None else (*self.codes, wrong),
             refused=wrong,
             freshness=self.freshness(row, at),
-            models=self.models(),
+            models=self.models,
             prices=at_prices,
         )
 
@@ -193,7 +193,7 @@ class Answers:
             as_of=at,
             synthetic=shop.synthetic,
             freshness=self.freshness(row, at),
-            models=self.models(),
+            models=self.models,
             segment=segment,
         )
 
@@ -205,7 +205,7 @@ class Answers:
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
-        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self.models())
+        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self.models)
 
     def pull(self, language: Language = "en") -> Pull:
         """What a list of this moment is made of."""
@@ -327,6 +327,7 @@ class Answers:
         is_behind = made is None or made.row is not row or made.facts < count
         return schemas.Freshness(moment, age, stale, came_at, ["features", *KEPT] if is_behind else list(KEPT))
 
+    @cached_property
     def models(self) -> schemas.Models:
         """Versions behind an answer."""
         churn, clv = (self.champions.model_id(task) for task in SCORED)

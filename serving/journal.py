@@ -116,12 +116,12 @@ class Journal:
 
     def is_behind(self) -> bool:
         """Whether another process wrote something that was not read yet."""
-        return self._file >= 0 and os.fstat(self._file).st_size != self._end
+        return self._file >= 0 and self._size() != self._end
 
     def catch_up(self) -> None:
         """Read what others wrote; cut what a death left torn. Only within ``alone``, or read-only."""
         while self.is_behind():
-            size = os.fstat(self._file).st_size
+            size = self._size()
             if size < self._end:
                 raise IntegrityError(f"{self._number:08d}.log of the ledger is shorter than it was; restore it from a backup")
             data = os.pread(self._file, size - self._end, self._end)
@@ -249,6 +249,10 @@ class Journal:
         finally:
             if file >= 0:
                 os.close(file)
+
+    def _size(self) -> int:
+        """Bytes of the open segment; nobody reads or writes at the place of the file that this moves."""
+        return os.lseek(self._file, 0, os.SEEK_END)
 
     def _begin(self, number: int) -> None:
         path = segment_path(self.folder, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Metrics:
         self.registry: Any = REGISTRY if shared else CollectorRegistry()
         """The process-wide registry where the runner owns it, else one of our own."""
         self._answers = Counter("retain_answers", "Answers by what was asked and how it was answered.", ("asked", "answered"), registry=self.registry)
+        self._counter = cache(self._answers.labels)
         # Gauges and no collectors: in BentoML several processes write, and only what each wrote is shown.
         gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livemax")
         self._degraded = gauge("retain_degraded", "1 while answers carry the code in their field degraded: an alarm.", ("code",))
@@ -99,7 +100,7 @@ class Metrics:
 
     def count(self, asked: str, answered: str) -> None:
         """Count one answer."""
-        self._answers.labels(asked, answered).inc()
+        self._counter(asked, answered).inc()
 
     def page(self) -> tuple[bytes, str]:
         """All figures in Prometheus' text format, and its content type; of all processes, where there are several."""

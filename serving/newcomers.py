@@ -93,8 +93,7 @@ def likings(segments: Segments, table: NDArray[np.float32], rows: Sequence[int],
     """What somebody of these segments, without history, may like, best first; what everybody buys where there is no segment."""
     chosen = list(rows) or [0]
     share: Floats = np.asarray(table[chosen], dtype=np.float64).mean(axis=0)
-    n = float(np.mean([segments.customers[row] for row in chosen])) + STRENGTH
+    n = sum(segments.customers[row] for row in chosen) / len(chosen) + STRENGTH
     order = np.argsort(-share, kind="stable")[:most]
-    return tuple(
-        Liking(segments.items[item], rank, wilson(min(float(share[item]), 1.0) * n, n)) for rank, item in enumerate(order, start=1) if share[item] > 0
-    )
+    best = enumerate(zip(order.tolist(), share[order].tolist(), strict=True), start=1)
+    return tuple([Liking(segments.items[item], rank, wilson(min(each, 1.0) * n, n)) for rank, (item, each) in best if each > 0])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def age_s(self) -> float | None:
         """Age of the oldest feature when the rows were published."""
-        age = float(self.rows.array("age_s")[self.position])
-        return None if np.isnan(age) else age
+        age: float = self.rows.array("age_s").item(self.position)
+        return None if isnan(age) else age
 
     @property
     def is_stale(self) -> bool:
@@ -156,7 +157,7 @@ class Row(msgspec.Struct, frozen=True):
         found = self.rows.array(f"list_{purpose}")[self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
         by_rank = shares[0 if churn is None else 1]
-        return tuple(Liking(names[item], rank + 1, by_rank[rank].times(factor)) for rank, item in enumerate(found) if item >= 0)
+        return tuple([Liking(names[item], rank + 1, by_rank[rank].times(factor)) for rank, item in enumerate(found) if item >= 0])
 
     def effects(self, clv: float | None) -> dict[str, Effect]:
         """What is known of what treatments change, in money."""
@@ -203,7 +204,7 @@ class Row(msgspec.Struct, frozen=True):
         rows, i = self.rows, self.position
         flags = rows.array("flags")[i].tolist()
         relation, region, country, zone, level, preferred = (rows.word(name, i) for name in WORDS)
-        complaint, born, limit = int(rows.array("complaint")[i]), int(rows.array("birth_year")[i]), float(rows.array("credit_limit")[i])
+        complaint, born, limit, cause = (rows.array(name).item(i) for name in ("complaint", "birth_year", "credit_limit", "cause"))
         passed_days = max((at - rows.card.moment).days, 0)
         return Customer(
             customer_id=rows.id(i),
@@ -213,7 +214,7 @@ class Row(msgspec.Struct, frozen=True):
             is_minor=flags[2],
             is_credit_blocked=flags[3],
             is_vulnerable=flags[4],
-            credit_limit=None if np.isnan(limit) else limit,
+            credit_limit=None if isnan(limit) else limit,
             relation=relation,
             region=region,
             country=country,
@@ -234,7 +235,7 @@ class Row(msgspec.Struct, frozen=True):
             },
             habits=self.habits(),
             signs=self.signs() if explain else (),
-            cause=None if rows.array("cause")[i] < 0 else CAUSES[int(rows.array("cause")[i])],
+            cause=None if cause < 0 else CAUSES[cause],
             scores=scores,
             likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (rows.card.shares if purposes is None else purposes)},
             effects=self.effects(scores.clv),
@@ -324,7 +325,7 @@ class Rows:
 
     def word(self, name: str, position: int) -> str | None:
         """A customer's word in a column of words."""
-        return self.vocabulary_word(name, int(self._arrays[name][position]))
+        return self.vocabulary_word(name, self._arrays[name].item(position))
 
     def vocabulary_word(self, name: str, code: int) -> str | None:
         """A word by its code; -1 is none."""

@@ -60,7 +60,7 @@ def around(answers: Answers, request: schemas.ScoresRequest, at: datetime) -> sc
         assumed=assumed(rows),
         synthetic=rows.shop.synthetic,
         freshness=answers.freshness(known[0] if known else None, at),
-        models=answers.models(),
+        models=answers.models,
         reasons_by=rows.card.reasons,
         value_parts=parts(rows),
     )
