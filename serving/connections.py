@@ -103,7 +103,7 @@ class Bounded(HttpToolsProtocol):
         self._is_head = True
         arrival = cast(dict[str, Any], self.cycle.scope).get(Arrival.KEY)
         if arrival is not None:
-            arrival.at = time.monotonic()
+            arrival.at, arrival.is_whole = time.monotonic(), True
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -48,14 +48,18 @@ class Caller(NamedTuple):
 
     since: float
     """When it was whole, on the clock of ``time.monotonic``."""
-    wants_lines: bool = False
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> Caller:
         """Of an ASGI scope."""
         arrival = scope.get(Arrival.KEY)
-        accepted = [value for name, value in scope["headers"] if name.lower() == b"accept"]
-        return cls(time.monotonic() if arrival is None else arrival.at, any(LINES.encode() in value.lower() for value in accepted))
+        return cls(time.monotonic() if arrival is None else arrival.at, scope["headers"])
+
+    @property
+    def wants_lines(self) -> bool:
+        """Whether each row of a long answer is to be a line of its own."""
+        return any(name.lower() == b"accept" and LINES.encode() in value.lower() for name, value in self.headers)
 
 
 class Route(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import msgspec
@@ -49,12 +50,14 @@ class Hosts:
 class Arrival:
     """When a request was whole, on the clock of ``time.monotonic``; whoever reads from the socket knows."""
 
-    __slots__ = ("at",)
+    __slots__ = ("at", "is_whole")
     KEY = "retain.arrival"
     """Where it stands in an ASGI scope."""
 
     def __init__(self, at: float) -> None:
         self.at = at
+        self.is_whole = False
+        """Whether all of it is here, so that nobody waits for it."""
 
 
 def _uncounted(_asked: str, _answered: str) -> None:
@@ -90,9 +93,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = [(name.lower(), value) for name, value in scope["headers"]]
-        lengths = [value for name, value in headers if name == b"content-length"]
-        is_chunked = any(name == b"transfer-encoding" for name, _ in headers)
+        lengths, kinds, encodings, is_chunked = _of_body(scope["headers"])
         has_body = is_chunked or any(length != b"0" for length in lengths)
         must_be_json = scope["method"] == "POST" and scope["path"] in self.posts
         if not has_body and not must_be_json:
@@ -102,18 +103,19 @@ class Guard:
         if lengths and not (len(set(lengths)) == 1 and lengths[0].isdigit()):
             await refuse(send, 400, Problem("syntax", "the Content-Length header is not a number"))
             return
-        kinds = [value for name, value in headers if name == b"content-type"]
         if len(kinds) != 1 or not _is_json(kinds[0]):
             await refuse(send, 415, Problem("media_type", "send the body as application/json in UTF-8", "content-type"))
             return
-        if any(name == b"content-encoding" and value.strip().lower() != b"identity" for name, value in headers):
+        if any(each.strip().lower() != b"identity" for each in encodings):
             await refuse(send, 415, Problem("media_type", "send the body without a content encoding", "content-encoding"))
             return
         if lengths and int(lengths[0]) > self.limit:
             await refuse(send, 413, self._too_large())
             return
+        arrival = scope.get(Arrival.KEY)
         try:
-            async with asyncio.timeout(self.body_s):
+            # A body that is here is not waited for, and a timer costs as much as reading it.
+            async with nullcontext() if arrival is not None and arrival.is_whole else asyncio.timeout(self.body_s):
                 body = await self._read(receive)
         except TimeoutError:
             await refuse(send, 408, Problem("too_slow", f"the body was not here within {self.body_s:g} s"))
@@ -165,6 +167,25 @@ async def refuse(send: Send, status: int, problem: Problem, more: Sequence[tuple
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *more]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")] if is_over else headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _of_body(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], list[bytes], list[bytes], bool]:
+    """What headers say of a body: lengths, content types, encodings, and whether it comes in pieces."""
+    lengths: list[bytes] = []
+    kinds: list[bytes] = []
+    encodings: list[bytes] = []
+    is_chunked = False
+    for name, value in headers:
+        match name.lower():
+            case b"content-length":
+                lengths.append(value)
+            case b"content-type":
+                kinds.append(value)
+            case b"content-encoding":
+                encodings.append(value)
+            case b"transfer-encoding":
+                is_chunked = True
+    return lengths, kinds, encodings, is_chunked
 
 
 def _once(body: bytes, receive: Receive) -> Receive:

@@ -32,7 +32,10 @@ def parse(body: bytes, kind: type[T]) -> T:
         ContentProblem: names the field and, in a list, the row.
     """
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number)
+        text = body.decode("utf-8")
+        if text.startswith("\ufeff"):
+            raise SyntaxProblem("the body is not JSON: it begins with a byte order mark")
+        value = _DECODER.decode(text)
         # The stricter parser of the two looks at the text as well: it refuses halves of surrogate pairs.
         msgspec.json.decode(body)
         return msgspec.convert(value, kind)
@@ -66,6 +69,9 @@ def _number(text: str) -> float | int:
 
 def _constant(text: str) -> NoReturn:
     raise SyntaxProblem(f"{text} is not JSON; leave the field out or write null")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_constant, parse_float=_number)
 
 
 def _place(path: str) -> tuple[str | None, int | None]:
