@@ -127,7 +127,8 @@ def drawn(path: Path, lines: list[svg.Line], y_label: str, *, from_zero: bool = 
     """A chart that stands alone."""
     made = svg.lines(lines, x_label="minutes", y_label=y_label, from_zero=from_zero, width=960, height=300)
     first, _, rest = made.partition(">")
-    path.write_text(f"{first}>{STYLE}{rest}\n", encoding="utf-8")
+    # Within a page the parser knows that it is SVG; a file has to say so.
+    path.write_text(f'{first} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n', encoding="utf-8")
 
 
 def told(due: Floats, took_ms: Floats, held: list[Process], slept: list[tuple[float, float]], waited: list[tuple[float, float]]) -> dict[str, Any]:
