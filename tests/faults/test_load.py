@@ -56,8 +56,8 @@ def test_thousands_of_requests_leave_memory_files_and_threads_where_they_were(
             load(6)
         after = soak.looked(process.pid, 1.0)
     assert after.resident_mb - before.resident_mb < 40
-    # Fewer files are no leak: connections of the warm-up may still have been closing when it was looked.
-    assert after.files <= before.files
+    # Fewer files are no leak: connections of the warm-up may still have been closing then. Nor is one more: of a segment that became full.
+    assert after.files <= before.files + 1
     assert after.threads <= before.threads
     happened(
         f"three times the warm-up again: {after.resident_mb - before.resident_mb:+.1f} MB, {after.files} files, {after.threads} threads as before; "
