@@ -70,8 +70,8 @@ def churn(shop: Shop) -> Iterator[Row]:
     yield "frequency_rule", learners.logistic(newest.x[["orders"]], newest.y)(rfm[["orders"]])
     yield "rfm_logistic", learners.logistic(newest.x, newest.y)(rfm)
     process = processes.outlook(shop.test)
-    lively = process.p_none.to_numpy(float)
-    yield "bgnbd_p0", lively
+    none = process.p_none.to_numpy(float)
+    yield "bgnbd_p0", none
     yield "bgnbd_1-alive", 1 - process.p_alive.to_numpy(float)
     yield "paretonbd_p0", processes.outlook(shop.test, ParetoNbdProcess).p_none.to_numpy(float)
     yield "lgbm_tutorial", learners.chance()(newest.x, newest.y)(rfm)
@@ -87,7 +87,7 @@ def churn(shop: Shop) -> Iterator[Row]:
         blend = learners.blended([searched.mapped, other.mapped, line.mapped])
         yield "catboost_rich", other.mapped
         yield "blend_gbm_lr", blend
-        yield "blend_gbm_lr_bgnbd", learners.blended([searched.mapped, other.mapped, line.mapped, lively])
+        yield "blend_gbm_lr_bgnbd", learners.blended([searched.mapped, other.mapped, line.mapped, none])
         yield "stack", _stacked([searched, other, line], taught.y[taught.latest])
     if shop.has_stable:
         steady, asked = shop.y(shop.stable, "churn"), described.stable(shop.test)

@@ -158,7 +158,7 @@ def _whole(text: str, place: str) -> int:
 
 def _integers(text: str, place: str, count: int | None = None) -> Integers:
     values = np.array(_parts(text, _WHOLE, count, place, "whole numbers are expected"), dtype=np.int64)
-    if (np.abs(values) > 2**31).any():
+    if (np.abs(values) >= 2**31).any():
         raise _unsound(f"{place}: whole numbers are expected, none so large")
     return values
 
