@@ -36,6 +36,8 @@ CHANNELS = ("email", "sms", "push", "in_app", "web", "call_center", "store", "ma
 PURPOSES = ("marketing", "service", "retention", "profiling")
 CAUSES = ("price", "inconvenience", "staff", "core_service", "response", "competition", "ethics", "involuntary")
 """The eight causes of churn."""
+STAGES = ("potential", "acquired", "growing", "mature", "declining", "won_back")
+"""Stages of a customer's life; which one it is is declared in ``configs/segments.yaml``."""
 
 
 @dataclass(frozen=True)

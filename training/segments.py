@@ -14,7 +14,6 @@ from retain import config
 
 NO_BAND = "inactive"
 """Band of a customer who is not active or has no predicted value: nothing to rank."""
-STAGES = ("potential", "acquired", "growing", "mature", "declining", "won_back")
 
 
 class Band(BaseModel):

@@ -10,10 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from retain import config
+from retain.errors import ConfigError
 from retain.tables import CHANNELS, is_protected
 from serving.decisions.causes import Causes, causes
 from serving.decisions.control import Groups
 from serving.decisions.facts import Customer, Lens
+from serving.decisions.vocabulary import strange
 
 Fact = Literal["returned_share", "recency_days", "tenure_days", "orders", "churn", "stage", "band", "relation", "cause"]
 
@@ -22,7 +24,7 @@ Level = Literal["basic", "reactive", "accountable", "proactive", "partner"]
 
 
 class _Rule(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Limit(_Rule):
@@ -204,6 +206,15 @@ class Policy(_Rule):
 
 
 def policy(path: Path | None = None) -> Policy:
-    """The policy of a file, or of ``configs/decisions.yaml``; remedies that it does not name are those of ``configs/causes.yaml``."""
-    found = config.read(config.shipped("decisions.yaml") if path is None else path, Policy)
-    return found if "remedies" in found.model_fields_set else found.model_copy(update={"remedies": causes().kinds})
+    """The policy of a file, or of ``configs/decisions.yaml``; remedies that it does not name are those of ``configs/causes.yaml``.
+
+    Raises:
+        ConfigError: names the file, the place and what is wrong there. Rules that a receipt kept are not asked again what their words mean.
+    """
+    place = config.shipped("decisions.yaml") if path is None else path
+    found = config.read(place, Policy)
+    whole = found if "remedies" in found.model_fields_set else found.model_copy(update={"remedies": causes().kinds})
+    wrong = strange(whole)
+    if wrong is not None:
+        raise ConfigError(f"{place}: {wrong[0]}: {wrong[1]}", field=wrong[0])
+    return whole
