@@ -121,7 +121,9 @@ def _table(measures: dict[str, Measure], better: int) -> str:
 
 
 def _worth(report: Report) -> str:
-    rows: list[list[str | Cell]] = [[f"incremental {name}", _whole(each)] for name, each in report.incremental.items()]
+    rows: list[list[str | Cell]] = [
+        [f"incremental {name}{' (customers)' if name == 'buyers' else ''}", _whole(each)] for name, each in report.incremental.items()
+    ]
     rows.append(["cost of contacts and offers taken", f"{report.cost:,.2f}"])
     if report.profit is not None:
         value, low, high = report.profit

@@ -47,11 +47,16 @@ def retention(argv: Sequence[str]) -> int:
     arguments = options.parse_args(argv)
     asked_seats = _amounts("seats", arguments.seats)
     if arguments.call_seats is not None:
+        if "call_center" in asked_seats:
+            raise ConfigError("--call-seats and --seats call_center=... say the same; give one of them", field="call-seats")
         asked_seats["call_center"] = arguments.call_seats
     share = 0.0 if arguments.no_holdout else _share(arguments.holdout)
     for name, value in (("budget", arguments.budget), ("call-seats", arguments.call_seats), ("valid-days", arguments.valid_days)):
         if value is not None and not 0 <= value < float("inf"):
             raise ConfigError(f"--{name} {value}: a number from 0 is expected", field=name)
+    for channel, count in asked_seats.items():
+        if count != int(count):
+            raise ConfigError(f"--seats {channel}={count}: a contact is made or not; give a whole number", field="seats")
     for name, value in (("margin-rate", arguments.margin_rate), ("saved-share", arguments.saved_share)):
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"--{name} {value}: a share from 0 to 1 is expected", field=name)
@@ -166,6 +171,8 @@ def _amounts(name: str, text: str) -> dict[str, float]:
             raise ConfigError(f"--{name} {part}: a channel and an amount like call_center=3 are expected", field=name) from error
         if channel not in CHANNELS or not 0 <= value < float("inf"):
             raise ConfigError(f"--{name} {part}: an amount from 0 for one of {', '.join(CHANNELS)} is expected", field=name)
+        if channel in found:
+            raise ConfigError(f"--{name}: {channel} is given twice; give one amount for each channel", field=name)
         found[channel] = value
     return found
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite, log
+from math import isclose, isfinite, log
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ NUMBERS = frozenset({"gain_before", "gain_after", "risk_before", "risk_after"})
 ON = "contacted"
 SAME = 0.01
 """A risk or a value that moved by less than this share has not moved."""
+CENT = 0.005
+"""Prices and gains that are told alike are alike."""
 
 
 class Standing(NamedTuple):
@@ -85,6 +87,7 @@ def difference(before: Kept, after: Kept) -> Difference:
     """Compare two lists, the earlier one first."""
     rows: list[list[Any]] = []
     stayed = moved = 0
+    at_same_prices = _asked_alike(before.manifest, after.manifest)
     for customer in sorted(before.standings.keys() | after.standings.keys()):
         was, now = before.standings.get(customer), after.standings.get(customer)
         is_on, was_on = now is not None and now.state == ON, was is not None and was.state == ON
@@ -93,7 +96,7 @@ def difference(before: Kept, after: Kept) -> Difference:
             moved += (was.offer_id, was.channel) != (now.offer_id, now.channel)
         elif is_on or was_on:
             change = "entered" if is_on else "left"
-            why, detail = _why(was, now, is_on)
+            why, detail = _why(was, now, is_on, at_same_prices=at_same_prices)
             figures = [None if side is None else getattr(side, name) for name in ("best_gain", "risk") for side in (was, now)]
             states = ["unknown" if side is None else side.state for side in (was, now)]
             rows.append([customer, change, why, detail, *states, *figures])
@@ -115,7 +118,13 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _why(was: Standing | None, now: Standing | None, is_on: bool) -> tuple[str, str]:
+def _asked_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether both lists were solved at the same prices of money, seats and stock; what has no price costs nothing."""
+    was, now = ({name: value for name, value in _flat(each.get("prices", {})).items() if name != "valid_until"} for each in (before, after))
+    return bool(was) and bool(now) and all(isclose(was.get(name) or 0.0, now.get(name) or 0.0, abs_tol=CENT) for name in was.keys() | now.keys())
+
+
+def _why(was: Standing | None, now: Standing | None, is_on: bool, *, at_same_prices: bool) -> tuple[str, str]:
     """The reason in a word, and with its figures."""
     if was is None:
         return "new", "not known before"
@@ -129,13 +138,21 @@ def _why(was: Standing | None, now: Standing | None, is_on: bool) -> tuple[str, 
     if off.best_gain is None:
         name = off.state.replace("_", " ")
         return name, f"{name} {'before' if is_on else 'now'}"
-    return _money(was, now, is_on)
+    return _money(was, now, is_on, at_same_prices=at_same_prices)
 
 
-def _money(was: Standing, now: Standing, is_on: bool) -> tuple[str, str]:
-    """A change of the price, or of the gain: then by risk or by value, whichever moved more."""
+def _money(was: Standing, now: Standing, is_on: bool, *, at_same_prices: bool) -> tuple[str, str]:
+    """A change of the price, or of the gain: then by risk or by value, whichever moved more.
+
+    Of many who are worth the same, some are taken at the price and some not. Where the price is the same, it is the limit that reaches further.
+    """
     on, off = (now, was) if is_on else (was, now)
     price = (on.best_gain or 0.0) - (on.above_price or 0.0)
+    if off.best_gain is not None and off.best_gain > 0 and off.best_gain > price - CENT and at_same_prices:
+        return (
+            "limits",
+            f"worth as much as others at the same price: budget, seats and stock {'reach further now' if is_on else 'reached further before'}",
+        )
     if off.best_gain is not None and off.best_gain > price and off.best_gain > 0:
         return (
             "price",

@@ -59,7 +59,10 @@ def _lines(sentences: Sequence[str]) -> list[str]:
 
 def _held_out(result: Retention) -> str:
     if not result.asked.holdout:
-        return f"Nobody is held out, so nothing will be shown. Reason given: {result.asked.without_holdout or 'none'}"
+        reason = f"Reason given: {result.asked.without_holdout or 'none'}"
+        if result.held_out:
+            return f"Nobody new is held out; whom an earlier list of this name holds out stays so. {reason}"
+        return f"Nobody is held out, so nothing will be shown. {reason}"
     share = f"{result.asked.holdout:.0%} of all who may be on the list are held out, drawn by hash within value band and risk"
     return f"{share}; who of them was chosen is not contacted."
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -48,7 +49,7 @@ class Retention:
 
     asked: Asked
     run: str
-    """The same arguments, rows and models give the same one."""
+    """The same list has the same one: arguments, rows, models, and whom what came in since, or other campaigns, leave on it."""
     at: datetime
     what: tuple[Action, ...]
     entries: tuple[Entry, ...]
@@ -158,7 +159,6 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         "uplift": rows.card.models.get("uplift"),
         "rows": rows.card.version,
     }
-    run = hashlib.sha256(msgspec.json.encode([msgspec.to_builtins(asked), models, policy.version, pull.at], order="deterministic"))
     best_gain = np.full(len(rows), np.nan)
     best_gain[free] = best
     groups_of, drawn_with = np.zeros((len(rows), 2), dtype=bool), np.full(len(rows), np.nan)
@@ -166,10 +166,11 @@ def retention(answers: Answers, asked: Asked) -> Retention:
     # Without a control group only those on the list have a part in the campaign.
     part = np.arange(len(free)) if asked.holdout else kept
     drawn_with[free[part]] = chance[part]
+    run = _run([msgspec.to_builtins(asked), models, policy.version, pull.at], groups_of, drawn_with, entries)
     until = pull.at + timedelta(days=asked.valid_days)
     return Retention(
         asked=asked,
-        run=run.hexdigest()[:12],
+        run=run,
         at=pull.at,
         what=what,
         entries=entries,
@@ -182,7 +183,7 @@ def retention(answers: Answers, asked: Asked) -> Retention:
             rows=rows.card.version,
             models=models,
             contact_cost={name: float(cost) for name, cost in costs.items() if cost is not None},
-            run=run.hexdigest()[:12],
+            run=run,
         ),
         apart={int(free[place]): own for place, own in apart.items()},
         groups_of=groups_of,
@@ -198,6 +199,15 @@ def retention(answers: Answers, asked: Asked) -> Retention:
         policy=policy.version,
         notes=_notes(rows.card),
     )
+
+
+def _run(of: list[Any], groups_of: NDArray[np.bool_], chance: Floats, entries: tuple[Entry, ...]) -> str:
+    """A list's own name. Two lists of a campaign that differ in anybody never share it, so that neither is written over the other."""
+    found = hashlib.sha256(msgspec.json.encode(of, order="deterministic"))
+    chosen = [(each.position, each.action, each.is_held_out) for each in entries]
+    for part in (groups_of, chance, np.array(chosen, dtype=np.int64)):
+        found.update(part.tobytes())
+    return found.hexdigest()[:12]
 
 
 def _prices(asked: Asked, what: tuple[Action, ...], solved: Solved) -> Prices:

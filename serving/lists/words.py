@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
+from retain.tables import CHANNELS
 from serving.decisions.actions import stocked
 from serving.decisions.groups import GROUPS
 from serving.lists.power import Power
@@ -28,9 +30,15 @@ WHY = {
     "price": "gains, but less than what it would take from others",
     "no_gain": "no contact is expected to gain more than it costs",
     "cut": "on the edge of the limits after the control group was drawn",
+    "minor": "not of age",
+    "refuses_profiling": "wants nothing chosen by what is known of them",
+    "do_not_contact": "asked not to be contacted at all",
+    "open_complaint": "a complaint is open: it is put right before anything is offered",
     **{name: KINDS[name] for name in GROUPS[1:4]},
 }
 """Why a customer is not on the list, where the name of the rule does not say it."""
+LIMIT = re.compile(r"(?:same_offer_|(\w+)_)?max_(\d+)_per_(\d+)d")
+"""How a limit on contacts is named: of everything, of one offer, of a channel or of a level of relation."""
 MANY = 100
 """Campaigns that nobody waits for."""
 NAMES = {"purchase": "buyers", "margin": "margin per customer"}
@@ -38,6 +46,16 @@ NAMES = {"purchase": "buyers", "margin": "margin per customer"}
 
 def why(name: str) -> str:
     """A reason in words."""
+    limit, campaign = LIMIT.fullmatch(name), name.removeprefix("held_out_of_")
+    if limit is not None:
+        who, most, days = limit.groups()
+        if who in CHANNELS:
+            return f"had {most} by {who.replace('_', ' ')} in {days} days already, the most there may be"
+        return f"had {most} in {days} days already, the most {'there may be' if who is None else f'that a relation of level {who} has earned'}"
+    if campaign != name:
+        return f"in the control group of the running campaign {campaign}"
+    if name.startswith("cause_"):
+        return f"likely to leave because of {name.removeprefix('cause_').replace('_', ' ')}, which none of these offers answers"
     return WHY.get(name, name.replace("_", " "))
 
 
@@ -78,7 +96,13 @@ def prices(result: Retention, currency: str) -> list[str]:
 
 def powers(result: Retention, currency: str) -> list[str]:
     """What the campaign will be able to show, before it starts."""
-    return [_power(name, each, currency) for name, each in result.powers.items()]
+    kept = len(result.held_out) if not result.asked.holdout else 0
+    said = (
+        [f"{kept:,} stay held out until {result.runs_until:%Y-%m-%d}: an earlier list of this name drew them, and nobody changes sides"]
+        if kept
+        else []
+    )
+    return [*said, *(_power(name, each, currency) for name, each in result.powers.items())]
 
 
 def _power(name: str, note: Power, currency: str) -> str:
@@ -86,8 +110,12 @@ def _power(name: str, note: Power, currency: str) -> str:
         return f"{NAMES[name]}: no effect can be shown, because nobody is held out or nobody is contacted"
 
     def told(value: float) -> str:
-        return f"{100 * value:.2g} points" if name == "purchase" else f"{value:,.2f} {currency}".rstrip()
+        if name != "purchase":
+            return f"{value:,.2f} {currency}".rstrip()
+        return f"{100 * value:.{0 if value >= 0.1 else 2}{'f' if value >= 0.1 else 'g'}} points"
 
+    if name == "purchase" and note.at_end > max(note.baseline, 1 - note.baseline):
+        return f"{NAMES[name]}: no effect can be shown, because {note.contacted:,} contacted and {note.held_out:,} held out are too few"
     base = f"{note.baseline:.0%} buy anyway" if name == "purchase" else f"{told(note.baseline)} come anyway"
     said = f"{NAMES[name]}: with {note.contacted:,} contacted and {note.held_out:,} held out ({base}) you will see effects above {told(note.at_end)} "
     said += f"by one look at the end, above {told(note.all_along)} where you look at any time"
@@ -110,6 +138,11 @@ def evidence(result: Retention) -> list[str]:
         count = sum(each.grade == "D" for each in result.entries)
         which = f" ({count} of {len(result.entries)} chosen)" if used - {"D"} else ""
         said.append(f"at grade D{which} no uplift is claimed: the share of a loss that an accepted offer keeps is assumed, not measured")
+    if not result.entries and result.left_out.get("no_gain"):
+        said.append(
+            "nobody is worth a contact at these costs and that share (--saved-share, else saved_share of configs/decisions.yaml); "
+            "`retain train uplift` and `retain publish` estimate what contacts change"
+        )
     return said
 
 

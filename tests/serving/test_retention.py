@@ -33,6 +33,7 @@ from serving.lists import differences, holdout, prices
 from serving.lists import files as retention_files
 from serving.lists import words as retention_words
 from serving.lists.commands import _amounts, _share
+from serving.lists.commands import retention as list_retention
 from serving.lists.power import power
 from serving.lists.retention import Asked, Retention, retention
 from serving.rows import Row, Rows
@@ -219,6 +220,22 @@ def test_each_change_has_its_reason(was: Any, now: Any, why: str) -> None:
     assert [row[2] for row in differences.difference(*lists).rows] == [why]
 
 
+@pytest.mark.parametrize(("price", "why"), [(1.34, "limits"), (1.5, "price")])
+def test_a_price_that_did_not_move_is_no_reason(price: float, why: str) -> None:
+    lists = [
+        differences.Kept(
+            None, {"prices": {"money": money, "seats": {}, "valid_until": until}}, {"ann": differences.Standing(state, "", "", *figures)}
+        )  # type: ignore[arg-type]
+        for money, until, state, figures in (
+            (price, "monday", "price", (5.0, None, 0.5, 10.0)),
+            (1.34, "tuesday", "contacted", (5.0, 0.001, 0.5, 10.0)),
+        )
+    ]
+    (row,) = differences.difference(*lists).rows
+    assert row[1:3] == ["entered", why]
+    assert ("further now" in row[3]) is (why == "limits")
+
+
 @given(st.integers(1, 400), st.floats(0.01, 0.5), st.integers(0, 1000))
 def test_a_fixed_share_of_every_stratum_is_held_out(customers: int, share: float, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -260,9 +277,15 @@ def test_amounts_and_shares_are_read_or_refused() -> None:
     for text in ("0", "60%", "x"):
         with pytest.raises(ConfigError):
             _share(text)
-    for text in ("call_center", "phone=3", "email=-1", "email=nan"):
+    for text in ("call_center", "phone=3", "email=-1", "email=nan", "email=1,email=2"):
         with pytest.raises(ConfigError):
             _amounts("seats", text)
+
+
+@pytest.mark.parametrize("seats", [["--call-seats", "4", "--seats", "call_center=3"], ["--call-seats", "2.5"], ["--seats", "email=0.5"]])
+def test_seats_are_said_once_and_are_whole(seats: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seats"):
+        list_retention([*seats, "--workspace", str(tmp_path)])
 
 
 @pytest.mark.fault("D8")

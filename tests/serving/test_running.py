@@ -136,3 +136,16 @@ def test_the_terms_of_a_list_are_those_of_the_calls_that_use_its_prices(make: Ca
     (turned,) = (each for each in call(answers, placement="inbound_end", max_offers=10).offers if each.offer_id == "coffee")
     (before,) = (each for each in call(plain, placement="inbound_end", max_offers=10).offers if each.offer_id == "coffee")
     assert turned.expected_margin == before.expected_margin
+
+
+def test_another_list_of_the_same_arguments_and_moment_is_not_written_over_the_first(make: Callable[..., Answers], tmp_path: Path) -> None:
+    workspace, asked = Workspace.at(tmp_path), replace(ASKED, holdout=0.01)
+    first, answers = pulled(make(offers=(COFFEE,)), workspace, asked)
+    again, answers = pulled(answers, workspace, asked)
+    assert again.run == first.run, "nothing came in between: the same list"
+    _, answers = pulled(answers, workspace, replace(ASKED, campaign="summer"))
+    other, answers = pulled(answers, workspace, asked)
+    assert other.run != first.run, "the other campaign holds somebody out whom the first list contacts"
+    assert {run.folder.name for run in answers.campaigns.all if run.campaign == "spring"} == {
+        f"{each.at:%Y%m%dT%H%M%S}-{each.run}" for each in (first, other)
+    }
