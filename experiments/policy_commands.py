@@ -84,7 +84,11 @@ def _of_ledger(asked: argparse.Namespace) -> tuple[pd.DataFrame, Columns, str, t
         raise ConfigError("what is to be judged? give --rules FILE, or else --challenger always:ACTION or uniform", field="rules")
     place = workspace(asked)
     found = receipts(place, None if asked.rules is None else policy(asked.rules), by=asked.by, reward=known[reward])
-    counts = ((found.control, "of the control group, for whom no rules are judged"), (found.changed, "that this release decides otherwise"))
+    counts = (
+        (found.control, "of the control group, for whom no rules are judged"),
+        (found.changed, "that this release decides otherwise"),
+        (found.waiting, "at or after the clock of the workspace"),
+    )
     # The rules that decided are the champion, with all their chances: that makes their value surer than what they happened to draw.
     columns = _columns(asked, "reward", asked.challenger or JUDGED, asked.champion or LOGGED, LOGGED)
     title = f"the ledger of {place.root.name}, {_REWARDS[known[reward]]}"
@@ -119,4 +123,4 @@ FILE has one row per decision: action, probability (of that action, as the log's
 known, customer_id and columns of context. Weighted (IPS, SNIPS) and doubly robust (DR) values with 95 % intervals, what clipping moved, how
 many customers the log is worth, and where the challenger does what the log never did.
 
-exit codes: 0 may be launched, 2 wrong option or column, 3 data break the contract, 5 kept from launch"""
+exit codes: 0 may be launched, 2 wrong option or column, 3 data break the contract, 4 nothing was decided yet, 5 kept from launch"""

@@ -52,6 +52,8 @@ class Receipts:
     """Decisions of the control group, for whom no rules are judged."""
     changed: int
     """Decisions that this release makes otherwise, or of which an older release kept too little."""
+    waiting: int = 0
+    """Decisions at or after the clock of the workspace, of which nothing can have come yet."""
 
 
 class _First(msgspec.Struct):
@@ -92,14 +94,15 @@ def receipts(workspace: Workspace, rules: Policy | None = None, *, by: By = "kin
     if not found.rows:
         raise NotReadyError(
             f"{workspace.root}: none of the logged decisions can be compared ({found.control} of the control group, {found.changed} that this "
-            "release decides otherwise); decide more, or give a table of decisions"
+            f"release decides otherwise, {found.waiting} at or after its clock, {now:%Y-%m-%d %H:%M} UTC); let time pass or decide more, or give a "
+            "table of decisions"
         )
     rewards = _spent(workspace, found.rows) if reward == "spend" else [_told(row.came, reward) for row in found.rows]
     table = pd.DataFrame([row.columns for row in found.rows])
     is_open = [row.at + timedelta(days=row.longest) > now for row in found.rows]
     table["reward"] = pd.Series(rewards, dtype=float).mask(pd.Series(is_open))
     fronts = [name for name in table.columns if name.startswith((f"{LOGGED}:", f"{JUDGED}:"))]
-    return Receipts(table.fillna(dict.fromkeys(fronts, 0.0)), found.control, found.changed)
+    return Receipts(table.fillna(dict.fromkeys(fronts, 0.0)), found.control, found.changed, found.waiting)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class _Found:
     rows: list[_Row]
     control: int = 0
     changed: int = 0
+    waiting: int = 0
 
 
 def _read(ledger: Ledger, rules: Policy | None, by: By, now: datetime) -> _Found:
@@ -131,6 +135,7 @@ def _read(ledger: Ledger, rules: Policy | None, by: By, now: datetime) -> _Found
         answer = msgspec.json.decode(entry.answer, type=_Answered)
         at = answer.as_of.astimezone(UTC)
         if at >= now:
+            found.waiting += 1
             continue
         if answer.arm == "control":
             found.control += 1
