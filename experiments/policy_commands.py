@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retain.errors import ConfigError, RefusedError
+from retain.errors import ConfigError, NotReadyError, RefusedError
 from retain.terminal import parser, say, say_json, workspace
 
 if TYPE_CHECKING:
@@ -84,6 +84,11 @@ def _of_ledger(asked: argparse.Namespace) -> tuple[pd.DataFrame, Columns, str, t
         raise ConfigError("what is to be judged? give --rules FILE, or else --challenger always:ACTION or uniform", field="rules")
     place = workspace(asked)
     found = receipts(place, None if asked.rules is None else policy(asked.rules), by=asked.by, reward=known[reward])
+    if found.table["reward"].isna().all():
+        raise NotReadyError(
+            f"{place.root}: of none of {len(found.table)} decisions it is known what came of it: their windows are open, or order lines end before "
+            "they do; let time pass, or ingest newer lines"
+        )
     counts = (
         (found.control, "of the control group, for whom no rules are judged"),
         (found.changed, "that this release decides otherwise"),

@@ -41,6 +41,8 @@ LOGGED, JUDGED = "log", "rules"
 _SAME = 1e-9
 """How far the probability of a receipt may lie from that of the decision made again."""
 _TAKEN = ("accepted", "purchased")
+LAG = timedelta(days=1)
+"""Order lines may end so long before a window does."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,15 @@ def receipts(workspace: Workspace, rules: Policy | None = None, *, by: By = "kin
             f"release decides otherwise, {found.waiting} at or after its clock, {now:%Y-%m-%d %H:%M} UTC); let time pass or decide more, or give a "
             "table of decisions"
         )
-    rewards = _spent(workspace, found.rows) if reward == "spend" else [_told(row.came, reward) for row in found.rows]
+    until = now
+    if reward == "spend":
+        rewards, last = _spent(workspace, found.rows)
+        # A window that the tables do not hold is as open as one that is not over.
+        until = min(now, last + LAG)
+    else:
+        rewards = [_told(row.came, reward) for row in found.rows]
     table = pd.DataFrame([row.columns for row in found.rows])
-    is_open = [row.at + timedelta(days=row.longest) > now for row in found.rows]
+    is_open = [row.at + timedelta(days=row.longest) > until for row in found.rows]
     table["reward"] = pd.Series(rewards, dtype=float).mask(pd.Series(is_open))
     fronts = [name for name in table.columns if name.startswith((f"{LOGGED}:", f"{JUDGED}:"))]
     return Receipts(table.fillna(dict.fromkeys(fronts, 0.0)), found.control, found.changed, found.waiting)
@@ -250,8 +258,8 @@ def _told(came: Sequence[Outcome], reward: Reward) -> float:
     return float(sum(each.amount or 0.0 for each in came if each.kind == "purchased"))
 
 
-def _spent(workspace: Workspace, rows: Sequence[_Row]) -> list[float]:
-    """Money that each customer spent in the shop's window after the decision, returns taken off."""
+def _spent(workspace: Workspace, rows: Sequence[_Row]) -> tuple[list[float], datetime]:
+    """Money that each customer spent in the shop's window after the decision, returns taken off; and when the last order line was."""
     import pandas as pd
 
     asked = pd.DataFrame({
@@ -270,4 +278,5 @@ def _spent(workspace: Workspace, rows: Sequence[_Row]) -> list[float]:
             """,
             asked=asked,
         )
-    return [float(value) for value in found["spent"]]
+        last = engine.query("select max(occurred_at) as last from transactions")["last"].iloc[0]
+    return [float(value) for value in found["spent"]], datetime.min.replace(tzinfo=UTC) if pd.isna(last) else last.to_pydatetime()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import isfinite
 
 from serving.lists.campaign_report import Measure, Path, Report
+from serving.lists.campaigns import BEHIND
 from training import markup, svg
 from training.markup import Cell
 
@@ -47,6 +48,8 @@ def verdict(report: Report) -> str:
     """In a few words: did it pay?"""
     if report.profit is None:
         return "no margin is known, so nobody can say whether it paid; give --margin-rate"
+    if any(note.startswith(BEHIND) for note in report.notes):
+        return "whether it paid cannot be said before the tables hold its windows"
     _, low, high = report.profit
     return "it paid" if low > 0 else "it cost more than it brought" if high < 0 else "whether it paid is not shown yet"
 

@@ -23,6 +23,9 @@ from serving.lists.running import ARMS, FOLDER, LIST
 
 FUNNEL = ("shown", "opened", "clicked", "accepted", "purchased")
 """Outcomes of a contact, each further than the one before."""
+BEHIND = "the tables may be behind"
+"""Begins the note that order lines end before the windows do: then what was bought is not all there."""
+LAG = pd.Timedelta(days=1)
 HARMS = ("unsubscribed", "complained", "returned")
 """Customers who left a channel, complained, or sent something back."""
 
@@ -88,8 +91,13 @@ def gathered(workspace: Workspace, campaign: str, days: int | None = None, margi
         if margin_rate is not None:
             rate, basis = margin_rate, "declared"
         told = _told(sql, arms, state.kind == "snapshot", campaign)
+        last = None if state.kind == "snapshot" else sql.query(_LAST)["last"].iloc[0]
         reached = dict(sql.rows(_REACHED.format(campaign=quoted(campaign))))
         cost = sql.query(_COST.format(campaign=quoted(campaign)), arms=arms).set_index("place")["cost"].reindex(arms["place"]).fillna(0.0)
+    closed = arms.loc[arms["ends"] <= pd.Timestamp(now), "ends"]
+    if last is not None and len(closed) and (pd.isna(last) or pd.Timestamp(last) < closed.max() - LAG):
+        until = "nothing" if pd.isna(last) else f"nothing after {pd.Timestamp(last).tz_convert('UTC'):%Y-%m-%d %H:%M} UTC"
+        notes = (*notes, f"{BEHIND}: they hold {until}, and windows go on until {closed.max():%Y-%m-%d}; ingest what is missing first")
     if groups_by == "list" and not cost.any():
         cost = arms["expected_cost"] * arms["is_contacted"]
         notes = (*notes, "no contact of the campaign is recorded with a cost: costs are those that the list expected")
@@ -226,6 +234,7 @@ taken as (
 )
 select place, sum(cost) as cost from (select * from sent union all select * from taken) group by place
 """
+_LAST = "select max(occurred_at) as last from transactions_then"
 _REACHED = """
 select r.kind, count(distinct r.customer_id) from outcomes_then as r
 where r.campaign_id = {campaign} and r.customer_id in (

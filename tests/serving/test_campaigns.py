@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from retain.errors import DataError
@@ -19,7 +21,7 @@ from retain.files import atomic_folder, write_json
 from retain.ingest import ingest
 from retain.workspace import STATE, Workspace
 from serving import export
-from serving.lists import campaign_page, confidence, holdout, power
+from serving.lists import campaign_page, campaigns, confidence, holdout, power
 from serving.lists import files as retention_files
 from serving.lists.campaign_commands import campaign
 from serving.lists.campaign_report import reported
@@ -90,6 +92,12 @@ def test_the_effect_is_the_planted_one_and_what_follows_from_it_adds_up() -> Non
     assert campaign_page.verdict(report) == "it paid"
     margin = report.measures["margin"]
     assert margin.low < margin.once_low < margin.once_high < margin.high
+
+
+def test_what_the_tables_do_not_hold_yet_is_no_loss() -> None:
+    report = reported(drawn(4000, 1, revenue=np.zeros((4000, 28)), margin=np.zeros((4000, 28))))
+    assert campaign_page.verdict(report) == "it cost more than it brought"
+    assert "cannot be said" in campaign_page.verdict(replace(report, notes=(f"{campaigns.BEHIND}: they hold nothing",)))
 
 
 def test_harm_is_told_and_money_sent_back_is_the_over_selling_meter() -> None:
@@ -164,6 +172,10 @@ def test_a_list_of_the_workspace_says_who_was_drawn_when_and_at_what_cost(shop: 
     assert (found.cost == 0.25 * found.is_contacted).all()
     assert found.groups_by == "list"
     assert reported(found).waiting == 0
+    assert not any(note.startswith(campaigns.BEHIND) for note in found.notes)
+    lines = pq.read_table(workspace.table("transactions"))
+    pq.write_table(lines.filter(pc.less(lines["occurred_at"], moment + timedelta(days=7))), workspace.table("transactions"))
+    assert any(note.startswith(campaigns.BEHIND) for note in gathered(workspace, "own").notes)
 
 
 def test_hillstroms_test_pays_at_every_look(shared: Path, tmp_path: Path) -> None:
