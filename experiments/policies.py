@@ -83,7 +83,7 @@ def words(found: Compared) -> str:
         f"the log is worth {told.effective:.0f} customers of the challenger; the largest weight is {told.highest:.3g}, {cut}",
         "the direct method is as wrong as its regression: it is shown and decides nothing",
         *(f"left out: {why}" for why in found.left_out),
-        *([UNREACHED] if gate.missing(found.gaps) > gate.Rules().unreached else []),
+        *([UNREACHED] if overlap.missing(found.gaps) > gate.Rules().unreached else []),
         *(f"not reached: {gap.words}" for gap in found.gaps),
         "",
         ("may be launched: " if found.verdict.is_allowed else "kept from launch: ") + "; ".join(found.verdict.reasons),
