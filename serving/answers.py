@@ -110,6 +110,18 @@ class Answers:
         """Whether a champion of before stands in: at the start, or because the one that is named now did not open."""
         return any(code.endswith("_previous_model") for code in self.codes)
 
+    @cached_property
+    def _oldest(self) -> timedelta:
+        return timedelta(days=self.policy.max_age_days)
+
+    @cached_property
+    def _freshest(self) -> timedelta:
+        return timedelta(hours=self.policy.fresh_hours)
+
+    @cached_property
+    def _has_parts(self) -> bool:
+        return any(each.counted for each in self.rows.card.parts.values())
+
     def changed(self, **changes: Any) -> Answers:
         """The same rows and champions with something else beside them; what was computed for everybody is not computed again."""
         other = replace(self, **changes)
@@ -221,6 +233,8 @@ class Answers:
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions; bands and stages are those of the rows."""
+        if self.is_scored and all(row.rows is self.rows for row in rows):
+            return [row.stored for row in rows]
         found: list[Scores] = []
         for of, group in groupby(rows, key=attrgetter("rows")):
             same = list(group)
@@ -267,7 +281,7 @@ class Answers:
 
     def _customer(self, row: Row, at: datetime, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         scores = self.score([row])[0]
-        if scores.clv is not None and any(each.counted for each in self.rows.card.parts.values()):
+        if self._has_parts and scores.clv is not None:
             # Lists and calls weigh the same value.
             scores = msgspec.structs.replace(scores, clv=sum(row.value_parts(scores.clv).values()))
         return self.fresh.on(row.customer(at, scores, explain=explain, purposes=purposes), at)
@@ -287,19 +301,19 @@ class Answers:
         """The best source that rows and models allow at a moment, and what is degraded."""
         codes = list(self.codes)
         age = at - self.rows.card.moment
-        if age > timedelta(days=self.policy.max_age_days) or (row is not None and row.is_stale):
+        if age > self._oldest or (row is not None and row.is_stale):
             codes.append("stale_features")
         if row is not None and not row.has_features:
             codes.append("no_features")
         if self.is_previous:
             return "previous_model", tuple(codes)
-        return "fresh" if age <= timedelta(hours=self.policy.fresh_hours) and "stale_features" not in codes else "materialised", tuple(codes)
+        return "fresh" if age <= self._freshest and "stale_features" not in codes else "materialised", tuple(codes)
 
     def _wrong_time(self, at: datetime) -> str | None:
         """Why nothing can be decided at a moment: rows must not know more than was known then, and must not be outlived."""
         if at < self.rows.card.moment:
             return "as_of_before_rows"
-        if at > self.clock() + timedelta(days=self.policy.max_age_days):
+        if at > self.clock() + self._oldest:
             return "as_of_after_clock"
         return None
 

@@ -90,6 +90,7 @@ def made(
         max_offers=request.max_offers,
         exclude=frozenset(request.exclude),
         language=request.language,
+        explain=request.explain,
         chance=decision_id if decision_id is not None else _trial(request, basis.at),
     )
     return decide(

@@ -287,10 +287,11 @@ def joined(outcome: Outcome, decision: Entry) -> Outcome:
 
 def stamp(moment: datetime) -> str:
     """A moment as the ledger keeps it: text in UTC that sorts by time; what lies beyond the calendar is its end."""
-    try:
-        moment = moment.astimezone(UTC)
-    except OverflowError:
-        moment = datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
+    if moment.tzinfo is not UTC:
+        try:
+            moment = moment.astimezone(UTC)
+        except OverflowError:
+            moment = datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
     return moment.isoformat(timespec="microseconds")
 
 

@@ -27,7 +27,7 @@ from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
 from serving.decisions.facts import HABITS, WORDS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
-from serving.decisions.figures import Known
+from serving.decisions.figures import One
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from serving.effects import Treatments, in_money
@@ -157,7 +157,13 @@ class Row(msgspec.Struct, frozen=True):
         found = self.rows.array(f"list_{purpose}")[self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
         by_rank = shares[0 if churn is None else 1]
-        return tuple([Liking(names[item], rank + 1, by_rank[rank].times(factor)) for rank, item in enumerate(found) if item >= 0])
+        return tuple(
+            [
+                Liking(names[item], rank, Estimate(p.value * factor, p.low * factor, p.high * factor))
+                for rank, (item, p) in enumerate(zip(found, by_rank, strict=False), start=1)
+                if item >= 0
+            ]
+        )
 
     def effects(self, clv: float | None) -> dict[str, Effect]:
         """What is known of what treatments change, in money."""
@@ -195,8 +201,7 @@ class Row(msgspec.Struct, frozen=True):
         found = []
         for place, weight in zip(rows.array("sign")[i].tolist(), rows.array("sign_weight")[i].tolist(), strict=True):
             if place >= 0 and words[place] in BY_CODE:
-                known = Known(rows.features(BY_CODE[words[place]].needs, slice(i, i + 1)), rows.card.typical, 1)
-                found.append(drivers.sign(words[place], weight, known, as_of))
+                found.append(drivers.sign(words[place], weight, rows.one(BY_CODE[words[place]].needs, i), as_of))
         return tuple(found)
 
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
@@ -317,6 +322,11 @@ class Rows:
         """Raw features of some customers by column, those that the rows hold."""
         raw = self._arrays["raw"]
         return {name: raw[where, self._place[name]] for name in names if name in self._place}
+
+    def one(self, names: Sequence[str], position: int) -> One:
+        """Raw features of one customer, those that the rows hold."""
+        raw, place = self._arrays["raw"], self._place
+        return One({name: float(raw.item(position, place[name])) for name in names if name in place}, self.card.typical)
 
     def segment_likings(self, words: Mapping[str, str], most: int) -> tuple[Liking, ...]:
         """What customers with these words in their profile buy, for one without history; empty where none of them is a segment."""

@@ -36,7 +36,7 @@ def decision_answer(
         source=decided.source,
         degraded=list(decided.degraded),
         is_personal=decided.is_personal,
-        offers=[_offer(rank, each, ends, request.explain) for rank, each in enumerate(decided.offers, start=1)],
+        offers=[_offer(rank, each, ends) for rank, each in enumerate(decided.offers, start=1)],
         withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
         currency=shop.currency,
         assumed=[*shop.assumed, *_assumed_effect(decided, policy)],
@@ -47,7 +47,7 @@ def decision_answer(
     )
 
 
-def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: bool) -> schemas.OfferOut:
+def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas.OfferOut:
     worth, offer = offered.worth, offered.worth.passed.offer
     return schemas.OfferOut(
         rank=rank,
@@ -67,7 +67,7 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime], explain: b
         expires_at=offer.valid_to,
         outcome_until=ends[offer.offer_id],
         text=offer.text,
-        reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons] if explain else [],
+        reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons],
         priority=worth.priority,
         strategy=offered.strategy,
         is_individual_price=offer.is_individual_price,

@@ -77,6 +77,12 @@ def looked(pid: int, at: float) -> Process:
     return Process(at, resident, len(os.listdir(place / "fd")), int(fields[17]), (int(fields[11]) + int(fields[12])) / ticks)
 
 
+def resent() -> int:
+    """Segments that the kernel had to send again since it started, over all connections: on loopback each is a loss."""
+    names, values = (line.split() for line in Path("/proc/net/snmp").read_text().splitlines() if line.startswith("Tcp:"))
+    return int(values[names.index("RetransSegs")])
+
+
 def by_window(due: Floats, took_ms: Floats) -> dict[str, Floats]:
     """Quantiles of latency in each window of ten seconds."""
     window = (due // WINDOW_S).astype(int)
@@ -184,7 +190,7 @@ def main(arguments: list[str]) -> int:
             rate = options.rate or most / 2
             print(f"it can do {most:.0f} decisions a second; {rate:.0f} a second for {options.minutes:g} minutes", flush=True)
             sleeper = subprocess.Popen([*pinned(core), sys.executable, "-c", SLEEPER, "10", str(pid)], stdout=asleep)
-            begin = time.monotonic()
+            begin, resent_before = time.monotonic(), resent()
             command = (*pinned(others), program, port, server.path, ours, 16, rate, seconds, samples)
             caller = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
             held = [looked(pid, 0.0)]
@@ -196,13 +202,16 @@ def main(arguments: list[str]) -> int:
             finally:
                 sleeper.terminate()
                 sleeper.wait()
-            said = json.loads(caller.communicate()[0])
+            said, again = json.loads(caller.communicate()[0]), resent() - resent_before
             asleep.seek(0)
             lines = [line.split() for line in asleep.read().splitlines()]
             slept, waited = ([(float(at) - begin, float(long)) for kind, at, long in lines if kind == wanted] for wanted in ("slept", "waited"))
-        rows = np.loadtxt(samples, usecols=(0, 1))
+        rows = np.loadtxt(samples)
     due, took_ms = rows[:, 0], rows[:, 1] / 1000
-    figures = {"rate": rate, "most": most, "not_2xx": said["4xx"] + said["5xx"] + said["lost"], **told(due, took_ms, held, slept, waited)}
+    # When each of the slowest was due, what it took, its status and the number of its body.
+    slowest = [[round(float(each), 3) for each in rows[place]] for place in np.argsort(-rows[:, 1])[:5]]
+    bad = {"not_2xx": said["4xx"] + said["5xx"] + said["lost"], "lost": said["lost"], "segments_sent_again": again, "slowest": slowest}
+    figures = {"rate": rate, "most": most, **bad, **told(due, took_ms, held, slept, waited)}
     windows = by_window(due, took_ms)
     minutes = windows["at"].tolist()
     lines_of = [svg.Line(each, number, minutes, windows[each].tolist()) for number, each in enumerate(("p50", "p99"))]

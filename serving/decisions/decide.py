@@ -22,6 +22,7 @@ Source = Literal["fresh", "materialised", "previous_model", "popularity", "none"
 """The rung of the ladder that answered."""
 OVER_BUDGET = "over_budget"
 """The code of an answer whose caller's time was up before scoring."""
+_ORDER = {lens: place for place, lens in enumerate(LENSES)}
 _DEPTHS = {stage: place for place, stage in enumerate(STAGES)}
 """How far down the funnel each stage is; what is no stage of it comes after."""
 
@@ -130,7 +131,7 @@ def decide(
         exploration=mixture.share > 0,
         probability=drawn.joint,
         candidates=tuple(ranked),
-        chances=tuple(mixture.shown(place) for place in range(len(ranked))),
+        chances=mixture.chances,
         mixture=mixture,
         stage="potential" if customer is None else None if not is_personal else customer.scores.stage,
         instead=other,
@@ -176,12 +177,17 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
     proposals: list[tuple[Lens, Sequence[Alike]]] = []
+    items, found = shop.items, dict[str, Sequence[Alike]]()
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
         offers = shop.offers_for[lens] if ask.goal == "best" and person is not None else shop.offered
-        listed = None if person is None else person.likings.get(PURPOSE[lens])
-        alone = [shop.alone[item] for item in ([one.item for one in listed] if listed else shop.popular) if item in shop.items]
-        proposals.append((lens, (*offers, (alone[0].terms, alone)) if alone else offers))
+        purpose = PURPOSE[lens]
+        alone = found.get(purpose)
+        if alone is None:
+            listed = None if person is None else person.likings.get(purpose)
+            single = [shop.alone[item] for item in ([one.item for one in listed] if listed else shop.popular) if item in items]
+            alone = found[purpose] = ((single[0].terms, single),) if single else ()
+        proposals.append((lens, (*offers, *alone)))
     return proposals
 
 
@@ -191,7 +197,7 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
     What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
     """
     keyed = sorted(
-        (not one.is_listed, -one.priority, one.passed.offer.offer_id, LENSES.index(one.passed.lens), place) for place, one in enumerate(priced)
+        [(not one.is_listed, -one.priority, one.passed.offer.offer_id, _ORDER[one.passed.lens], place) for place, one in enumerate(priced)]
     )
     ranked: list[Worth] = []
     withheld: list[Withheld] = []
@@ -201,18 +207,18 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
         if offer_id in offers:
             continue
         one = priced[place]
-        gain = one.gain
+        gain, item = one.gain, one.item
         if one.contact == math.inf:
             withheld.append(Withheld(offer_id, "arbitration", "limit_used_up"))
         elif group != "random" and (cost >= 0 or (gain is not None and gain <= 0)):
             withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
-        elif one.item is not None and one.item in items:
+        elif item is not None and item in items:
             withheld.append(Withheld(offer_id, "arbitration", "same_item_offered"))
         else:
             ranked.append(one)
             offers.add(offer_id)
-            if one.item is not None:
-                items.add(one.item)
+            if item is not None:
+                items.add(item)
     return ranked, withheld
 
 
@@ -220,13 +226,14 @@ def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | Non
     """What is shown, with reasons and its field of the strategy matrix."""
     owned: Mapping[str, Owned] = {} if person is None else person.owned
     scores = None if person is None else person.scores
-    is_kept = person is not None and any(one.passed.lens == "retention" for one in chosen)
+    is_kept = ask.explain and person is not None and any(one.passed.lens == "retention" for one in chosen)
     why = reasons.of_risk(person, shop.moment, shop.currency, ask.language) if is_kept and person is not None else []
     found = []
     for one, probability in zip(chosen, p, strict=True):
         item = None if one.item is None else shop.items[one.item]
         tag = None if person is None and not is_unknown else strategy(bool(owned), owned, item, one.passed.lens, ask.at)
-        found.append(Offered(one, tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language)), probability, tag))
+        said = tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language)) if ask.explain else ()
+        found.append(Offered(one, said, probability, tag))
     return tuple(found)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from serving.decisions.facts import Sign
 from serving.decisions.families import SILENT, family
-from serving.decisions.figures import Floats, Known
+from serving.decisions.figures import Floats, Known, One
 from serving.decisions.signals import BY_CODE, NEEDS, SIGNALS, Signal
 
 MOST = 3
@@ -65,10 +65,9 @@ def by_rules(known: Known) -> Drivers:
     return _ranked(known, np.where(strength >= LEAST_STRENGTH, strength, -np.inf), None, LEAST_STRENGTH)
 
 
-def sign(code: str, weight: float, known: Known, as_of: datetime | None = None) -> Sign:
-    """One sign of one customer (``known`` holds nobody else) with its figures, rounded as they are written."""
-    figures = tuple((name, figure.shown(known).item(0)) for name, figure in BY_CODE[code].figures.items())
-    return Sign(code, weight, figures, as_of)
+def sign(code: str, weight: float, one: One, as_of: datetime | None = None) -> Sign:
+    """One sign of one customer with its figures, rounded as they are written."""
+    return Sign(code, weight, tuple([(name, figure.shown_of(one)) for name, figure in BY_CODE[code].figures.items()]), as_of)
 
 
 def typical(values: Mapping[str, Floats]) -> dict[str, float]:

@@ -62,23 +62,40 @@ def passing(
     passed: list[Passed] = []
     withheld: list[Withheld] = []
     plain = shop.plain if ask.at >= shop.moment else frozenset()
+    named, nobody = known.named, {} if ask.exclude else shop.made_by_nobody(ask.at, ask.channels)
     for lens, groups in proposals:
         consented = known.retention if lens == "retention" else known.marketing
         closed = None if consented else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
+        owned = customer.owned if customer is not None and is_personal and lens != "retention" else None
+        wants_new = lens == "cross_sell"
         verdicts: dict[int, _Verdict] = {}
         for terms, offers in groups:
+            rule = nobody.get(id(terms)) if closed is None else None
+            if rule is not None:
+                withheld += [Withheld(offer.offer_id, "eligibility", rule) for offer in offers]
+                continue
             verdict = closed or verdicts.get(id(terms))
             if verdict is None:
                 verdict = verdicts[id(terms)] = _judged(known, terms, lens, consented)
             if verdict.reach == _OFFER and not ask.exclude:
                 withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
                 continue
+            # Where nothing objects to the terms, most proposals are one item whose sale nothing limits: only what was bought is left to ask.
+            is_simple = verdict.reach == _THROUGH and terms.is_unasked
+            channels = verdict.channels
             for offer in offers:
+                items, offer_id = offer.items, offer.offer_id
+                if is_simple and len(items) == 1 and items[0] in plain and offer_id not in named:
+                    if owned is None or (items[0] in owned) is not wants_new:
+                        passed.append(Passed(offer, lens, channels, items))
+                    else:
+                        withheld.append(_bought_or_not(offer_id, wants_new))
+                    continue
                 found = _examined(known, offer, lens, verdict, plain)
                 if isinstance(found, Withheld):
                     withheld.append(found)
                 else:
-                    passed.append(Passed(offer, lens, verdict.channels, found))
+                    passed.append(Passed(offer, lens, channels, found))
     return passed, withheld
 
 
@@ -122,7 +139,7 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
         if len(items) > 1 or (items[0] in owned) is wants_new:
             items = tuple([item for item in items if (item not in owned) is wants_new])
             if not items:
-                return Withheld(offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+                return _bought_or_not(offer_id, wants_new)
     if reach == _SUIT:
         return Withheld(offer_id, verdict.stage, verdict.rule)
     if not is_plain:
@@ -143,14 +160,17 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
     return items
 
 
+def _bought_or_not(offer_id: str, wants_new: bool) -> Withheld:
+    return Withheld(offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+
+
 def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
     """What the rules say of terms, on channels with consent: the first objection, or the channels that are left."""
-    rule = _sale(known, terms)
-    if rule is None and terms.channels is not None:
-        channels = [channel for channel in channels if channel in terms.channels]
-        rule = None if channels else "channel"
+    rule = terms.objection(known.ask.at, channels)
     if rule is not None:
         return _Verdict(_OFFER, "eligibility", rule, ())
+    if terms.channels is not None:
+        channels = [channel for channel in channels if channel in terms.channels]
     if known.policy.laws or not terms.is_for_all:
         channels, rule = _law(known, terms, channels)
         rule = rule or _person(known, terms)
@@ -173,15 +193,6 @@ def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) 
     if not free:
         return _Verdict(_CHANNEL, "fatigue", known.limits[loud[-1]], ())
     return _Verdict(_THROUGH, "", "", tuple(free))
-
-
-def _sale(known: Standing, terms: Terms) -> str | None:
-    at = known.ask.at
-    if terms.valid_from is not None and at < terms.valid_from:
-        return "not_yet_valid"
-    if terms.valid_to is not None and at >= terms.valid_to:
-        return "expired"
-    return "out_of_stock" if terms.is_out else None
 
 
 def _for_sale(known: Standing, covered: Sequence[str]) -> tuple[tuple[str, ...], str | None]:

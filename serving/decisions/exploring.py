@@ -38,27 +38,30 @@ class Mixture(msgspec.Struct, frozen=True):
 
     def at(self, slot: int, candidate: int) -> float:
         """Probability that a slot shows a candidate; over all candidates it sums to one."""
-        if slot >= self.explored:
+        if slot >= self.reach or slot >= self.slots:
             return 1.0 if candidate == slot else 0.0
         by_chance = self.share / self.reach if candidate < self.reach else 0.0
         return by_chance + (1.0 - self.share if candidate == slot else 0.0)
 
-    def shown(self, candidate: int) -> float:
-        """Probability that a candidate is shown in any slot; over all candidates it sums to the number of slots."""
-        if candidate >= self.reach:
-            return 1.0 if candidate < self.slots else 0.0
-        by_chance = self.share * self.explored / self.reach
-        return by_chance + (1.0 - self.share if candidate < self.explored else 0.0)
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """Probability of each candidate to be shown in any slot; they sum to the number of slots."""
+        count, slots, reach, explored = self.count, self.slots, self.reach, self.explored
+        by_chance = self.share * explored / reach if reach else 0.0
+        settled = max(slots - reach, 0)
+        rest = count - reach - settled
+        return (*(by_chance + (1.0 - self.share),) * explored, *(by_chance,) * (reach - explored), *(1.0,) * settled, *(0.0,) * rest)
 
     def joint(self, order: Sequence[int]) -> float:
         """Probability of exactly these candidates in exactly these slots; over all orders it sums to one."""
-        if len(order) != self.slots or any(candidate != slot for slot, candidate in enumerate(order) if slot >= self.explored):
+        explored, best = self.explored, list(range(self.slots))
+        if len(order) != self.slots or [*order[explored:]] != best[explored:]:
             return 0.0
-        first = order[: self.explored]
-        if len(set(first)) != len(first) or any(candidate >= self.reach for candidate in first):
+        first = [*order[:explored]]
+        if len(set(first)) != explored or (first and max(first) >= self.reach):
             return 0.0
-        by_chance = self.share / perm(self.reach, self.explored) if self.explored else 0.0
-        return by_chance + (1.0 - self.share if all(candidate == slot for slot, candidate in enumerate(first)) else 0.0)
+        by_chance = self.share / perm(self.reach, explored) if explored else 0.0
+        return by_chance + (1.0 - self.share if first == best[:explored] else 0.0)
 
 
 NONE = Mixture(0, 0)
@@ -106,12 +109,13 @@ def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
     order = list(range(mixture.slots))
     if not mixture.share:
         return Drawn(tuple(order), (1.0,) * mixture.slots, 1.0)
-    if mixture.explored and mixture.share > 0:
+    explored, share = mixture.explored, mixture.share
+    if explored and share > 0:
         number = int.from_bytes(hashlib.sha256(f"exploring\n{seed}\n{key}".encode("utf-8", "surrogatepass")).digest(), "big")
         number, chance = number >> _BITS, number & ((1 << _BITS) - 1)
-        if chance < mixture.share * (1 << _BITS):
+        if chance < share * (1 << _BITS):
             rest = list(range(mixture.reach))
-            for slot in range(mixture.explored):
+            for slot in range(explored):
                 # 203 bits are so many more than the orders of some slots that none is likelier than another by more than 2**-60.
                 number, place = divmod(number, len(rest))
                 order[slot] = rest.pop(place)

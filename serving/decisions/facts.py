@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -210,6 +211,18 @@ class Terms(NamedTuple):
     is_individual_price: bool
     is_for_all: bool
     """Whether it is for every age, region and audience."""
+    is_unasked: bool
+    """Whether neither credit nor an earlier use of it stands in its way."""
+
+    def objection(self, at: datetime, channels: Iterable[str]) -> str | None:
+        """Why it is made to nobody at a moment on any of some channels; None where it may be made on one."""
+        if self.valid_from is not None and at < self.valid_from:
+            return "not_yet_valid"
+        if self.valid_to is not None and at >= self.valid_to:
+            return "expired"
+        if self.is_out:
+            return "out_of_stock"
+        return "channel" if self.channels is not None and not any(channel in self.channels for channel in channels) else None
 
 
 _shared = lru_cache(maxsize=65_536)(lambda terms: terms)
@@ -267,6 +280,7 @@ class Offer(msgspec.Struct, frozen=True, dict=True):
                 has_own_price,
                 self.is_individual_price,
                 not self.minimum_age and self.regions is None and self.audience is None,
+                not self.needs_credit and not self.is_once,
             )
         )
         return shared
@@ -333,6 +347,23 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
         """All offers."""
         return alike(self.offers)
 
+    def made_by_nobody(self, at: datetime, channels: tuple[str, ...]) -> Mapping[int, str]:
+        """By id of terms in this shop: why offers with them are made to nobody at a moment on any of some channels."""
+        key = bisect_right(self._borders, at), channels
+        found = self._nobody.get(key)
+        if found is None:
+            found = self._nobody[key] = {id(terms): rule for terms, _ in self.offered if (rule := terms.objection(at, channels)) is not None}
+        return found
+
+    @cached_property
+    def _borders(self) -> list[datetime]:
+        """Moments at which an offer begins or ends."""
+        return sorted({at for terms, _ in self.offered for at in (terms.valid_from, terms.valid_to) if at is not None})
+
+    @cached_property
+    def _nobody(self) -> dict[tuple[int, tuple[str, ...]], Mapping[int, str]]:
+        return {}
+
     @cached_property
     def offers_for(self) -> Mapping[Lens, tuple[Alike, ...]]:
         """The offers that are made under each lens."""
@@ -358,6 +389,8 @@ class Ask(msgspec.Struct, frozen=True):
     max_offers: int = 3
     exclude: frozenset[str] = frozenset()
     language: Language = "en"
+    explain: bool = True
+    """Whether the answer says why."""
     chance: str | None = None
     """What chance is drawn from: the decision's id. None: nothing is left to chance."""
 

@@ -8,7 +8,7 @@ the answer says so. Weight and lever move what comes in, never what is paid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from typing import Protocol
@@ -80,20 +80,30 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
     """Price of contact: the channel, the seat, and what the contacts of late add."""
     channel: str
     """The channel where it is worth most, and whose price that is."""
-    is_listed: bool = False
+    is_listed: bool
     """Whether a list has the customer contacted so: it stands first, and its seat is paid for."""
+    gain: float | None
+    """Expected money after everything is paid; None where no margin is known."""
+    priority: float
+    """What is compared; where there is no money, the probability."""
 
-    @property
-    def gain(self) -> float | None:
-        """Expected money after everything is paid; None where no margin is known."""
-        return None if self.margin is None else self.margin - self.cost - self.contact
-
-    @property
-    def priority(self) -> float:
-        """What is compared; where there is no money, the probability."""
-        if self.margin is None:
-            return self.p.value * self.weight * self.lever
-        return self.margin * self.weight * self.lever - self.cost - self.contact
+    def on(self, channel: str, contact: float) -> Worth:
+        """The same on another channel that brings the same, at the price of a contact there."""
+        return _worth(
+            self.passed,
+            self.p,
+            self.item,
+            self.liking,
+            self.margin,
+            self.effect,
+            self.basis,
+            self.weight,
+            self.lever,
+            self.cost,
+            contact,
+            channel,
+            is_listed=self.is_listed,
+        )
 
     @property
     def net(self) -> float:
@@ -110,18 +120,18 @@ class Pricing(msgspec.Struct, frozen=True):
     """What every proposal of one decision is priced with, looked up once."""
 
     ask: Ask
-    customer: Customer | None
-    """None where nothing personal may be used."""
     shop: Shop
     policy: Policy
-    likings: Mapping[str, Mapping[str, Liking]]
-    """By purpose and item."""
+    lists: Mapping[Lens, Mapping[str, Liking]]
+    """What the customer's ranked lists say of items, by lens; nothing where nothing personal may be used."""
     stake: tuple[float | None, Basis | None]
     channels: Mapping[str, float]
     """Price of a contact on each channel in question, but for what its seat takes from others."""
     prices: SeatPrices | None
     weights: Mapping[Lens, float]
     """Of each lens in this context."""
+    cheapest: dict[tuple[str, ...], tuple[float, str]]
+    """Price and name of the cheapest of some channels, where seats and stock have no price; filled as it is asked for."""
     effects: Mapping[str, Effect]
     """What is known of what treatments change."""
 
@@ -129,64 +139,67 @@ class Pricing(msgspec.Struct, frozen=True):
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
         """Look everything up."""
         likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
+        lists = {lens: likings.get(PURPOSE[lens], {}) for lens in LENSES}
         held = None if ask.is_inbound else prices
         stake, contact = _stake(customer, shop, policy, held), _contact(ask, customer, shop, policy, held)
         weights = dict.fromkeys(LENSES, 1.0) if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights)
-        return cls(ask, customer, shop, policy, likings, stake, contact, held, weights, {} if customer is None else customer.effects)
+        return cls(ask, shop, policy, lists, stake, contact, held, weights, {}, {} if customer is None else customer.effects)
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
         offer, lens = passed.offer, passed.lens
         p, item, liking = self._acceptance(passed)
-        assumed, basis = self.stake if lens == "retention" else _margin(passed, item, self.shop)
+        assumed, basis = self.stake if lens == "retention" else _margin(offer, item, self.shop)
         expected = None if assumed is None else p.value * assumed
-        cost = p.value * offer.cost
+        cost, weight = p.value * offer.cost, self.weights.get(lens, 0.0)
+        if self.prices is None and (offer.is_item or not self.effects):
+            contact, channel = self.cheapest.get(passed.channels) or self._cheapest(offer, passed.channels, cost, is_listed=False)
+            return _worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed=False)
         channels, is_listed = passed.channels, False
         if self.ask.goal == "retention" and self.prices is not None:
             listed = self.prices.set_aside(offer)
             if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
                 channels, is_listed = (listed,), True
-        weight = self.weights.get(lens, 0.0)
-        if not self.effects:
-            # Every channel brings the same: the cheapest, of equals the one asked for first.
-            contact, channel = self._cheapest(offer, channels, cost, is_listed)
-            return Worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed)
+        if offer.is_item or not self.effects:
+            contact, channel = self._cheapest(offer, channels, cost, is_listed=is_listed)
+            return _worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed=is_listed)
         found = []
         for channel in channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
             contact = self._contact(offer, channel, cost, is_listed=is_listed)
-            found.append(Worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel, is_listed))
+            found.append(_worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel, is_listed=is_listed))
         return max(found, key=lambda one: one.net)
 
-    def _cheapest(self, offer: Offer, channels: Sequence[str], cost: float, is_listed: bool) -> tuple[float, str]:
+    def _cheapest(self, offer: Offer, channels: tuple[str, ...], cost: float, *, is_listed: bool) -> tuple[float, str]:
+        """The channel on which a contact costs least, where every channel brings the same; of equals the one asked for first."""
         best, cheapest = self._contact(offer, channels[0], cost, is_listed=is_listed), channels[0]
         for channel in channels[1:]:
             contact = self._contact(offer, channel, cost, is_listed=is_listed)
             if contact < best:
                 best, cheapest = contact, channel
+        if self.prices is None:
+            self.cheapest[channels] = best, cheapest
         return best, cheapest
 
     def _acceptance(self, passed: Passed) -> tuple[Estimate, str | None, Liking | None]:
         """Probability that the proposal is taken up: the best covered item's, else the offer kind's."""
-        if not passed.items:
+        items = passed.items
+        if not items:
             accepted, contacts = self.shop.accepted.get(passed.offer.kind, (0, 0))
             return rate(accepted, contacts, self.policy.accept_prior), None, None
-        likings = self.likings.get(PURPOSE[passed.lens], {})
-        best, item = -1.0, passed.items[0]
-        for other in passed.items:
-            liking = likings.get(other)
-            chance = self.shop.items[other].share if liking is None else liking.p.value
+        likings, item = self.lists[passed.lens], items[0]
+        if len(items) > 1:
             # The first of equals: the order in which the offer names its items.
-            if chance > best:
-                best, item = chance, other
+            item = max(items, key=lambda other: self.shop.items[other].share if (liking := likings.get(other)) is None else liking.p.value)
         liking = likings.get(item)
-        return (Estimate(best, best, best) if liking is None else liking.p), item, liking
+        if liking is not None:
+            return liking.p, item, liking
+        share = self.shop.items[item].share
+        return Estimate(share, share, share), item, None
 
     def _effect(self, offer: Offer, channel: str) -> Effect | None:
         """What was estimated of the nearest treatment; an estimate without evidence is none."""
-        if not self.effects or offer.is_item:
-            return None
         found = next((self.effects[name] for name in treatments(offer, channel) if name in self.effects), None)
         return None if found is None or found.evidence == "D" else found
 
@@ -196,6 +209,30 @@ class Pricing(msgspec.Struct, frozen=True):
         if self.prices is None or is_listed:
             return paid
         return paid + self.prices.of(offer, channel, _channel_cost(self.shop, channel, self.prices) + cost)
+
+
+def _worth(
+    passed: Passed,
+    p: Estimate,
+    item: str | None,
+    liking: Liking | None,
+    margin: float | None,
+    effect: Effect | None,
+    basis: Basis | None,
+    weight: float,
+    lever: float,
+    cost: float,
+    contact: float,
+    channel: str,
+    *,
+    is_listed: bool,
+) -> Worth:
+    """With gain and priority, which follow."""
+    if margin is None:
+        gain, priority = None, p.value * weight * lever
+    else:
+        gain, priority = margin - cost - contact, margin * weight * lever - cost - contact
+    return Worth(passed, p, item, liking, margin, effect, basis, weight, lever, cost, contact, channel, is_listed, gain, priority)
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:
@@ -230,9 +267,8 @@ def wilson(hits: float, n: float) -> Estimate:
     return Estimate(p, max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p)))
 
 
-def _margin(passed: Passed, item: str | None, shop: Shop) -> tuple[float | None, Basis | None]:
-    """Margin of the proposal when it is taken up, before its cost."""
-    offer = passed.offer
+def _margin(offer: Offer, item: str | None, shop: Shop) -> tuple[float | None, Basis | None]:
+    """Margin of an offer, carried by an item, when it is taken up, before its cost."""
     if offer.margin is not None:
         return offer.margin, "declared"
     thing = None if item is None else shop.items[item]

@@ -40,6 +40,12 @@ class Standing(msgspec.Struct, frozen=True):
     repeated: frozenset[str]
     """Offers that were proposed as often as one offer may be."""
 
+    @property
+    def named(self) -> frozenset[str]:
+        """Offers that are looked at by their id: the caller's exceptions, what was proposed of late, what a campaign holds the customer out of."""
+        held_out = None if self.customer is None else self.customer.held_out
+        return self.ask.exclude.union(self.repeated, held_out or ()) if held_out or self.repeated else self.ask.exclude
+
 
 def grants(consents: frozenset[str], channel: str, purpose: str) -> bool:
     """Whether consents as ``channel:purpose`` allow this one; ``*`` stands for any."""

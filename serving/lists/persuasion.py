@@ -113,7 +113,7 @@ def _by_channel(one: Passed, pricing: Pricing) -> list[tuple[str, Worth]]:
     if pricing.effects:
         return [(channel, pricing.worth(structs.replace(one, channels=(channel,)))) for channel in one.channels]
     priced = pricing.worth(one)
-    return [(channel, structs.replace(priced, contact=pricing.channels[channel], channel=channel)) for channel in one.channels]
+    return [(channel, priced.on(channel, pricing.channels[channel])) for channel in one.channels]
 
 
 def _price(

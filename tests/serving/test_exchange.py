@@ -191,8 +191,10 @@ def test_callers_at_once_on_two_machines_share_the_last_contacts(processes: int,
     def callers(number: int) -> int:
         machine = Machine(make(), tmp_path / f"m{number % 2}", redis.url)
         machine.exchange.start()
-        # All are there before the first asks: who knows of no other may contact.
+        # All are there before the first asks: who knows of no other may contact, and whoever is done leaves.
         here = within(PATIENCE_S, lambda: len(machine.exchange._others.known) == 2 and not machine.exchange.is_apart)
+        (tmp_path / f"here{number}").touch()
+        within(PATIENCE_S, lambda: len(list(tmp_path.glob("here*"))) == 2 * processes)
         shown, end = 0, time.monotonic() + 3 * PATIENCE_S
         while here and time.monotonic() < end:
             answer = machine.decide()

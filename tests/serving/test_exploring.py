@@ -27,17 +27,17 @@ def test_every_probability_follows_from_the_orders_that_can_be_drawn(mixture: Mi
     orders = {order: mixture.joint(order) for order in permutations(range(mixture.count), mixture.slots)}
     assert sum(orders.values()) == pytest.approx(1.0)
     for candidate in range(mixture.count):
-        assert mixture.shown(candidate) == pytest.approx(sum(p for order, p in orders.items() if candidate in order))
+        assert mixture.chances[candidate] == pytest.approx(sum(p for order, p in orders.items() if candidate in order))
         for slot in range(mixture.slots):
             assert mixture.at(slot, candidate) == pytest.approx(sum(p for order, p in orders.items() if order[slot] == candidate))
-    assert sum(map(mixture.shown, range(mixture.count))) == pytest.approx(mixture.slots)
+    assert sum(mixture.chances) == pytest.approx(mixture.slots)
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.sampled_from([0.01, 0.02]), st.sampled_from([0.02, 0.1, 0.3]))
 def test_exploration_stays_within_its_bounds(count: int, slots: int, floor: float, most: float) -> None:
     mixture = exploring(count, slots, floor, most)
     assert mixture.share <= most
-    assert sum(map(mixture.shown, range(count))) == pytest.approx(min(slots, count))
+    assert sum(mixture.chances) == pytest.approx(min(slots, count))
     for slot in range(mixture.explored):
         chances = [mixture.at(slot, candidate) for candidate in range(count)]
         assert sum(chances) == pytest.approx(1.0)

@@ -7,12 +7,14 @@ from string import Formatter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from features import services
 from serving.decisions import drivers
 from serving.decisions.facts import Customer
 from serving.decisions.families import FAMILIES, SILENT, family
-from serving.decisions.figures import UNITS, Known
+from serving.decisions.figures import UNITS, Figure, Known, One
 from serving.decisions.reasons import of_risk
 from serving.decisions.sentences import SIGNS
 from serving.decisions.signals import BY_CODE, NEEDS, SIGNALS
@@ -32,8 +34,8 @@ def shop(seed: int = 5) -> Known:
     return Known(values, drivers.typical(values), CUSTOMERS)
 
 
-def one(known: Known, place: int) -> Known:
-    return Known({name: column[place : place + 1] for name, column in known.values.items()}, known.typical, 1)
+def one(known: Known, place: int) -> One:
+    return One({name: column.item(place) for name, column in known.values.items()}, known.typical)
 
 
 def contributions(seed: int = 6) -> np.ndarray:
@@ -118,6 +120,15 @@ def test_who_has_only_what_protects_gets_no_reason() -> None:
     found = drivers.by_model(shop(), CHURN, -np.abs(contributions()))
     assert (found.signal == -1).all()
     assert np.isnan(found.weight).all()
+
+
+@given(st.floats(-1e11, 1e11) | st.floats(-2, 2) | st.just(float("nan")), st.sampled_from([*UNITS, "money", "share", "score"]), st.integers(0, 3))
+def test_a_figure_of_one_customer_is_the_figure_of_many_to_the_last_bit(value: float, unit: str, decimals: int) -> None:
+    figure = Figure(unit, ("x",), lambda known: known.value("x"), decimals)
+    many = figure.shown(Known({"x": np.array([value])}, {}, 1))
+    assert np.array([figure.shown_of(One({"x": value}, {}))]).tobytes() == many.tobytes() or np.isnan(value)
+    assert np.isnan(many[0]) == np.isnan(value)
+    assert not np.signbit(many[0]) or many[0] < 0
 
 
 def test_spending_that_rose_is_never_said_to_have_fallen() -> None:
