@@ -32,7 +32,12 @@ def values(found: Sequence[Played], name: str = OURS) -> dict[str, Any]:
 def page(found: Sequence[Played]) -> str:
     """One HTML page with a chart per world."""
     body = ["<h1>The arena</h1>", '<p class="lede">Cumulative money per customer above that of no contact, with 95 % intervals over seeds.</p>']
-    body += [markup.section(one.title, one.words, markup.figure(chart(one), _legend(one)), markup.table(list(HEADER), _rows(one))) for one in found]
+    body += [
+        markup.section(
+            one.title, one.words, markup.legend(list(one.gained)), markup.figure(chart(one), _caption(one)), markup.table(list(HEADER), _rows(one))
+        )
+        for one in found
+    ]
     return markup.page("The arena", body)
 
 
@@ -43,11 +48,11 @@ def chart(one: Played) -> str:
         value, low, high = (part.tolist() for part in one.curve(name))
         has_range = len(one.seeds) > 1
         series.append(svg.Line(name, number, list(range(1, len(value) + 1)), value, low if has_range else (), high if has_range else ()))
-    return svg.lines(series[::-1], x_label="month", y_label="money per customer above no contact", level=0.0)
+    return svg.lines(series[::-1], x_label="month", y_label="money per customer above no contact", level=0.0, width=900, height=340)
 
 
-def _legend(one: Played) -> str:
-    return f"{', '.join(one.gained)}; {one.customers:,} customers, {len(one.seeds)} seeds"
+def _caption(one: Played) -> str:
+    return f"{one.customers:,} customers, {len(one.seeds)} seed{'' if len(one.seeds) == 1 else 's'}"
 
 
 def _rows(one: Played) -> list[list[str]]:

@@ -1,6 +1,7 @@
 """The arena: equal luck for all, no policy beyond its means, nothing known before it can be, and a truth that adds up."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,7 +159,10 @@ def test_the_command_says_who_won_and_takes_a_policy_of_ones_own(tmp_path: Path,
     assert main([*small, mine, "--html", str(tmp_path / "a.html"), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert all(words in said for words in ("newest first", "everybody alike", "the best of the others", "fatigue"))
-    assert "<svg" in (tmp_path / "a.html").read_text()
+    drawn = (tmp_path / "a.html").read_text()
+    assert "<svg" in drawn
+    # Whose line is whose: every line's colour stands beside the name of its policy.
+    assert set(re.findall(r'<g class="s s(\d+)">', drawn)) == set(re.findall(r'<span class="swatch c(\d+)">', drawn)) != set()
     told = json.loads(out.read_text())["worlds"][0]
     assert set(told["policies"]) == {"random", "ours", "newest first"}
     assert len(told["policies"]["ours"]["cumulative"]) == 3
