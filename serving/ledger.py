@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from retain.facts import GRACE
 from serving import older
 from serving.entries import Conflict, Entry, Kept, Outcome
 from serving.incoming import Fact
@@ -280,8 +281,8 @@ def _marked(keys: Sequence[int], body: bytes, is_brought: bool) -> Sequence[int]
 
 
 def joined(outcome: Outcome, decision: Entry) -> Outcome:
-    """An outcome whose decision is known: its customer, unless the caller named one, and whether it came too late."""
-    late = is_late(decision.windows, outcome.offer_id, outcome.occurred_at)
+    """An outcome whose decision is known: its customer, unless the caller named one, and whether it lies outside its offer's window."""
+    late = is_late(decision.windows, outcome.offer_id, outcome.occurred_at) or is_early(decision.at, outcome.occurred_at)
     return msgspec.structs.replace(outcome, customer_id=outcome.customer_id or decision.customer_id, is_pending=False, is_late=late)
 
 
@@ -304,6 +305,11 @@ def is_late(windows: str, offer_id: str | None, occurred_at: str) -> bool:
     """Whether something happened after the window of its offer."""
     ends: dict[str, str] = json.loads(windows)
     return occurred_at > ends.get(offer_id or "*", ends["*"])
+
+
+def is_early(decided_at: str, occurred_at: str) -> bool:
+    """Whether something happened so long before the decision that no clock explains it: then the decision did not bring it about."""
+    return occurred_at < decided_at and datetime.fromisoformat(occurred_at) < datetime.fromisoformat(decided_at) - GRACE
 
 
 def outcomes_of(folder: Path) -> list[Outcome]:

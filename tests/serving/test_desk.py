@@ -197,6 +197,14 @@ def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: W
     assert (inside.late, outside.late) == (False, True)
 
 
+def test_an_outcome_long_before_its_decision_is_none_of_its_effects(desk: Desk, wait: Wait, now: datetime) -> None:
+    identity = json.loads(wait(desk.decide(ask())))["decision_id"]
+    before = [
+        wait(desk.outcome(outcome(now, outcome_id=f"o{hours}", decision_id=identity, occurred_at=now - timedelta(hours=hours)))) for hours in (1, 48)
+    ]
+    assert [each.late for each in before] == [False, True], "a clock that is behind is forgiven"
+
+
 @pytest.mark.fault("D6")
 def test_leaving_a_channel_closes_it_for_the_next_decision_and_the_list(desk: Desk, wait: Wait, now: datetime) -> None:
     email = ask(customer_id="bob", channel="email", request_id=None)
