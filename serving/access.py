@@ -58,6 +58,14 @@ def needed(method: str, path: str) -> frozenset[Role] | None:
     return next((scopes for (verb, named), scopes in ROUTES.items() if verb == method and "{" in named and _fits(named.split("/"), parts)), None)
 
 
+def named(method: str, path: str) -> str:
+    """The path of the table that a request is for, or ``other``: no word of a caller becomes a label of a metric."""
+    if (method, path) in ROUTES or (method, path) in OPEN:
+        return path
+    parts = path.split("/")
+    return next((pattern for verb, pattern in ROUTES if verb == method and "{" in pattern and _fits(pattern.split("/"), parts)), "other")
+
+
 def _fits(named: list[str], parts: list[str]) -> bool:
     return len(named) == len(parts) and all(part == name or (name.startswith("{") and part != "") for name, part in zip(named, parts, strict=True))
 

@@ -14,6 +14,9 @@ from retain.files import read_json
 from serving.answers import Answers
 from serving.champions import SCORED
 
+SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
+"""Upper ends of the classes that times are counted in."""
+
 
 class Looked:
     """What `retain drift` last found, read anew each time the page is asked for."""
@@ -47,18 +50,23 @@ class Metrics:
     """What was asked, and how it was answered."""
 
     def __init__(self, *, shared: bool = False, drift: Path | None = None, several: bool = False) -> None:
-        from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+        from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
         self.registry: Any = REGISTRY if shared else CollectorRegistry()
         """The process-wide registry where the runner owns it, else one of our own."""
         self._answers = Counter("retain_answers", "Answers by what was asked and how it was answered.", ("asked", "answered"), registry=self.registry)
         self._counter = cache(self._answers.labels)
+        seconds = partial(Histogram, registry=self.registry, buckets=SECONDS)
+        words = "From a whole request to the last byte of its answer, by route and status; gone: nobody waited for it."
+        self._seconds = cache(seconds("retain_request_seconds", words, ("asked", "status")).labels)
+        self._line = seconds("retain_line_seconds", "How long whole requests stood in line before anybody looked at them (uvicorn).")
         # Gauges and no collectors: in BentoML several processes write, and only what each wrote is shown.
         gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livemax")
         self._degraded = gauge("retain_degraded", "1 while answers carry the code in their field degraded: an alarm.", ("code",))
         self._serving = gauge("retain_serving", "1 for the version that answers, by part: rows, or a task.", ("part", "version"))
         self._rows_at = gauge("retain_rows_at", "When the serving rows were made, in seconds since 1970 on the workspace's clock.")
         self._waiting = gauge("retain_rows_waiting", "Customers of whom something came in that their rows do not know of yet.")
+        self._on_their_way = gauge("retain_requests_in_flight", "Requests that are on their way.", multiprocess_mode="livesum")
         self._apart: Any = None
         self._gauge, self._lock = gauge, threading.Lock()
         self._told: set[tuple[str, str]] = set()
@@ -101,6 +109,17 @@ class Metrics:
     def count(self, asked: str, answered: str) -> None:
         """Count one answer."""
         self._counter(asked, answered).inc()
+
+    def began(self, line_s: float | None) -> None:
+        """A request is on its way; it stood in line for so long, where that is known."""
+        self._on_their_way.inc()
+        if line_s is not None:
+            self._line.observe(line_s)
+
+    def ended(self, asked: str, status: str, seconds: float) -> None:
+        """A request was answered whole, or given up."""
+        self._on_their_way.dec()
+        self._seconds(asked, status).observe(seconds)
 
     def page(self) -> tuple[bytes, str]:
         """All figures in Prometheus' text format, and its content type; of all processes, where there are several."""

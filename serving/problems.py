@@ -16,7 +16,7 @@ from serving.desk import ConflictError
 from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
 from serving.scored import TooManyError
-from serving.strict import ContentProblem, SyntaxProblem, plain
+from serving.strict import ContentProblem, SyntaxProblem, choices, plain
 from serving.tracing import NotFoundError
 
 _LOG = logging.getLogger("retain.serving")
@@ -59,11 +59,13 @@ def foreseen(error: RetainError) -> tuple[int, ErrorBody]:
     return status(error), ErrorBody(Problem(error.code, message, error.field, error.row))
 
 
-def of_framework(_request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
+def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[ErrorBody]:
     """An error of the framework: no such path or method, a parameter that cannot be."""
     if isinstance(error, ValidationException):
         first = error.extra[0] if isinstance(error.extra, list) and error.extra else {}
-        return answer(422, Problem("content", plain(str(first.get("message", error.detail))), first.get("key")))
+        field = first.get("key")
+        allowed = choices(request.route_handler.signature_model, f"$.{field}")
+        return answer(422, Problem("content", plain(str(first.get("message", error.detail)), allowed), field))
     message = WORDS.get(error.status_code, "the request cannot be answered")
     return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
 

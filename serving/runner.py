@@ -24,9 +24,11 @@ from serving.desk import Desk
 from serving.freshening import Freshener
 from serving.guard import App, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
+from serving.logs import in_lines
 from serving.metrics import Metrics, forget
 from serving.opening import Opener
 from serving.swap import Swap
+from serving.timed import Timed
 
 SWITCH_S = 0.0005
 
@@ -50,17 +52,17 @@ class Health:
         elif scope["type"] != "http" or scope["method"] != "GET":
             await self.app(scope, receive, send)
         elif scope["path"] == "/livez":
-            await _send(send, 200, msgspec.json.encode({"alive": True}))
+            await send_whole(send, 200, msgspec.json.encode({"alive": True}))
         elif scope["path"] == "/readyz":
             reason = self.desk.unready()
-            await _send(
+            await send_whole(
                 send,
                 200 if reason is None else 503,
                 msgspec.json.encode({"ready": reason is None, "reason": reason, "degraded": self.desk.answers.codes}),
             )
         elif scope["path"] == "/metrics":
             body, kind = self.metrics.page()
-            await _send(send, 200, body, kind)
+            await send_whole(send, 200, body, kind)
         else:
             await self.app(scope, receive, send)
 
@@ -130,6 +132,7 @@ def run(workspace: Workspace, host: str, port: int, hosts: str = "", workers: in
 
         # An address that cannot be is told before anything begins.
         Connection(url)
+    in_lines()
     if workers == 1:
         _serve(workspace, host, port, names, keyring)
         return 0
@@ -154,7 +157,7 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
     Bounded.most = room()
     swap, freshener = Swap(desk, opener, metrics.told).start(), Freshener(desk, workspace, metrics.waiting).start()
     leave = exchanging(desk, metrics)
-    doors = Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names)
+    doors = Timed(Hosts(Access(whole(desk, metrics), lambda: keyring, metrics.count), names), lambda: metrics)
     try:
         config = uvicorn.Config(
             doors,
@@ -163,6 +166,7 @@ def _serve(workspace: Workspace, host: str, port: int, names: tuple[str, ...], k
             http=Bounded,
             ws="none",
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
             proxy_headers=False,
@@ -197,7 +201,8 @@ def _literal(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-async def _send(send: Send, status: int, body: bytes, kind: str = "application/json") -> None:
+async def send_whole(send: Send, status: int, body: bytes, kind: str = "application/json") -> None:
+    """An answer in one piece."""
     headers: list[tuple[bytes, Any]] = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +22,15 @@ from serving.app import POSTS, application, direct
 from serving.decisions.policy import policy
 from serving.desk import Desk
 from serving.freshening import Freshener
-from serving.guard import Guard, Hosts, Receive, Scope, Send
+from serving.guard import App, Guard, Hosts, Receive, Scope, Send
 from serving.keys import Keyring
-from serving.metrics import Metrics
+from serving.logs import in_lines
+from serving.metrics import Metrics, forget
 from serving.opening import Opener
-from serving.runner import exchanging, settle
+from serving.runner import exchanging, send_whole, settle
 from serving.strict import parse
 from serving.swap import Swap
+from serving.timed import Timed
 
 # BentoML prints this one for every request with typed arguments; every other warning stays.
 warnings.filterwarnings(
@@ -47,17 +50,21 @@ async def _v1(scope: Scope, receive: Receive, send: Send) -> None:
     await _direct({**scope, "root_path": ""}, receive, send)
 
 
+COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
+"""BentoML names in it the folder in which its processes count."""
 UNTRACED = ["/v1/"]
 """What BentoML makes no spans of: they take half as long as a decision even where nobody collects them. Whoever collects them says so;
 ``services.retain.tracing.excluded_urls`` of BentoML's configuration comes before this."""
 
 
-# The timeout is the trap: a timer is kept for every request until it has passed.
+# The timeout is the trap: a timer is kept for every request until it has passed. So are its metrics: whatever path anybody asks for, refused or
+# not, becomes a label that is kept for good, names of customers and decisions among them. We tell the same figures as under uvicorn instead.
 @bentoml.service(
     name="retain",
     workers=1,
     traffic={"timeout": TIMEOUT_S},
     logging={"access": {"enabled": False}},
+    metrics={"enabled": False},
     tracing={"excluded_urls": UNTRACED},
 )
 @bentoml.asgi_app(_v1, path="/v1")
@@ -65,10 +72,11 @@ class Retain:
     """Scores and decisions for BentoML's page and client; everything under ``/v1`` is the mounted application."""
 
     def __init__(self) -> None:
+        in_lines("retain")
         workspace = Workspace.at(Settings.read().workspace)
-        metrics, opener = Metrics(shared=True, drift=workspace.drift), Opener(workspace)
+        metrics, opener = Metrics(shared=True, drift=workspace.drift, several=COUNTED_IN in os.environ), Opener(workspace)
         self._desk = Desk.open(workspace, metrics.count, opener)
-        _app.state.desk = self._desk
+        _app.state.desk, _app.state.metrics = self._desk, metrics
         settle()
         self._swap = Swap(self._desk, opener, metrics.told).start()
         self._freshener = Freshener(self._desk, workspace, metrics.waiting).start()
@@ -99,16 +107,42 @@ class Retain:
         self._freshener.stop()
         self._leave()
         self._desk.close()
+        if COUNTED_IN in os.environ:
+            forget(os.getpid())
 
 
 def _keyring() -> Keyring:
     return Keyring(Workspace.at(Settings.read().workspace).keys)
 
 
+def _metrics() -> Metrics:
+    return cast(Metrics, _app.state.metrics)
+
+
+def _count(asked: str, answered: str) -> None:
+    _metrics().count(asked, answered)
+
+
+class Page:
+    """ASGI middleware: ``/metrics``."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand on."""
+        if scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/metrics"):
+            await send_whole(send, 200, *_metrics().page())
+        else:
+            await self.app(scope, receive, send)
+
+
 # The decorator made a service of the class; the types do not know. What is added first sees a request first.
+cast(Any, Retain).add_asgi_middleware(Timed, watch=_metrics)
 cast(Any, Retain).add_asgi_middleware(Hosts, names=tuple(name.strip() for name in Settings.read().hosts.split(",") if name.strip()))
-cast(Any, Retain).add_asgi_middleware(Access, open_keyring=_keyring)
-cast(Any, Retain).add_asgi_middleware(Guard, posts=(*POSTS, "/decisions", "/scores"), limit=policy().body_cap)
+cast(Any, Retain).add_asgi_middleware(Access, open_keyring=_keyring, count=_count)
+cast(Any, Retain).add_asgi_middleware(Guard, posts=(*POSTS, "/decisions", "/scores"), limit=policy().body_cap, count=_count)
+cast(Any, Retain).add_asgi_middleware(Page)
 
 
 def _checked(request: dict[str, Any], kind: type[T]) -> T:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from retain.errors import RetainError
 
@@ -42,7 +45,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         words, _, path = str(error).rpartition(" - at `")
         field, row = _place(path.rstrip("`")) if words else (_named(str(error)), None)
-        raise ContentProblem(plain(words or str(error)), field=field or _named(words), row=row) from error
+        raise ContentProblem(plain(words or str(error), choices(kind, path)), field=field or _named(words), row=row) from error
     except RecursionError as error:
         raise SyntaxProblem("the body is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -91,10 +94,48 @@ def _named(words: str) -> str | None:
     )
 
 
-def plain(words: str) -> str:
-    """A message for people: a regular expression explains nothing, and what was sent is not said back."""
+def plain(words: str, allowed: Sequence[object] = ()) -> str:
+    """A message for people: a regular expression explains nothing, and of what was sent only a wrong word is said back, if it is one."""
     if words.startswith("Invalid enum value"):
-        return "Expected one of the words that the description of the service lists for it"
+        given = _WORD.search(words)
+        expected = "one of " + ", ".join(map(str, allowed)) if allowed else "one of the words that the description of the service lists for it"
+        return f"Expected {expected}" + (f"; got {given[1]}" if given else "")
     if "matching regex" not in words:
         return words
     return "Expected a currency as three capital letters" if "A-Z" in words else "Expected text without control characters"
+
+
+_WORD = re.compile(r"'([A-Za-z_ -]{1,40})'")
+"""What may be said back: a word, and no name with a digit, address or telephone number that came into the wrong field."""
+
+
+def choices(kind: type[Any], path: str) -> list[object]:
+    """The words that a type allows at a path as msgspec tells it (``$.events[3].kind``); none where it is no choice of words."""
+    found: list[inspect.Type] = [inspect.type_info(kind)]
+    for step in re.findall(r"\.\w+|\[[^\]]*\]", path):
+        found = [inner for each in found for inner in _within(each, step)]
+    return [value for each in _alternatives(found) if isinstance(each, inspect.LiteralType) for value in each.values]
+
+
+def _within(kind: inspect.Type, step: str) -> list[inspect.Type]:
+    """What lies one step further inside a type."""
+    result: list[inspect.Type] = []
+    for each in _alternatives([kind]):
+        if isinstance(each, inspect.StructType):
+            result.extend(one.type for one in each.fields if f".{one.encode_name}" == step)
+        elif isinstance(each, inspect.ListType):
+            result.append(each.item_type)
+    return result
+
+
+def _alternatives(kinds: Sequence[inspect.Type]) -> list[inspect.Type]:
+    """What stands in unions, and behind what only describes."""
+    result: list[inspect.Type] = []
+    for each in kinds:
+        if isinstance(each, inspect.UnionType):
+            result.extend(_alternatives(each.types))
+        elif isinstance(each, inspect.Metadata):
+            result.extend(_alternatives([each.type]))
+        else:
+            result.append(each)
+    return result

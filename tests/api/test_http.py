@@ -9,6 +9,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from retain.tables import EVENTS
 from serving.app import application, direct
 from serving.desk import Desk
 from serving.guard import App, Guard
@@ -64,6 +65,37 @@ def known(desk: Desk) -> str:
 )
 def test_bad_bodies_are_told_apart_and_placed(call: Call, body: str | bytes, expected: tuple[int, str, str | None, int | None]) -> None:
     assert error(call("POST", "/v1/decisions", body)) == expected
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        ("decisions", {"customer_id": "a", "goal": "sell"}, "Expected one of best, cross_sell, repeat, retention; got sell"),
+        ("decisions", {"customer_id": "a", "language": "+49 176 1234"}, "Expected one of en, zh"),
+        ("decisions/batch", {"requests": [{"customer_id": "a", "language": "fr"}]}, "Expected one of en, zh; got fr"),
+        ("lists/churn?language=fr", None, "Expected one of en, zh; got fr"),
+        ("lists/churn?language=C00000001", None, "Expected one of en, zh"),
+        (
+            "lists/churn?channel=pigeon",
+            None,
+            "Expected one of agent, call_center, email, in_app, mail, push, sms, store, web; got pigeon",
+        ),
+    ],
+)
+def test_who_uses_a_wrong_word_is_told_the_right_ones(call: Call, path: str, body: dict[str, Any] | None, message: str) -> None:
+    """The wrong word is said back only if it is one: what could be an id or a number of somebody is not."""
+    answer = call("GET", f"/v1/{path}") if body is None else call("POST", f"/v1/{path}", body)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (422, message)
+
+
+def test_every_choice_of_words_is_told(call: Call) -> None:
+    row = {"event_id": "z", "customer_id": "a", "occurred_at": "2026-01-01T00:00:00Z", "kind": "dance"}
+    told = call("POST", "/v1/events", {"events": [row]}).json()["error"]
+    assert (told["field"], told["row"]) == ("events.kind", 0)
+    kinds = next(column.choices for column in EVENTS.columns if column.name == "kind")
+    assert kinds
+    assert all(kind in told["message"] for kind in kinds)
 
 
 @pytest.mark.fault("C4")

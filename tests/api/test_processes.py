@@ -51,9 +51,32 @@ def test_both_runners_answer_the_same_bytes(place: Workspace, running: Running) 
         assert client.post("/scores", json={"request": {"customer_ids": "C00000001"}}).status_code == 422
         assert client.post("/decisions", content=b"\x80", headers={"content-type": "application/vnd.bentoml+pickle"}).status_code == 415
         assert client.get("/").status_code == 200
-        assert "retain_answers_total" in client.get("/metrics").text
+        figures_name_nobody(place, client)
         takes_up_what_is_named_anew(place, client)
         closed_by_the_first_key(place, client)
+
+
+def figures_name_nobody(place: Workspace, client: httpx.Client) -> None:
+    """BentoML's own figures would make a label of every path; ours tell routes, refusals, times and what drift was found."""
+    for path in ("/v1/decisions/C00000001", "/C00000002", "/v1/lists/C00000003"):
+        assert client.get(path).status_code == 404
+        assert client.get(path, headers={"host": "evil.example"}).status_code == 400
+    place.drift.mkdir(exist_ok=True)
+    (place.drift / "churn.json").write_text('{"now": "2026-01-01T00:00:00+00:00", "moved": {"features": 2}, "worst": {"features": 0.5}}')
+    page = client.get("/metrics").text
+    assert "C0000" not in page
+    assert "bentoml" not in page
+    for name in (
+        "retain_answers_total{",
+        'retain_request_seconds_bucket{asked="/v1/decisions",le="0.01",status="200"}',
+        'retain_request_seconds_count{asked="/v1/decisions/{decision_id}",status="404"}',
+        'retain_request_seconds_count{asked="other",status="400"}',
+        'retain_request_seconds_count{asked="/decisions",status="415"}',
+        "retain_requests_in_flight",
+        "retain_serving{",
+        'retain_drift_moved{kind="features",task="churn"} 2.0',
+    ):
+        assert name in page, name
 
 
 def takes_up_what_is_named_anew(place: Workspace, client: httpx.Client) -> None:

@@ -103,5 +103,71 @@ def test_two_services_share_limits_and_answers_and_outlive_redis(
     happened(f"{len(told)} outcomes taken while Redis was away and {len(kept[0])} decisions stand on both machines, once; limits as on one machine")
 
 
+@pytest.mark.slow
+@pytest.mark.fault("C36")
+def test_through_bentoml_too_services_share_limits_and_answers(
+    place: Workspace,
+    tmp_path_factory: pytest.TempPathFactory,
+    running: Running,
+    redis: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    happened: Callable[[str], None],
+) -> None:
+    """One service under BentoML and one under uvicorn, so that it is one shop whoever runs it."""
+    other = Workspace.at(tmp_path_factory.mktemp("other") / "w")
+    shutil.copytree(place.root, other.root)
+    monkeypatch.setenv("RETAIN_REDIS", redis.url)
+    with running(place, "bentoml") as (one, _), running(other) as (two, _):
+        services = [one, two]
+        everybody = [f"C{number:08d}" for number in range(1, 301)]
+
+        def decide(client: httpx.Client, customer: str, path: str = "/v1/decisions", **changes: Any) -> Any:
+            asked = {"customer_id": customer, "channel": "email", "placement": "letter", **changes}
+            answer = client.post(path, json=asked if path.startswith("/v1") else {"request": asked})
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        def are_whole() -> bool:
+            return all("machines_apart" not in decide(each, "nobody", dry_run=True)["degraded"] for each in services)
+
+        def of_bentoml(name: str) -> float:
+            lines = one.get("/metrics").text.splitlines()
+            return max(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+        assert within(lambda: len(redis.ask("HKEYS", "retain:machines")) == 2 and are_whole())
+        assert within(lambda: of_bentoml("retain_machines_apart") == 0)
+        willing = [each for each in everybody if decide(one, each, dry_run=True)["offers"]][:3]
+        assert willing, "somebody may be written to"
+        for each in willing:
+            paths = ("/decisions", "/v1/decisions", "/v1/decisions")
+            shown = [bool(decide(services[number % 3 // 2], each, paths[number % 3])["offers"]) for number in range(9)]
+            assert 1 <= sum(shown) <= MOST, "BentoML's own route is held to the limits of all machines, as /v1 is"
+            assert shown == sorted(shown, reverse=True)
+        first = decide(one, willing[0], placement="inbound_end", request_id="again")
+        assert within(lambda: two.get(f"/v1/decisions/{first['decision_id']}").status_code == 200)
+        assert decide(two, willing[0], placement="inbound_end", request_id="again") == first
+
+        redis.kill()
+        told = [f"o{number}" for number in range(20)]
+        for number, name in enumerate(told):
+            answer = decide(services[number % 2], everybody[number])
+            assert answer["offers"] == []
+            named = {"outcome_id": name, "decision_id": answer["decision_id"], "type": "opened", "occurred_at": answer["as_of"]}
+            assert services[number % 2].post("/v1/outcomes", json=named).status_code == 200
+        assert [each["rule"] for each in decide(one, willing[0], "/decisions")["withheld"]] == ["limits_unknown"]
+        assert decide(one, willing[0], placement="inbound_end")["decision_id"] is not None, "whoever turns to us is answered"
+        assert one.get("/readyz").status_code == 200
+        assert within(lambda: of_bentoml("retain_machines_apart") == 1)
+        redis.start()
+        assert within(are_whole)
+        for each in (place, other):
+            assert within(lambda each=each: [one.outcome_id for one in sorted(outcomes_of(each.ledger), key=_number)] == told)  # type: ignore[misc]
+    kept = [reading(each.ledger, lambda ledger: sorted(one.decision_id for one in ledger.decisions())) for each in (place, other)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == len(set(kept[0]))
+    assert "C0000" not in (place.root / "log").read_text()
+    happened(f"BentoML and uvicorn over one Redis: {len(told)} outcomes taken while it was away and {len(kept[0])} decisions stand on both, once")
+
+
 def _number(outcome: Any) -> int:
     return int(outcome.outcome_id[1:])

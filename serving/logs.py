@@ -1,0 +1,36 @@
+"""What a service says of itself: one JSON object a line, with its time, so that a machine can read it and nobody can forge a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+
+class Lines(logging.Formatter):
+    """A record as one line. Of an error its kind and the places are said, never its words: they may hold what somebody sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        said: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.process,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            said["error"] = record.exc_info[0].__name__
+            said["places"] = [f"{frame.name}:{frame.lineno}" for frame in reversed(traceback.extract_tb(record.exc_info[2])[-5:])]
+        return json.dumps(said)
+
+
+def in_lines(name: str | None = None) -> None:
+    """Let what a logger and those below it say go to standard error, a line each; by default all of them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines())
+    logger = logging.getLogger(name)
+    logger.handlers = [handler]
+    logger.propagate = False
