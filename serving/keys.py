@@ -76,6 +76,9 @@ def minted(random: bytes, name: str, scopes: Sequence[Scope], now: datetime, *, 
     except ValidationError as error:
         first = error.errors()[0]
         place = str(first["loc"][0])
+        if place == "name":
+            words = "a name begins with a small letter or a digit; up to 64 of those, dots, dashes and underscores are expected"
+            raise ConfigError(f"name {name!r}: {words}, for example crm-prod", field=place) from error
         raise ConfigError(f"{place}: {first['msg'].lower()}; `retain keys --help` explains the options", field=place) from error
     return key, text
 

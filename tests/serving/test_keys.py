@@ -81,6 +81,13 @@ def test_what_is_not_the_key_opens_nothing(tmp_path: Path, ring: Callable[[], tu
     assert keyring.find(b"\xff" * 60) is None
 
 
+@pytest.mark.parametrize("name", ["", "CRM", "crm prod", "-crm", "c" * 65, "crm\n"])
+def test_a_name_that_cannot_be_is_told_with_what_can(name: str) -> None:
+    with pytest.raises(ConfigError, match="for example crm-prod") as told:
+        made(1, name=name)
+    assert told.value.field == "name"
+
+
 def test_a_third_key_of_a_name_is_refused_until_one_is_closed(tmp_path: Path) -> None:
     path, keys = tmp_path / "keys.json", [made(seed)[0] for seed in range(3)]
     add(path, keys[0], NOW)
