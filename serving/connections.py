@@ -11,6 +11,7 @@ import asyncio
 import os
 import resource
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -23,6 +24,9 @@ HEAD_S = 10.0
 """A request line and its headers that are not there by then are not waited for."""
 TAKE_S = 30.0
 """A caller who takes nothing of an answer for so long is dropped."""
+LINGER_S = 2.0
+"""What a caller who was refused goes on sending is read for so long, and dropped: closed at once, the connection would be reset, and most
+callers who send a large body would learn that and not why."""
 HEAD_BYTES = 64 * 1024
 CONNECTIONS = 2000
 """Open at once; one more costs an idle one its place, or is closed where none is idle."""
@@ -45,11 +49,34 @@ def room() -> int:
     return max(min(CONNECTIONS, soft - own), 8)
 
 
+class _Line:
+    """A transport that asks before it ends."""
+
+    def __init__(self, transport: asyncio.Transport, lingers: Callable[[], bool]) -> None:
+        self._transport, self._lingers = transport, lingers
+        self._is_over = False
+        self.write = transport.write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether nothing is answered any more."""
+        return self._is_over or self._transport.is_closing()
+
+    def close(self) -> None:
+        """End it, now or when the caller has seen why."""
+        if self._is_over or not self._lingers():
+            self._transport.close()
+        self._is_over = True
+
+
 class Bounded(HttpToolsProtocol):
     """A connection of a caller."""
 
     head_s = HEAD_S
     take_s = TAKE_S
+    linger_s = LINGER_S
     most = CONNECTIONS
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -71,7 +98,7 @@ class Bounded(HttpToolsProtocol):
         if len(self.connections) >= self.most:
             idle = next((each for each in self.connections if isinstance(each, Bounded) and each.is_idle), None)
             (transport if idle is None else idle.transport).close()
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Line(transport, self._lingers)))
         self._deadline = self.loop.call_later(self.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -129,6 +156,16 @@ class Bounded(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we
         """What is no HTTP is told in the one shape too."""
         self._refuse(400, Problem("syntax", "this is not HTTP"))
+
+    def _lingers(self) -> bool:
+        """Read on for a moment, and drop it, where a body is still coming that was answered already; return whether."""
+        if self._is_refused or self.cycle is None or not (self.cycle.response_complete and self.cycle.more_body):
+            return False
+        self._is_refused = True
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self._taking = self.loop.call_later(self.linger_s, self.transport.abort)
+        return True
 
     def _too_slow(self) -> None:
         self._deadline = None

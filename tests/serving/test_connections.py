@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -20,6 +23,7 @@ OK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 class Impatient(Bounded):
     head_s = 0.8
     take_s = 0.3
+    linger_s = 0.5
     most = 8
 
 
@@ -121,3 +125,28 @@ def test_idle_connections_make_room(port: int) -> None:
     finally:
         for connection in idle:
             connection.close()
+
+
+@pytest.mark.fault("C10")
+def test_who_sends_too_much_learns_why_before_the_end(port: int) -> None:
+    """Most clients send all of a body before they look for an answer: a connection that was reset meanwhile would tell them nothing."""
+    body = b"x" * 20_000_000
+    for _ in range(5):
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line.request("POST", "/", body, {"content-type": "application/json"})
+        answer = line.getresponse()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "too_large")
+        line.close()
+    assert fine(port)
+
+
+@pytest.mark.fault("C10")
+def test_who_goes_on_sending_after_the_answer_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 999999999999\r\n\r\n")
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 10:
+                connection.sendall(b"x" * 65536)
+    assert time.monotonic() < began + 5
+    assert fine(port)
