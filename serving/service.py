@@ -50,8 +50,6 @@ async def _v1(scope: Scope, receive: Receive, send: Send) -> None:
     await _direct({**scope, "root_path": ""}, receive, send)
 
 
-COUNTED_IN = "PROMETHEUS_MULTIPROC_DIR"
-"""BentoML names in it the folder in which its processes count."""
 UNTRACED = ["/v1/"]
 """What BentoML makes no spans of: they take half as long as a decision even where nobody collects them. Whoever collects them says so;
 ``services.retain.tracing.excluded_urls`` of BentoML's configuration comes before this."""
@@ -74,7 +72,7 @@ class Retain:
     def __init__(self) -> None:
         in_lines("retain")
         workspace = Workspace.at(Settings.read().workspace)
-        metrics, opener = Metrics(shared=True, drift=workspace.drift, several=COUNTED_IN in os.environ), Opener(workspace)
+        metrics, opener = Metrics(shared=True, drift=workspace.drift, several=True), Opener(workspace)
         self._desk = Desk.open(workspace, metrics.count, opener)
         _app.state.desk, _app.state.metrics = self._desk, metrics
         settle()
@@ -107,8 +105,7 @@ class Retain:
         self._freshener.stop()
         self._leave()
         self._desk.close()
-        if COUNTED_IN in os.environ:
-            forget(os.getpid())
+        forget(os.getpid())
 
 
 def _keyring() -> Keyring:
