@@ -1,15 +1,18 @@
 """Who may call what: one table of routes, asked before anything else looks at a request.
 
-Without any key the service answers whoever reaches it, which is this machine only. From the first key on every route of the table demands
-one with a scope that the table names, and what the table does not name is denied. Whether the service is alive and ready is told to all.
+Without any key the service answers what comes to loopback, which is this machine only, whatever address it listens on. From the first key on
+every route of the table demands one with a scope that the table names, and what the table does not name is denied. Whether the service is
+alive and ready is told to all.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from serving.guard import App, Receive, Scope, Send, refuse
@@ -64,6 +67,25 @@ def named(method: str, path: str) -> str:
         return path
     parts = path.split("/")
     return next((pattern for verb, pattern in ROUTES if verb == method and "{" in pattern and _fits(pattern.split("/"), parts)), "other")
+
+
+@lru_cache(64)
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _is_here(scope: Scope) -> bool:
+    """Whether a request came to an address that only this machine can reach; a socket in the file system has none.
+
+    What a caller says of itself (Host, X-Forwarded-For) is no sign of it.
+    """
+    server = scope.get("server")
+    return not server or server[1] is None or is_loopback(str(server[0]))
 
 
 def _fits(named: list[str], parts: list[str]) -> bool:
@@ -152,8 +174,11 @@ class Access:
         keyring = self._keyring
         keyring.refresh()
         method, path = scope["method"], scope["path"]
-        if not keyring.is_closed or (method, path) in OPEN:
+        if (method, path) in OPEN:
             return None
+        if not keyring.is_closed:
+            # Whatever runs us may listen elsewhere too: BentoML by itself does.
+            return None if _is_here(scope) else Refusal(401, _NO_KEYS)
         if keyring.broken is not None:
             return Refusal(503, Problem("not_ready", "the keys of this service cannot be read; nobody is let in until they can"))
         key = keyring.find(_shown(scope))
@@ -186,6 +211,9 @@ class Access:
         if wait_s:
             return Refusal(429, Problem("too_often", "too many requests without a key that holds; wait and ask again"), wait_s)
         return Refusal(401, Problem("unauthorised", "send a key that holds as `Authorization: Bearer retain_...`", "authorization"))
+
+
+_NO_KEYS = Problem("unauthorised", "without keys only this machine is answered, on loopback; make a key with `retain keys create`", "authorization")
 
 
 def holder(scope: Mapping[str, Any]) -> Key | None:

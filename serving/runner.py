@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import os
 import resource
 import socket
@@ -18,7 +17,7 @@ import msgspec
 from retain.errors import RefusedError
 from retain.settings import Settings
 from retain.workspace import Workspace
-from serving.access import Access
+from serving.access import Access, is_loopback
 from serving.app import application, guarded
 from serving.desk import Desk
 from serving.freshening import Freshener
@@ -74,14 +73,6 @@ class Health:
             else:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def reachable(host: str, hosts: str, keyring: Keyring) -> tuple[str, ...]:

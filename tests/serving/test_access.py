@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from serving import access
-from serving.access import OPEN, ROUTES, Access, needed
+from serving.access import OPEN, ROUTES, Access, Refusal, needed
 from serving.app import application
 from serving.desk import Desk
 from serving.guard import Hosts
@@ -256,3 +256,34 @@ def test_a_socket_is_closed_and_many_addresses_are_forgotten(doors: Doors, monke
     wanted: Callable[[], Any] = lambda: doors.app({"type": "websocket", "headers": []}, None, send)  # noqa: E731
     asyncio.run(wanted())
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+@pytest.mark.fault("E13")
+@pytest.mark.parametrize(
+    ("server", "is_let_in"),
+    [
+        (("127.0.0.1", 3000), True),
+        (("::1", 3000), True),
+        (("::ffff:127.0.0.1", 3000), True),
+        (("run/retain.sock", None), True),
+        (None, True),
+        (("192.0.2.7", 3000), False),
+        (("::ffff:192.0.2.7", 3000), False),
+        (("2001:db8::1", 3000), False),
+        (("somewhere", 3000), False),
+    ],
+)
+def test_without_keys_nobody_elsewhere_is_answered_whatever_it_listens_on(
+    doors: Doors, server: tuple[str, int | None] | None, *, is_let_in: bool
+) -> None:
+    """Whoever runs us by `bentoml serve` listens on all addresses, and a Host header is easily said."""
+    doors.call("GET", "/livez")
+    access = doors.app.app
+    assert isinstance(access, Access)
+    said = [(b"host", b"localhost"), (b"x-forwarded-for", b"127.0.0.1"), (b"forwarded", b"for=127.0.0.1")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/scores", "headers": said, "client": ("127.0.0.1", 1), "server": server}
+    verdict = access.judged(scope)
+    assert (verdict is None) == is_let_in
+    assert isinstance(verdict, Refusal) != is_let_in
+    assert verdict is None or (verdict.status, "retain keys create" in verdict.problem.message) == (401, True)
+    assert access.judged({**scope, "method": "GET", "path": "/readyz"}) is None
