@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -95,18 +96,19 @@ def _named(words: str) -> str | None:
 
 
 def plain(words: str, allowed: Sequence[object] = ()) -> str:
-    """A message for people: a regular expression explains nothing, and of what was sent only a wrong word is said back, if it is one."""
+    """A message for people: a regular expression explains nothing, and of what was sent only a slip of a word that is right is said back."""
     if words.startswith("Invalid enum value"):
         given = _WORD.search(words)
+        # A name in the wrong field is not said back to anybody: it is like none of our words.
+        is_slip = given is not None and bool(get_close_matches(given[1].lower(), map(str, allowed), 1))
         expected = "one of " + ", ".join(map(str, allowed)) if allowed else "one of the words that the description of the service lists for it"
-        return f"Expected {expected}" + (f"; got {given[1]}" if given else "")
+        return f"Expected {expected}" + (f"; got {given[1]}" if given and is_slip else "")
     if "matching regex" not in words:
         return words
     return "Expected a currency as three capital letters" if "A-Z" in words else "Expected text without control characters"
 
 
 _WORD = re.compile(r"'([A-Za-z_ -]{1,40})'")
-"""What may be said back: a word, and no name with a digit, address or telephone number that came into the wrong field."""
 
 
 def choices(kind: type[Any], path: str) -> list[object]:

@@ -71,20 +71,21 @@ def test_bad_bodies_are_told_apart_and_placed(call: Call, body: str | bytes, exp
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("decisions", {"customer_id": "a", "goal": "sell"}, "Expected one of best, cross_sell, repeat, retention; got sell"),
+        ("decisions", {"customer_id": "a", "goal": "Cross-Sell"}, "Expected one of best, cross_sell, repeat, retention; got Cross-Sell"),
+        ("decisions", {"customer_id": "a", "goal": "Smith"}, "Expected one of best, cross_sell, repeat, retention"),
         ("decisions", {"customer_id": "a", "language": "+49 176 1234"}, "Expected one of en, zh"),
-        ("decisions/batch", {"requests": [{"customer_id": "a", "language": "fr"}]}, "Expected one of en, zh; got fr"),
-        ("lists/churn?language=fr", None, "Expected one of en, zh; got fr"),
+        ("decisions/batch", {"requests": [{"customer_id": "a", "language": "EN"}]}, "Expected one of en, zh; got EN"),
+        ("lists/churn?language=fr", None, "Expected one of en, zh"),
         ("lists/churn?language=C00000001", None, "Expected one of en, zh"),
         (
-            "lists/churn?channel=pigeon",
+            "lists/churn?channel=e-mail",
             None,
-            "Expected one of agent, call_center, email, in_app, mail, push, sms, store, web; got pigeon",
+            "Expected one of agent, call_center, email, in_app, mail, push, sms, store, web; got e-mail",
         ),
     ],
 )
 def test_who_uses_a_wrong_word_is_told_the_right_ones(call: Call, path: str, body: dict[str, Any] | None, message: str) -> None:
-    """The wrong word is said back only if it is one: what could be an id or a number of somebody is not."""
+    """What was sent is said back only if it is a slip of one of them: what could be an id, a name or a number of somebody is not."""
     answer = call("GET", f"/v1/{path}") if body is None else call("POST", f"/v1/{path}", body)
     assert (answer.status_code, answer.json()["error"]["message"]) == (422, message)
 
