@@ -150,6 +150,8 @@ class Answers:
         row = self.row(request.customer_id, at)
         source, codes = self.rung(row, at)
         wrong = self._wrong_time(at) or unknown
+        if request.context is not None and request.context.intent is not None and request.context.intent not in self.policy.intents:
+            codes = (*codes, "unknown_intent")
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
         at_prices = None if self.prices is None else self.prices.to(request.customer_id, at, self.rows.card.version)
         if row is not None and customer is not None:

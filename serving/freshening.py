@@ -105,9 +105,10 @@ class Freshener:
 
     def _run(self) -> None:
         if self._workspace.table("transactions").is_file():
-            # Imported before the first fact comes, which is answered for within a second.
+            # Imported, and its tables attached, before the first fact comes, which is answered for within a second.
+            answers = self.desk.answers
             with suppress(RetainError):
-                self._ready(self.desk.answers)
+                self._ready(answers).warm(answers.rows, answers.champions, answers.clock())
         while not self._stop.is_set():
             self._wake.wait(LISTEN_S)
             self.desk.listen()

@@ -104,6 +104,7 @@ def trial(source: Workspace, folder: Path, runner: str, rate: float, events: lis
     result: dict[str, Any] = {"customers": len(rows), "rate": rate}
     with running(Server(runner, ("taskset", "-c", "0,1", *command), "/v1/decisions", Path(), here), port, None) as group:
         asyncio.run(loaded(port, single, rate, 3))
+        result["first_known_after_ms"] = round(asyncio.run(lags(port, ids, products, at, 0.1))[0] * 1000)
         result["alone_ms"], result["mb"] = milliseconds(asyncio.run(loaded(port, single, rate, seconds)).took), [round(resident_mb(group))]
         for each in events:
             calls, took, waited = asyncio.run(beside(port, single, rate, each, seconds, ids, products, at))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -48,12 +49,11 @@ def by_model(known: Known, columns: Sequence[str], contributions: Floats) -> Dri
         contributions: (customers, columns or more); what stands behind the columns is left out.
     """
     own = np.zeros((known.count, len(SIGNALS)))
-    for number, signal in enumerate(SIGNALS):
-        where = [position for position, name in enumerate(columns) if signal.speaks_for(name)]
+    spoken, of = _spoken(tuple(columns))
+    for number, where in enumerate(spoken):
         own[:, number] = contributions[:, where].sum(axis=1)
     families: dict[str, Floats] = {}
-    for position, name in enumerate(columns):
-        each = family(name)
+    for position, each in enumerate(of):
         if each not in SILENT:
             families[each] = families.get(each, np.zeros(known.count)) + contributions[:, position]
     return _ranked(known, np.where(own > 0, own, -np.inf), families, LEAST_PUSH)
@@ -74,6 +74,13 @@ def typical(values: Mapping[str, Floats]) -> dict[str, float]:
     """Medians of the features that signs look at; nothing for a feature of which nothing is known."""
     known = {name: column[np.isfinite(column)] for name, column in values.items() if name in NEEDS}
     return {name: float(np.median(column)) for name, column in known.items() if len(column)}
+
+
+@lru_cache(maxsize=16)
+def _spoken(columns: tuple[str, ...]) -> tuple[list[list[int]], list[str]]:
+    """Of each sign the columns that it speaks for, and of each column its family: the same whenever a model is asked."""
+    spoken = [[position for position, name in enumerate(columns) if signal.speaks_for(name)] for signal in SIGNALS]
+    return spoken, [family(name) for name in columns]
 
 
 def _ranked(known: Known, own: Floats, families: Mapping[str, Floats] | None, least: float) -> Drivers:

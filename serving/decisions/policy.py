@@ -161,6 +161,8 @@ class Policy(_Rule):
     """Weight of each lens when the goal is ``best``."""
     intents: dict[str, dict[Lens, float]] = {}
     """Weights instead of those, by what the customer wants."""
+    levers: dict[str, float] = {}
+    """What the house wants more or less of than money says, by offer or kind of offers, the offer before its kind; times the offer's own lever."""
     accept_prior: Prior = Prior()
     saved_share: float = Field(default=0.1, ge=0, le=1)
     """Share of the expected loss that an accepted retention proposal is assumed to keep, until effects are estimated."""
@@ -202,7 +204,9 @@ class Policy(_Rule):
     @cached_property
     def version(self) -> str:
         """Name and a hash of every rule: equal versions decide equally."""
-        return f"{self.name}@{hashlib.sha256(self.model_dump_json(by_alias=True).encode()).hexdigest()[:8]}"
+        # Rules of before there were levers keep their version.
+        whole = self.model_dump_json(by_alias=True, exclude=None if self.levers else {"levers"})
+        return f"{self.name}@{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 def policy(path: Path | None = None) -> Policy:

@@ -151,10 +151,12 @@ class Pricing(msgspec.Struct, frozen=True):
         p, item, liking = self._acceptance(passed)
         assumed, basis = self.stake if lens == "retention" else _margin(offer, item, self.shop)
         expected = None if assumed is None else p.value * assumed
-        cost, weight = p.value * offer.cost, self.weights.get(lens, 0.0)
+        cost, weight, lever, levers = p.value * offer.cost, self.weights.get(lens, 0.0), offer.lever, self.policy.levers
+        if levers:
+            lever *= levers.get(offer.offer_id, levers.get(offer.kind, 1.0))
         if self.prices is None and (offer.is_item or not self.effects):
             contact, channel = self.cheapest.get(passed.channels) or self._cheapest(offer, passed.channels, cost, is_listed=False)
-            return _worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed=False)
+            return _worth(passed, p, item, liking, expected, None, basis, weight, lever, cost, contact, channel, is_listed=False)
         channels, is_listed = passed.channels, False
         if self.ask.goal == "retention" and self.prices is not None:
             listed = self.prices.set_aside(offer)
@@ -162,13 +164,13 @@ class Pricing(msgspec.Struct, frozen=True):
                 channels, is_listed = (listed,), True
         if offer.is_item or not self.effects:
             contact, channel = self._cheapest(offer, channels, cost, is_listed=is_listed)
-            return _worth(passed, p, item, liking, expected, None, basis, weight, offer.lever, cost, contact, channel, is_listed=is_listed)
+            return _worth(passed, p, item, liking, expected, None, basis, weight, lever, cost, contact, channel, is_listed=is_listed)
         found = []
         for channel in channels:
             effect = self._effect(offer, channel)
             margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
             contact = self._contact(offer, channel, cost, is_listed=is_listed)
-            found.append(_worth(passed, p, item, liking, margin, effect, known, weight, offer.lever, cost, contact, channel, is_listed=is_listed))
+            found.append(_worth(passed, p, item, liking, margin, effect, known, weight, lever, cost, contact, channel, is_listed=is_listed))
         return max(found, key=lambda one: one.net)
 
     def _cheapest(self, offer: Offer, channels: tuple[str, ...], cost: float, *, is_listed: bool) -> tuple[float, str]:

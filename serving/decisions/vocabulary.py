@@ -50,6 +50,9 @@ def _strange(policy: Policy) -> Iterator[tuple[str, str]]:
             yield f"{place}.is", f"{rule.fact} is a word, so nothing but `is: equal` with a word ever holds"
         if words:
             yield from _unknown(f"{place}.value", (str(rule.value),), words)
+    for name, lever in policy.levers.items():
+        if not 0 <= lever < math.inf:
+            yield f"levers.{name}", f"{lever} is no lever; a number from 0 is expected, and 1 is neutral"
     weights = {"weights": policy.weights, **{f"intents.{name}": each for name, each in policy.intents.items()}}
     for place, each in weights.items():
         missing = [lens for lens in LENSES if lens not in each]

@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec import structs
 
 from serving import scored
 from serving.answers import Answers
 from serving.champions import Champions
 from serving.decisions.policy import Policy
-from serving.schemas import DecisionRequest, ScoresRequest
+from serving.schemas import Context, DecisionRequest, ScoresRequest
 
 Make = Callable[..., Answers]
 ASKED = DecisionRequest("ann", channel="email", placement="inbound_end", goal="cross_sell")
@@ -28,6 +29,13 @@ def test_rows_grow_old_and_the_answer_says_so(make: Make, now: datetime) -> None
     stale, _, _ = replace(answers, clock=lambda: now + timedelta(days=9)).decision(ASKED, "d")
     assert (stale.source, stale.degraded) == ("materialised", ["stale_features"])
     assert stale.offers
+
+
+def test_an_intent_that_the_rules_do_not_know_is_said(make: Make) -> None:
+    rules = Policy.model_validate({"intents": {"cancel": {"cross_sell": 0.0, "repeat": 0.0, "retention": 1.0}}})
+    known, slip = (structs.replace(ASKED, context=Context(intent=intent)) for intent in ("cancel", "cancl"))
+    assert make(policy=rules).decision(known, "d")[0].degraded == []
+    assert make(policy=rules).decision(slip, "d")[0].degraded == ["unknown_intent"]
 
 
 def test_a_moment_that_rows_cannot_answer_gets_no_offer_and_the_reason(make: Make, now: datetime) -> None:

@@ -97,6 +97,18 @@ def test_weight_and_lever_move_what_comes_in_and_never_what_is_paid() -> None:
     assert (one.margin, one.weight, one.lever, one.cost, one.contact) == pytest.approx((2.5, 0.5, 3.0, 0.5, 0.35))
 
 
+def test_the_house_pulls_levers_by_offer_and_by_kind_and_rules_without_any_keep_their_version() -> None:
+    market = shop(offer(lever=3.0))
+    plain = Policy()
+    kind = next(each.kind for each in market.offers if each.offer_id == "O1")
+
+    def lever(**levers: float) -> float:
+        return next(one.lever for one in run(OUT, market=market, rules=Policy(levers=levers)).candidates if one.passed.offer.offer_id == "O1")
+
+    assert (lever(), lever(**{kind: 2.0}), lever(O1=0.5), lever(O1=0.5, **{kind: 2.0})) == (3.0, 6.0, 1.5, 1.5)
+    assert Policy(levers={"O1": 0.5}).version != plain.version == Policy(levers={}).version
+
+
 @pytest.mark.parametrize("grade", ["A", "B", "C"])
 def test_where_an_effect_was_estimated_the_margin_is_incremental(grade: Any) -> None:
     helped = replace(ANN, effects={"O1": Effect(Estimate(1.7, 0.1, 3.3), grade), "coupon": Effect(Estimate(9.0, 8.0, 10.0), grade)})

@@ -26,6 +26,7 @@ from serving.decisions.policy import Law, Policy, policy
         ("suitability: [{name: a, fact: churn, is: equal, value: high}]", "suitability.0.value"),
         ("weights: {retention: 2}", "weights"),
         ("intents: {cancel: {retention: -1, repeat: 0, cross_sell: 0}}", "intents.cancel.retention"),
+        ("levers: {coupon: -1}", "levers.coupon"),
         ("seat_price: .inf", "seat_price"),
         ("suitability: [{name: a, fact: churn, is: at_least, value: .nan}]", "suitability.0.value"),
     ],
