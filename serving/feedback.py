@@ -59,6 +59,8 @@ class Flowed:
     digest: str
     events: int = 0
     transactions: int = 0
+    unknown: int = 0
+    """Of those that wait, outcomes whose decision is not known; the others lie at or after the clock."""
 
 
 class _Shown(msgspec.Struct):
@@ -95,7 +97,8 @@ def feedback(workspace: Workspace) -> Flowed:
         remove_partials(workspace.root)
         _heal(workspace)
         state, now = workspace.state(), workspace.now()
-        made, waiting, fed = reading(workspace.ledger, lambda ledger: _rows(ledger, now, state)) if workspace.ledger.is_dir() else ({}, 0, None)
+        read = reading(workspace.ledger, lambda ledger: _rows(ledger, now, state)) if workspace.ledger.is_dir() else ({}, 0, 0, None)
+        made, waiting, unknown, fed = read
         with of(workspace) as engine:
             unions = {name: _union(engine, name, rows, state) for name, rows in made.items()}
             changed = {name: sql for name, sql in unions.items() if _differ(engine, name, sql)}
@@ -103,7 +106,8 @@ def feedback(workspace: Workspace) -> Flowed:
                 state = _written(engine, workspace, state, changed)
         if fed is not None:
             write_json(workspace.ledger / MARK, {"digest": state.digest, **msgspec.to_builtins(fed)})
-        return Flowed(waiting=waiting, is_changed=bool(changed), digest=state.digest, **{name: len(made.get(name, ())) for name in FED})
+        counts = {name: len(made.get(name, ())) for name in FED}
+        return Flowed(waiting=waiting, is_changed=bool(changed), digest=state.digest, unknown=unknown, **counts)
 
 
 def fed(workspace: Workspace, tables: str) -> Fed | None:
@@ -115,19 +119,20 @@ def fed(workspace: Workspace, tables: str) -> Fed | None:
     return msgspec.convert(found, Fed) if found.get("digest") == tables else None
 
 
-def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Table], int, Fed]:
-    """What the ledger holds as rows of tables, what waits, and how far this went."""
+def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Table], int, int, Fed]:
+    """What the ledger holds as rows of tables, how many wait, how many of them for a decision, and how far this went."""
     until, at, since = ledger.journal.end, stamp(now), None
     oldest = stamp(now - timedelta(days=CONTACT_DAYS))
     by_decision: dict[str, list[Outcome]] = defaultdict(list)
     outcomes: list[Outcome] = []
-    waiting = 0
+    waiting = unknown = 0
     for place, outcome in ledger.placed():
         if flowed(outcome, at):
             outcomes.append(outcome)
             by_decision[outcome.decision_id].append(outcome)
         else:
             waiting += 1
+            unknown += outcome.customer_id is None
             # Whose decision has not come within the longest window of a limit is no longer waited for at every start.
             if since is None and (outcome.customer_id is not None or outcome.received_at >= oldest):
                 since = place
@@ -142,7 +147,7 @@ def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Tab
     tables = {"contacts": contract("contacts", contacts), "outcomes": contract("outcomes", [_outcome(outcome, shown) for outcome in outcomes])}
     # Without any, a table is left as it is.
     tables |= {str(name): of_facts(name, facts, state) for name, facts in early.items() if facts}
-    return tables, waiting, Fed(until if since is None else since, until, now)
+    return tables, waiting, unknown, Fed(until if since is None else since, until, now)
 
 
 def _contacts(ledger: Ledger, by_decision: Mapping[str, Sequence[Outcome]], at: str) -> tuple[list[dict[str, Any]], set[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from retain.errors import NotReadyError, RefusedError
 from retain.terminal import note, parser, say, say_json, workspace
-from retain.workspace import Workspace
+from retain.workspace import State, Workspace
 
 DIFFERENT = 8
 """Exit code: a difference was found."""
@@ -122,19 +122,32 @@ def feedback(argv: Sequence[str]) -> int:
     arguments = options.parse_args(argv)
     from serving.feedback import feedback as flow
 
-    done = flow(workspace(arguments))
+    place = workspace(arguments)
+    done = flow(place)
     if arguments.json:
         say_json(vars(done))
         return 0
     counts = f"{done.contacts} contacts, {done.outcomes} outcomes, {done.events} events and {done.transactions} order lines"
     say(f"{counts} of the ledger are in the tables")
-    if done.waiting:
-        say(f"{done.waiting} rows wait: the decision of an outcome is not known, or they lie at or after the clock of this workspace")
+    if done.unknown:
+        say(f"{done.unknown} outcomes wait: the ledger does not know their decision")
+    if done.waiting > done.unknown:
+        say(f"{done.waiting - done.unknown} rows wait: they happened, or came in, at or after the clock of this workspace, {_clock(place.state())}")
     if done.is_changed:
         say("next: `retain features build`, then `retain train` or `retain publish`")
     else:
         say("nothing new came, nothing was changed")
     return 0
+
+
+def _clock(state: State) -> str:
+    """Where the clock stands, and what moves it."""
+    if state.as_of is None:
+        return "which is live: run `retain feedback` again later"
+    stands = f"which stands at {state.as_of:%Y-%m-%d %H:%M} UTC"
+    if state.synthetic:
+        return f"{stands}: that of a simulated shop never moves, so nothing that comes in flows back; it does in a source with `as_of: live`"
+    return f"{stands}: it moves when {state.source} is ingested again with newer data, a later `as_of`, or `as_of: live` (docs/sources.md)"
 
 
 def _with_ledger(place: Workspace) -> Workspace:

@@ -244,6 +244,20 @@ def test_the_commands_show_replay_and_feed_back(place: Workspace, own: Desk, now
     assert json.loads(out)["basis"]["candidates"]
     code, out = run("feedback", "--json")
     assert (code, json.loads(out)["outcomes"]) == (0, 1)
+    # Who waits is told for what, and what ends it: the clock of a shop that is made up does not move, that of a source does.
+    came(own, "o2", answers[0]["decision_id"], "accepted", now + timedelta(days=1), offer_id=answers[0]["offers"][0]["offer_id"])
+    came(own, "o3", "d_unknown", "shown", now)
+    code, out = run("feedback")
+    assert "1 outcomes wait: the ledger does not know their decision" in out
+    assert (
+        f"1 rows wait: they happened, or came in, at or after the clock of this workspace, which stands at {now + timedelta(days=1):%Y-%m-%d %H:%M}"
+        in out
+    )
+    assert "that of a simulated shop never moves" in out
+    place.write_state(place.state().model_copy(update={"synthetic": False, "source": "corner"}))
+    assert "it moves when corner is ingested again" in run("feedback")[1]
+    place.write_state(place.state().model_copy(update={"as_of": None}))
+    assert "at or after the clock" not in run("feedback")[1]
     # Months later shop and rules are others, and what a decision rested on is still there; where it is not, that is told.
     kept = next((place.ledger / "grounds").iterdir())
     kept.write_bytes(kept.read_bytes() + b" ")
