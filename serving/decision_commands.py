@@ -36,7 +36,7 @@ def explain(argv: Sequence[str]) -> int:
     from serving.basis import decided, made
     from serving.fresh import read
     from serving.schemas import Context, DecisionRequest
-    from serving.telling import FORMULA, candidates, lines, told
+    from serving.telling import FORMULA, candidates, lines, proposal, told
 
     place = workspace(arguments)
     request = DecisionRequest(
@@ -70,16 +70,8 @@ def explain(argv: Sequence[str]) -> int:
         if len(cells) > 20:
             say(f"  ... and {len(cells) - 20} more candidates; --json lists them")
     for offer in answer.offers:
-        money = (
-            "margin unknown"
-            if offer.expected_margin is None
-            else f"{offer.expected_margin:,.2f} {answer.currency} expected, margin {offer.margin_basis}"
-        )
-        tag = "" if offer.strategy is None else f", {offer.strategy}"
-        say(f"  {offer.rank}. {offer.name} ({offer.offer_id}, {offer.goal}{tag}): p {offer.accept_prob[0]:.3f}, {money}, evidence {offer.evidence}")
-        say(f"       shown here with probability {offer.p_shown:.4f}")
-        for reason in offer.reasons:
-            say(f"       {reason.text}")
+        for line in proposal(offer, answer.currency):
+            say(line)
     if not answer.offers:
         say("  nothing is offered")
     for each in answer.withheld[:20]:

@@ -9,6 +9,7 @@ from serving.decisions.decide import Decision
 from serving.decisions.eligibility import CONTROL, STAGES
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import Worth
+from serving.schemas import OfferOut, Triple
 
 FORMULA = "priority = margin x weight x lever - cost - contact; p x weight x lever where no margin is known"
 
@@ -54,6 +55,27 @@ def candidates(decision: Decision) -> tuple[list[list[str]], tuple[str, ...]]:
         factors = [f"{one.p.value:.3f}", margin, f"{one.weight:g}", f"{one.lever:g}", f"{one.cost:,.3f}", f"{one.contact:,.3f}"]
         cells.append([str(place), one.passed.offer.offer_id, one.passed.lens, *factors, f"{one.priority:,.3f}", one.evidence, f"{p:.3f}"])
     return cells, head
+
+
+def proposal(offer: OfferOut, currency: str) -> list[str]:
+    """What is offered, in words: every figure that has an interval with it."""
+    money = "margin unknown" if offer.expected_margin is None else f"{offer.expected_margin:,.2f} {currency} expected, margin {offer.margin_basis}"
+    tag, p = "" if offer.strategy is None else f", {offer.strategy}", between(offer.accept_prob, "{:.3f}")
+    said = [f"  {offer.rank}. {offer.name} ({offer.offer_id}, {offer.goal}{tag}): p {p}, {money}, evidence {offer.evidence}"]
+    if offer.incremental_value is not None:
+        said.append(f"       effect of the contact {between(offer.incremental_value, '{:,.2f}')} {currency} margin, before costs")
+    said.append(f"       shown here with probability {offer.p_shown:.4f}")
+    return said + [f"       {reason.text}" for reason in offer.reasons]
+
+
+def between(estimate: Triple, form: str) -> str:
+    """A value with its interval, in one form for all three.
+
+    >>> between((0.5, 0.25, 0.75), "{:.2f}")
+    '0.50 [0.25, 0.75]'
+    """
+    value, low, high = (form.format(each) for each in estimate)
+    return f"{value} [{low}, {high}]"
 
 
 def _counted(stage: dict[str, Any]) -> str:
