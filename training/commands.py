@@ -11,6 +11,7 @@ from retain.errors import NotReadyError, RefusedError
 from retain.terminal import note, parser, say, say_json, table, workspace
 
 if TYPE_CHECKING:
+    from retain.workspace import Workspace
     from training.candidates import Contender
     from training.gate import Verdict
     from training.pipeline import Outcome
@@ -30,9 +31,10 @@ def train(argv: Sequence[str]) -> int:
     arguments = options.parse_args(argv)
     from training.pipeline import train
 
+    place = workspace(arguments)
     outcome = train(
         arguments.task,
-        workspace(arguments),
+        place,
         models=arguments.models,
         quick=arguments.quick,
         reason=arguments.reason,
@@ -43,6 +45,7 @@ def train(argv: Sequence[str]) -> int:
         say_json(_outcome(outcome))
     else:
         _tell(outcome)
+        _treatments(place, outcome.task)
     return _told(outcome.mirrored)
 
 
@@ -137,6 +140,22 @@ def _tell(outcome: Outcome) -> None:
         if outcome.champion
         else "there is no champion"
     )
+
+
+def _treatments(place: Workspace, task: str) -> None:
+    """Of a champion that tells effects: what it says of each treatment."""
+    from training.models.uplift.fitted import FittedUplift
+    from training.package import champion, load, read_card
+    from training.uplift_table import HEAD, treatments, words
+
+    at = champion(place, task)
+    if at is None or not read_card(at).fitted.endswith(f":{FittedUplift.__name__}"):
+        return
+    package = load(at)
+    if isinstance(package.fitted, FittedUplift):
+        say()
+        say(table(treatments(package.card, package.fitted), HEAD, left=(0, 1)))
+        say(words(package.fitted))
 
 
 def _words(verdict: Verdict) -> None:

@@ -14,6 +14,7 @@ Thompson, 1952). Where it is one chance for all, these weights cancel and the de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from training.metrics import Direction, tenths
 GRID = np.arange(1, 101) / 100
 TOPS = (10, 30, 50)
 """Shares of customers in percent at which policies are told."""
+_ROUNDING = 1e-12
+"""Share of a curve's height below which an area is only rounding."""
 MEASURES: Mapping[str, Direction | None] = {
     "qini": "higher",
     "auuc": "higher",
@@ -56,6 +59,15 @@ class Trialled:
         return Trialled(self.y[rows], self.treated[rows], self.chance[rows])
 
 
+def of_treatment(measure: str, treatment: str) -> str:
+    """Name of one treatment's own figure, in letters that MLflow takes.
+
+    >>> of_treatment("qini", "coupon:email")
+    'qini/coupon_email'
+    """
+    return f"{measure}/" + re.sub(r"[^\w./ -]", "_", treatment)
+
+
 def joined(trials: Sequence[Trialled]) -> Trialled:
     """Several comparisons as one."""
     y, treated, chance = (np.concatenate([getattr(trial, name) for trial in trials]) for name in ("y", "treated", "chance"))
@@ -78,7 +90,9 @@ class Curves:
 
     def measures(self) -> dict[str, Floats]:
         """Every figure of ``MEASURES``, (draws,) each."""
-        found = {"qini": area(self.qini) - self.qini[:, -1] / 2, "auuc": area(self.gain), "average_effect": self.effect[:, -1]}
+        qini, reach = area(self.qini) - self.qini[:, -1] / 2, np.abs(self.qini).max(axis=1)
+        # One score for all lies on the chord but for the last digits of its sums.
+        found = {"qini": np.where(np.abs(qini) > _ROUNDING * reach, qini, 0.0), "auuc": area(self.gain), "average_effect": self.effect[:, -1]}
         for top in TOPS:
             found[f"gain{top}"], found[f"uplift{top}"] = self.gain[:, top - 1], self.effect[:, top - 1]
         return {name: found[name] for name in MEASURES}
@@ -140,11 +154,42 @@ def effects(trial: Trialled, member: Floats, weights: Floats) -> Floats:
     return np.asarray(np.where((some > 0) & (others > 0), treated - control, 0.0), dtype=np.float64)
 
 
-def effect_error(trial: Trialled, member: Floats, predicted: Floats, weights: Floats) -> Floats:
-    """(draws,) mean distance of the predicted from the observed effect over groups, each by its customers; that of chance is not taken off."""
-    size = weights @ member
-    mean = (weights @ (member * predicted[:, None])) / np.maximum(size, 1e-300)
-    return np.asarray((size * np.abs(effects(trial, member, weights) - mean)).sum(axis=1) / size.sum(axis=1))
+def effect_error(trial: Trialled, member: Floats, predicted: Floats, weights: Floats, customers: NDArray[np.intp] | None = None) -> Floats:
+    """(draws,) root mean square distance of the predicted from the true mean effect over groups, each by its customers; 0 where no more than chance.
+
+    An observed effect lies off the true one by chance, so its plain distance from the predicted one is never zero, and a bootstrap, which adds the
+    same chance once more, would put the interval above the value. So the variance of each distance is taken off its square, summed over customers
+    (rows of one are not independent) with squared counts: for the rows as they are that is the variance of the sample; counts of a Poisson bootstrap
+    have a mean square of two, so there it is that of the sample and of the draw. Both then estimate the same, and the percentiles lie about the
+    value. What is below zero is said as 0. Groups that lack one of both arms say nothing.
+
+    Args:
+        trial: who was treated, and what came of it.
+        member: (rows, groups) who stands where.
+        predicted: (rows,) effects.
+        weights: (draws, rows) counts, equal for all rows of a customer.
+        customers: (rows,) number of the customer; without it each row is one of its own.
+    """
+    rows, place = np.nonzero(member)
+    owner = rows if customers is None else customers[rows]
+    _, first, cluster = np.unique(np.column_stack([owner, place]), axis=0, return_index=True, return_inverse=True)
+    inside, outside = np.where(trial.treated, trial.inverse, 0.0), np.where(trial.treated, 0.0, trial.inverse)
+    parts = [inside, inside * trial.y, outside, outside * trial.y, np.ones(len(trial.y)), predicted]
+    own = [np.bincount(cluster.ravel(), part[rows], minlength=len(first)) for part in parts]
+    group, drawn = place[first], weights[:, rows[first]]
+    member_of = (group[:, None] == np.arange(member.shape[1])).astype(np.float64)
+    some, y_t, others, y_c, size, said = (drawn * part @ member_of for part in own)
+    seen = (some > 0) & (others > 0)
+    some, others, size = (np.where(seen, count, 1.0) for count in (some, others, size))
+    treated, control, mean = y_t / some, y_c / others, said / size
+    influence = (
+        (own[1] - treated[:, group] * own[0]) / some[:, group]
+        - (own[3] - control[:, group] * own[2]) / others[:, group]
+        - (own[5] - mean[:, group] * own[4]) / size[:, group]
+    )
+    excess = (treated - control - mean) ** 2 - (drawn * influence) ** 2 @ member_of
+    share = np.where(seen, size, 0.0)
+    return np.asarray(np.sqrt(np.maximum((share * excess).sum(axis=1) / np.maximum(share.sum(axis=1), 1e-300), 0.0)))
 
 
 def policy_gain(trial: Trialled, chosen: NDArray[np.bool_], cost: float, weights: Floats) -> Floats:

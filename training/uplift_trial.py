@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -30,13 +29,15 @@ from training.models.uplift.contacts import Comparison, Contacts, compare
 from training.models.uplift.fitted import FittedUplift
 from training.reference import of_rows
 from training.tasks.uplift import Uplift
-from training.uplift_metrics import MEASURES, curves, effect_error, groups, policy_gain
+from training.uplift_metrics import MEASURES, curves, effect_error, groups, of_treatment, policy_gain
 
 _LEAST = 10
 """Rows of each arm from which it is looked at whether a feature tells who was treated."""
 _BAND = 200
 """Draws behind the band of a curve."""
 _OWN: dict[str, Direction | None] = {"effect_error": "lower", "policy_gain": "higher", "policy_over_all": "higher"}
+_OF_EACH = ("qini", "policy_gain", "effect_error")
+"""What is said of each treatment apart."""
 _JUDGED = "Judged by cross-fitting: each contact by a model that learned from other customers, over the same campaigns."
 
 
@@ -90,8 +91,9 @@ class UpliftTrial:
 
     @property
     def directions(self) -> dict[str, Direction | None]:
-        """Which value of each metric is better; means over treatments first, then the Qini coefficient of each."""
-        return {**MEASURES, **_OWN, **{_of(self.contacts.treatments[place]): "higher" for place in self.pairs}}
+        """Which value of each metric is better; means over treatments first, then the figures of each."""
+        better = {**MEASURES, **_OWN}
+        return {**better, **{of_treatment(name, self.contacts.treatments[place]): better[name] for name in _OF_EACH for place in self.pairs}}
 
     @cached_property
     def pairs(self) -> dict[int, tuple[NDArray[np.intp], Comparison]]:
@@ -148,6 +150,7 @@ class UpliftTrial:
     def evidence(self, value: Floats, seed: int) -> Evidence:
         """How good effects are: (rows, treatments) of models that did not see the customer."""
         pairs, money = self.pairs, self.task.outcome in ("spend", "margin")
+        owner = np.unique(self.contacts.frame.customer_id.astype(str), return_inverse=True)[1]
 
         def measure(weights: Floats) -> dict[str, Floats]:
             by_treatment: dict[int, dict[str, Floats]] = {}
@@ -155,12 +158,15 @@ class UpliftTrial:
                 own, drawn = value[rows, place], weights[:, rows]
                 price = self.contacts.costs[place] if money else 0.0
                 found = curves(pair.trial, own, drawn).measures()
-                found["effect_error"] = effect_error(pair.trial, groups(own), own, drawn)
+                found["effect_error"] = effect_error(pair.trial, groups(own), own, drawn, owner[rows])
                 found["policy_gain"] = policy_gain(pair.trial, own > price, price, drawn)
                 found["policy_over_all"] = found["policy_gain"] - (found["average_effect"] - price)
                 by_treatment[place] = found
             means = {name: np.mean([each[name] for each in by_treatment.values()], axis=0) for name in (*MEASURES, *_OWN)}
-            return {**means, **{_of(self.contacts.treatments[place]): each["qini"] for place, each in by_treatment.items()}}
+            own_figures = {
+                of_treatment(name, self.contacts.treatments[place]): each[name] for name in _OF_EACH for place, each in by_treatment.items()
+            }
+            return {**means, **own_figures}
 
         frame = self.contacts.frame
         return of_draws(frame.customer_id, [frame.cutoff, frame.y, self.contacts.arm], measure, seed)
@@ -224,11 +230,6 @@ def cross_fitted(contacts: Contacts, model: EffectModel, fold: Integers) -> Cros
     return CrossFitted(value + np.mean(levels, axis=0), tuple(rungs))
 
 
-def _of(treatment: str) -> str:
-    """Name of a treatment's own Qini coefficient, in letters that MLflow takes."""
-    return "qini/" + re.sub(r"[^\w./ -]", "_", treatment)
-
-
 def _band(name: str, x: Floats, y: Floats, many: Floats, weight: Floats | None = None) -> dict[str, Curve]:
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(many, [tail, 1 - tail], axis=0)
@@ -249,8 +250,8 @@ def _notes(fitted: FittedUplift, contacts: Contacts) -> tuple[str, ...]:
         if each.grade == "D":
             notes.append(f"{each.name}: grade D, {GRADES['D']} ({count} treated)")
             continue
-        line, reach = each.line, 1.96 * each.line.level_error
-        effect = f"{line.level:.4g} [{line.level - reach:.4g}, {line.level + reach:.4g}]"
-        how = "everybody the average" if each.rung == "average" or not line.slope else f"ranked by {each.rung}"
+        value, low, high = each.average
+        effect = f"{value:.4g} [{low:.4g}, {high:.4g}]"
+        how = "everybody the average" if each.rung == "average" or not each.line.slope else f"ranked by {each.rung}"
         notes.append(f"{each.name}: grade {each.grade}, {count} treated, average effect {effect} {fitted.unit} a contact, {how}")
     return tuple(notes)

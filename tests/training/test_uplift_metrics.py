@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.uplift import check
 from training.contracts import Floats
@@ -31,7 +32,9 @@ def test_a_known_order_has_the_qini_that_follows_from_the_truth() -> None:
 
 def test_one_score_for_all_has_no_qini() -> None:
     trial, _ = _trial()
-    assert abs(qini(trial, np.zeros(len(trial.y)))) < 1e-12
+    drawn = np.random.default_rng(3).poisson(1.0, (50, len(trial.y))).astype(float)
+    assert qini(trial, np.zeros(len(trial.y))) == 0
+    assert not curves(trial, np.zeros(len(trial.y)), drawn).measures()["qini"].any(), "not what rounding leaves of it"
 
 
 def test_draws_of_one_each_are_the_point_values() -> None:
@@ -66,6 +69,40 @@ def test_predicted_effects_are_held_against_observed_ones() -> None:
     assert np.allclose(effects(trial, member, once)[0], (member.T @ effect) / member.sum(axis=0), atol=0.06)
     assert effect_error(trial, member, effect, once)[0] < 0.03
     assert effect_error(trial, member, effect + 0.2, once)[0] == pytest.approx(0.2, abs=0.03)
+
+
+def _error(trial: Trialled, said: Floats, owner: NDArray[np.intp]) -> tuple[float, float, float]:
+    member = groups(said)
+    value = effect_error(trial, member, said, np.ones((1, len(said))), owner)[0]
+    sample = np.concatenate([effect_error(trial, member, said, weights, owner) for weights in draws(owner.astype(str), 200, 7)])
+    low, high = np.quantile(sample, [0.025, 0.975])
+    return float(value), float(low), float(high)
+
+
+@pytest.mark.parametrize("rows_each", [1, 4])
+def test_the_error_of_effects_lies_in_its_interval_and_holds_the_truth(rows_each: int) -> None:
+    """Also where little is seen, and where customers have several rows that are all alike: noise is no error."""
+    held = []
+    for seed in range(12):
+        few, effect = _trial(900, seed=seed)
+        owner = np.repeat(np.arange(900), rows_each)
+        many, known = few.take(owner), effect[owner]
+        for wrong in (0.0, 0.25):
+            value, low, high = _error(many, known + wrong, owner)
+            assert low <= value <= high
+            held.append(low <= wrong <= high)
+    assert np.mean(held) > 0.85
+
+
+def test_an_error_of_chance_alone_is_none() -> None:
+    values = [_error(*(trial, effect, np.arange(900)))[0] for trial, effect in (_trial(900, seed=seed) for seed in range(12))]
+    assert np.median(values) < 0.04, "the plain distance is about 0.06 here"
+
+
+def test_groups_without_controls_say_nothing_of_the_error() -> None:
+    trial, effect = _trial(900)
+    alone = Trialled(trial.y, np.ones(900, dtype=bool), trial.chance)
+    assert effect_error(alone, groups(effect), effect, np.ones((1, 900)))[0] == 0
 
 
 def test_the_gain_of_a_policy_is_its_effect_less_its_cost() -> None:

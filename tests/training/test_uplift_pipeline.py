@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from experiments.effects import cross
 from retain import engine
+from retain.cli import main
 from retain.errors import ConfigError, DataError, RefusedError
 from retain.ingest import ingest
 from retain.workspace import Workspace
@@ -108,6 +110,25 @@ def test_the_card_says_evidence_order_and_average_effect(learned: Workspace) -> 
     page = sheet(card)
     assert "<polygon" in page
     assert "Effects by tenth" in page
+
+
+def test_the_command_tells_each_treatment(learned: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "uplift.yaml"
+    path.write_text(PLAN)
+    capsys.readouterr()
+    assert main(["train", str(path), "--workspace", str(learned.root)]) == 0
+    out = capsys.readouterr().out
+    at = champion(learned, "uplift")
+    assert at is not None
+    metrics = read_card(at).metrics
+    for name in ("Mens E-Mail", "Womens E-Mail"):
+        row = next(line for line in out.splitlines() if re.match(rf"{name} +A +-?\d", line))
+        assert len(re.split(r"  +", row)) == 6, "treatment, grade, effect, Qini, policy, error"
+        for measure in ("qini", "policy_gain", "effect_error"):
+            own = metrics[f"{measure}/{name}"]
+            assert own.low <= own.value <= own.high
+    assert not re.search(r"e-1\d", out), "rounding is not told as a figure"
+    assert "in customers: average effect" in out
 
 
 def test_outcomes_are_counted_alike_for_treated_and_controls(mailed: Workspace, files: Path) -> None:

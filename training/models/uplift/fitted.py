@@ -15,7 +15,7 @@ from training.contracts import Floats
 from training.effects import GRADES, Grade
 from training.models import stored
 from training.models.one_hot import Spread
-from training.models.uplift.estimate import Line
+from training.models.uplift.estimate import Line, Z
 from training.models.uplift.scores import Score
 
 _FILE = "uplift.json"
@@ -35,6 +35,12 @@ class Treatment:
     """How customers are ranked; ``none`` at grade D."""
     score: Score
     line: Line
+
+    @property
+    def average(self) -> tuple[float, float, float]:
+        """The average effect with its 95 % interval."""
+        level, reach = self.line.level, Z * self.line.level_error
+        return level, level - reach, level + reach
 
     def estimate(self, x: Floats) -> tuple[Floats, Floats, Floats]:
         """Value, low and high for rows whose categories are spread; NaN at grade D."""
