@@ -33,7 +33,13 @@ def _measured(measure: Measure | None) -> str:
 
 
 def _cell(value: float, low: float, high: float) -> str:
+    """A figure as a cell.
+
+    >>> _cell(-0.0, 0.0, 0.0), _cell(0.104, 0.052, 0.157)
+    ('0', '0.104 [0.052, 0.157]')
+    """
     if value == low == high:
-        return f"{value:.4g}"
+        # Nobody treated, times a loss, is a zero with a sign.
+        return f"{value + 0.0:.4g}"
     value_told, low_told, high_told = told(value, low, high)
     return f"{value_told} [{low_told}, {high_told}]"
