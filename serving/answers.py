@@ -235,8 +235,6 @@ class Answers:
 
     def score(self, rows: Sequence[Row]) -> list[Scores]:
         """Scores of rows by the champions; bands and stages are those of the rows."""
-        if self.is_scored and all(row.rows is self.rows for row in rows):
-            return [row.stored for row in rows]
         found: list[Scores] = []
         for of, group in groupby(rows, key=attrgetter("rows")):
             same = list(group)
@@ -282,7 +280,7 @@ class Answers:
         return np.concatenate([self.predict(everybody[start : start + BLOCK]) for start in range(0, max(len(everybody), 1), BLOCK)])
 
     def _customer(self, row: Row, at: datetime, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
-        scores = self.score([row])[0]
+        scores = row.stored if row.rows is self.rows and self.is_scored else self.score([row])[0]
         if self._has_parts and scores.clv is not None:
             # Lists and calls weigh the same value.
             scores = msgspec.structs.replace(scores, clv=sum(row.value_parts(scores.clv).values()))

@@ -146,8 +146,10 @@ def unpacked(kept: bytes) -> Basis | None:
 
 def _weighed(made: Decision) -> tuple[Candidate, ...]:
     return tuple(
-        Candidate(one.passed.offer.offer_id, one.passed.lens, one.p.value, one.priority, one.gain, chance)
-        for one, chance in zip(made.candidates, made.chances, strict=True)
+        [
+            Candidate(one.passed.offer.offer_id, one.passed.lens, one.p.value, one.priority, one.gain, chance)
+            for one, chance in zip(made.candidates, made.chances, strict=True)
+        ]
     )
 
 

@@ -39,6 +39,7 @@ from serving.together import Together
 from serving.tracing import trace
 
 _LOG = logging.getLogger("retain.serving")
+_encode = msgspec.json.Encoder().encode
 FACTS_AT_ONCE = 100
 """Rows that are written down before others are answered."""
 Counter = Callable[[str, str], None]
@@ -196,12 +197,12 @@ class Desk:
             self._hear()
             answer, _, _ = self.answers.decision(request, None, is_over)
             self.count("decision", answer.source)
-            return msgspec.json.encode(answer), False
+            return _encode(answer), False
         now = self.answers.clock()
         if self._is_erased(request.customer_id):
             # An erased customer leaves no new trace.
             return self._unlogged(request, is_over), False
-        canonical = msgspec.json.encode(request)
+        canonical = _encode(request)
         mark = receipts.fingerprint(canonical)
         key = receipts.decision_id(request.request_id or os.urandom(16).hex())
         before = self.ledger.latest(key) if request.request_id is not None else None
@@ -212,14 +213,14 @@ class Desk:
             return self._standing(before[0], mark, canonical, now), True
         try:
             # A contact that we start is weighed and held while nobody else decides: callers at once cannot exceed a limit.
-            is_held = holds(request, self.answers.policy)
-            turn = nullcontext(None) if self.turn is None or not is_held else self._turn_with(request.customer_id, self.turn)
-            with turn as is_ours, self.ledger.alone() if is_held else nullcontext():
-                self._hear()
-                entry = self._entry(request, identity, key, mark, canonical, is_over, is_ours)
-                kept = self.ledger.record(entry, now, is_new=request.request_id is None)
-                if is_held and kept is entry:
-                    self._hold(entry)
+            if holds(request, self.answers.policy):
+                turn = nullcontext(None) if self.turn is None else self._turn_with(request.customer_id, self.turn)
+                with turn as is_ours, self.ledger.alone():
+                    entry, kept = self._written(request, identity, key, mark, canonical, now, is_over, is_ours)
+                    if kept is entry:
+                        self._hold(entry)
+            else:
+                entry, kept = self._written(request, identity, key, mark, canonical, now, is_over, None)
         except LedgerError:
             if self.answers.policy.when_unlogged == "refuse":
                 raise
@@ -237,7 +238,7 @@ class Desk:
         if self._is_erased(request.customer_id):
             # What came of something is kept, of whom is not: an erased customer leaves no new trace.
             request = msgspec.structs.replace(request, customer_id=None)
-        body = msgspec.json.encode(request)
+        body = _encode(request)
         outcome = Outcome(
             outcome_id=request.outcome_id,
             body_hash=receipts.fingerprint(body),
@@ -370,6 +371,22 @@ class Desk:
                 is_ours = _not_ours
             yield is_ours
 
+    def _written(
+        self,
+        request: schemas.DecisionRequest,
+        identity: str,
+        key: str,
+        mark: str,
+        canonical: bytes,
+        now: datetime,
+        is_over: Callable[[], bool],
+        is_ours: Callable[[], bool] | None,
+    ) -> tuple[Entry, Entry]:
+        """What is decided, and what stands for the request: the same, unless another process was first."""
+        self._hear()
+        entry = self._entry(request, identity, key, mark, canonical, is_over, is_ours)
+        return entry, self.ledger.record(entry, now, is_new=request.request_id is None)
+
     def _entry(
         self,
         request: schemas.DecisionRequest,
@@ -386,10 +403,12 @@ class Desk:
         if is_ours is not None and answer.offers and not is_ours():
             answers = self._current.answers
             answer, windows, basis = answers.decision(request, identity, is_over, LIMITS_UNKNOWN)
-        ends = msgspec.json.encode({offer: stamp(end) for offer, end in windows.items()}).decode()
+        # Most windows end alike.
+        stamps = {end: stamp(end) for end in set(windows.values())}
+        ends = _encode({offer: stamps[end] for offer, end in windows.items()}).decode()
         answers.fresh.join(identity, request.customer_id)
         self.count("decision", answer.source)
-        at, encoded = stamp(answer.as_of), msgspec.json.encode(answer)
+        at, encoded = stamp(answer.as_of), _encode(answer)
         return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), shared)
 
     def _standing(self, kept: Entry, mark: str, canonical: bytes, now: datetime, *, is_repeated: bool = True) -> bytes:
@@ -414,7 +433,7 @@ class Desk:
         is_unknown = self.turn is not None and holds(request, self.answers.policy)
         answer, _, _ = self.answers.decision(request, None, is_over, LIMITS_UNKNOWN if is_unknown else None)
         self.count("decision", "not_logged")
-        return msgspec.json.encode(msgspec.structs.replace(answer, degraded=[*answer.degraded, "not_logged"]))
+        return _encode(msgspec.structs.replace(answer, degraded=[*answer.degraded, "not_logged"]))
 
     def _hear(self) -> None:
         """Take in what other processes wrote."""

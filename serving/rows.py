@@ -37,6 +37,7 @@ from training.contracts import Floats
 POINTER = "current.json"
 SCHEMA_VERSION = 3
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBERS = ("complaint", "birth_year", "credit_limit", "cause")
 CANDIDATES = 20
 """Items of each list that a decision looks at."""
 DAY_S = 86_400.0
@@ -106,7 +107,7 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def raw(self) -> Floats:
         """(1, columns) features as they are; words as positions in the vocabulary."""
-        return np.asarray(self.rows.array("raw")[self.position : self.position + 1])
+        return np.asarray(self.rows.arrays["raw"][self.position : self.position + 1])
 
     def features(self) -> dict[str, float | str]:
         """What is known of the raw features, by name; words as words."""
@@ -120,31 +121,31 @@ class Row(msgspec.Struct, frozen=True):
         rows = self.rows
         if not rows.card.views:
             return b""
-        at: NDArray[np.int64] = rows.array("features_at")[self.position]
+        at: NDArray[np.int64] = rows.arrays["features_at"][self.position]
         return (at if rows.views_order is None else at[rows.views_order]).tobytes()
 
     @property
     def has_features(self) -> bool:
         """Whether the feature store knew the customer."""
-        return bool(self.rows.array("is_known")[self.position])
+        return bool(self.rows.arrays["is_known"][self.position])
 
     @property
     def age_s(self) -> float | None:
         """Age of the oldest feature when the rows were published."""
-        age: float = self.rows.array("age_s").item(self.position)
+        age: float = self.rows.arrays["age_s"].item(self.position)
         return None if isnan(age) else age
 
     @property
     def is_stale(self) -> bool:
         """Whether a feature was older than its time to live when the rows were published."""
-        return bool(self.rows.array("is_stale")[self.position])
+        return bool(self.rows.arrays["is_stale"][self.position])
 
     @property
     def stored(self) -> Scores:
         """The scores that were made when the rows were published."""
-        churn, clv = (each if each == each else None for each in self.rows.array("scores")[self.position].tolist())
+        churn, clv = (each if each == each else None for each in self.rows.arrays["scores"][self.position].tolist())
         words = self.rows.card.vocabulary
-        return Scores(churn, clv, words["band"][self.rows.array("band")[self.position]], words["stage"][self.rows.array("stage")[self.position]])
+        return Scores(churn, clv, words["band"][self.rows.arrays["band"][self.position]], words["stage"][self.rows.arrays["stage"][self.position]])
 
     def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
         """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one.
@@ -154,7 +155,7 @@ class Row(msgspec.Struct, frozen=True):
         if not self.has_history:
             return () if purpose == "repeat" else self.rows.segment_likings(self.segments, most)
         names, shares = self.rows.card.names, self.rows.card.shares[purpose]
-        found = self.rows.array(f"list_{purpose}")[self.position, :most].tolist()
+        found = self.rows.arrays[f"list_{purpose}"][self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
         by_rank = shares[0 if churn is None else 1]
         return tuple(
@@ -168,28 +169,28 @@ class Row(msgspec.Struct, frozen=True):
     def effects(self, clv: float | None) -> dict[str, Effect]:
         """What is known of what treatments change, in money."""
         known = self.rows.card.effects
-        return in_money(known, self.rows.array("effect")[self.position].tolist(), clv, self.rows.shop.margin_rate) if known.names else {}
+        return in_money(known, self.rows.arrays["effect"][self.position].tolist(), clv, self.rows.shop.margin_rate) if known.names else {}
 
     @property
     def has_history(self) -> bool:
         """Whether the customer ever bought anything."""
-        start, end = self.rows.array("owned.start")[self.position : self.position + 2].tolist()
+        start, end = self.rows.arrays["owned.start"][self.position : self.position + 2].tolist()
         return bool(end > start)
 
     @property
     def segments(self) -> dict[str, str]:
         """Column -> word, of the segments that the customer is in."""
         known = self.rows.card.segments
-        return known.words(self.rows.array("segment")[self.position].tolist()) if known.cells else {}
+        return known.words(self.rows.arrays["segment"][self.position].tolist()) if known.cells else {}
 
     def habits(self) -> Habits:
         """How the customer buys."""
-        values = [value if value == value else None for value in self.rows.array("habits")[self.position].tolist()]
+        values = [value if value == value else None for value in self.rows.arrays["habits"][self.position].tolist()]
         return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
 
     def value_parts(self, purchase: float) -> dict[str, float]:
         """What the customer is worth by part: purchases as predicted, and the parts that are on and have data."""
-        more = zip(KINDS, self.rows.array("parts")[self.position].tolist(), strict=True)
+        more = zip(KINDS, self.rows.arrays["parts"][self.position].tolist(), strict=True)
         return {PURCHASE: purchase, **{name: amount for name, amount in more if not np.isnan(amount)}}
 
     def signs(self) -> tuple[Sign, ...]:
@@ -199,7 +200,7 @@ class Row(msgspec.Struct, frozen=True):
         if (self.age_s or 0.0) >= DAY_S:
             as_of = rows.card.moment - timedelta(seconds=self.age_s or 0.0)
         found = []
-        for place, weight in zip(rows.array("sign")[i].tolist(), rows.array("sign_weight")[i].tolist(), strict=True):
+        for place, weight in zip(rows.arrays["sign"][i].tolist(), rows.arrays["sign_weight"][i].tolist(), strict=True):
             if place >= 0 and words[place] in BY_CODE:
                 found.append(drivers.sign(words[place], weight, rows.one(BY_CODE[words[place]].needs, i), as_of))
         return tuple(found)
@@ -207,10 +208,13 @@ class Row(msgspec.Struct, frozen=True):
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         """What the rules may know of the customer: all ranked lists or those for some purposes; with ``explain`` also why one may leave."""
         rows, i = self.rows, self.position
-        flags = rows.array("flags")[i].tolist()
-        relation, region, country, zone, level, preferred = (rows.word(name, i) for name in WORDS)
-        complaint, born, limit, cause = (rows.array(name).item(i) for name in ("complaint", "birth_year", "credit_limit", "cause"))
-        passed_days = max((at - rows.card.moment).days, 0)
+        card, arrays, words = rows.card, rows.arrays, rows.card.vocabulary
+        flags, names = arrays["flags"][i].tolist(), card.names
+        relation, region, country, zone, level, preferred = [
+            None if (code := arrays[name].item(i)) < 0 else card.vocabulary[name][code] for name in WORDS
+        ]
+        complaint, born, limit, cause = [arrays[name].item(i) for name in _NUMBERS]
+        passed_days = max((at - card.moment).days, 0)
         return Customer(
             customer_id=rows.id(i),
             consents=_names(rows.word("consents", i)),
@@ -230,19 +234,18 @@ class Row(msgspec.Struct, frozen=True):
             complaint_at=None if complaint < 0 else _moment(complaint),
             unsubscribed=_names(rows.word("unsubscribed", i)),
             contacts=tuple(
-                Contact(_moment(micros), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer))
-                for micros, channel, offer in rows.entries("contacts", i, ("micros", "channel", "offer_id"))[-RECENT:]
+                [
+                    Contact(_moment(micros), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer))
+                    for micros, channel, offer in rows.entries("contacts", i, ("micros", "channel", "offer_id"))[-RECENT:]
+                ]
             ),
-            accepted=frozenset(rows.card.vocabulary["offer_id"][offer] for (offer,) in rows.entries("taken", i, ("offer_id",))),
-            owned={
-                rows.card.names[item]: Owned(orders, days + passed_days)
-                for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))
-            },
+            accepted=frozenset([words["offer_id"][offer] for (offer,) in rows.entries("taken", i, ("offer_id",))]),
+            owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))},
             habits=self.habits(),
             signs=self.signs() if explain else (),
             cause=None if cause < 0 else CAUSES[cause],
             scores=scores,
-            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (rows.card.shares if purposes is None else purposes)},
+            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (card.shares if purposes is None else purposes)},
             effects=self.effects(scores.clv),
         )
 
@@ -255,8 +258,9 @@ class Rows:
         self.shop = shop
         self._buried = buried or None
         # Plain views of the maps: indexing a memmap object costs three times as much.
-        self._arrays = {name: np.asarray(array) for name, array in arrays.items()}
-        self._ids = self._arrays["ids"]
+        self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        """By name."""
+        self._ids = self.arrays["ids"]
         self._place = {name: position for position, name in enumerate(card.columns)}
         names = list(card.views)
         self.views_order = None if names == sorted(names) else np.argsort(names)
@@ -297,7 +301,7 @@ class Rows:
 
     def burying(self, buried: Tombstones) -> Rows:
         """The same rows, in which nobody who was erased since is known any more."""
-        return Rows(self.card, self.shop, self._arrays, buried)
+        return Rows(self.card, self.shop, self.arrays, buried)
 
     @cached_property
     def buried(self) -> NDArray[np.bool_]:
@@ -312,20 +316,20 @@ class Rows:
     @property
     def names(self) -> Collection[str]:
         """Names of the arrays."""
-        return self._arrays.keys()
+        return self.arrays.keys()
 
     def array(self, name: str) -> NDArray[Any]:
         """One array by name."""
-        return self._arrays[name]
+        return self.arrays[name]
 
     def features(self, names: Sequence[str], where: slice | NDArray[np.intp]) -> dict[str, Floats]:
         """Raw features of some customers by column, those that the rows hold."""
-        raw = self._arrays["raw"]
+        raw = self.arrays["raw"]
         return {name: raw[where, self._place[name]] for name in names if name in self._place}
 
     def one(self, names: Sequence[str], position: int) -> One:
         """Raw features of one customer, those that the rows hold."""
-        raw, place = self._arrays["raw"], self._place
+        raw, place = self.arrays["raw"], self._place
         return One({name: float(raw.item(position, place[name])) for name in names if name in place}, self.card.typical)
 
     def segment_likings(self, words: Mapping[str, str], most: int) -> tuple[Liking, ...]:
@@ -335,7 +339,7 @@ class Rows:
 
     def word(self, name: str, position: int) -> str | None:
         """A customer's word in a column of words."""
-        return self.vocabulary_word(name, self._arrays[name].item(position))
+        return self.vocabulary_word(name, self.arrays[name].item(position))
 
     def vocabulary_word(self, name: str, code: int) -> str | None:
         """A word by its code; -1 is none."""
@@ -343,8 +347,8 @@ class Rows:
 
     def entries(self, name: str, position: int, columns: Sequence[str]) -> list[tuple[Any, ...]]:
         """A customer's entries in a ragged table, in its order."""
-        start, end = self._arrays[f"{name}.start"][position : position + 2].tolist()
-        return list(zip(*(self._arrays[f"{name}.{column}"][start:end].tolist() for column in columns), strict=True)) if end > start else []
+        start, end = self.arrays[f"{name}.start"][position : position + 2].tolist()
+        return list(zip(*[self.arrays[f"{name}.{column}"][start:end].tolist() for column in columns], strict=True)) if end > start else []
 
 
 def open_rows(workspace: Workspace, open_version: Callable[[Path], Rows] = Rows.open) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -110,11 +110,11 @@ def decide(
         codes.append(OVER_BUDGET)
         person = None
     priced = [*map(Pricing.of(ask, person, shop, policy, prices).worth, passed)] if passed else []
-    ranked, more = _arbitrate(priced, group)
+    ranked, candidates, more = _arbitrate(priced, group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
     other: tuple[Offered, ...] = ()
-    if customer is not None and any(one.stage == CONTROL and one.offer_id == EVERYTHING for one in withheld):
+    if customer is not None and group == "control" and any(one.stage == CONTROL and one.offer_id == EVERYTHING for one in withheld):
         # Nobody is told; it is kept, so that those to whom it was shown can be compared with those to whom it would have been.
         group_else = instead(customer.customer_id, policy.groups)
         other = decide(ask, customer, shop, policy, source=source, degraded=degraded, is_over=is_over, prices=prices, as_if=group_else).offers
@@ -123,7 +123,7 @@ def decide(
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
     return Decision(
         offers=offered,
-        withheld=_unique([*withheld, *more], ranked),
+        withheld=_unique([*withheld, *more], candidates),
         source=source if offered else "none",
         degraded=tuple(codes),
         is_personal=is_personal,
@@ -191,8 +191,8 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
     return proposals
 
 
-def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withheld]]:
-    """Candidates, one per offer and per item: first what a list has for the customer, then the best; equal ones fall to the smaller offer id.
+def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], set[str], list[Withheld]]:
+    """Candidates, one per offer and per item, and their ids: first what a list has for the customer, then the best; equal ones by offer id.
 
     What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
     """
@@ -219,7 +219,7 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], list[Withh
             offers.add(offer_id)
             if item is not None:
                 items.add(item)
-    return ranked, withheld
+    return ranked, offers, withheld
 
 
 def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | None, ask: Ask, shop: Shop, is_unknown: bool) -> tuple[Offered, ...]:
@@ -237,16 +237,21 @@ def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | Non
     return tuple(found)
 
 
-def _unique(withheld: list[Withheld], ranked: Sequence[Worth]) -> tuple[Withheld, ...]:
-    """Each offer once, with the objection furthest down the funnel; what another lens let through is not withheld."""
-    candidates = {one.passed.offer.offer_id for one in ranked}
-    deepest: dict[str, tuple[int, Withheld]] = {}
+def _unique(withheld: list[Withheld], candidates: Collection[str]) -> tuple[Withheld, ...]:
+    """Each offer once, with the objection furthest down the funnel; what another lens let through (a candidate, by its id) is not withheld."""
+    deepest: dict[str, Withheld] = {}
     for one in withheld:
-        if one.offer_id not in candidates:
-            depth, before = _DEPTHS.get(one.stage, len(STAGES)), deepest.get(one.offer_id)
-            if before is None or depth > before[0]:
-                deepest[one.offer_id] = depth, one
-    return (deepest[EVERYTHING][1],) if EVERYTHING in deepest else tuple([one for _, one in deepest.values()])
+        before = deepest.get(one.offer_id)
+        if before is None or _depth(one) > _depth(before):
+            deepest[one.offer_id] = one
+    if EVERYTHING in deepest:
+        return (deepest[EVERYTHING],)
+    return tuple([one for offer_id, one in deepest.items() if offer_id not in candidates])
+
+
+def _depth(one: Withheld) -> int:
+    """How far down the funnel it was withheld."""
+    return _DEPTHS.get(one.stage, len(STAGES))
 
 
 __all__ = ["OVER_BUDGET", "Decision", "Offered", "Source", "decide"]

@@ -70,26 +70,27 @@ def passing(
         wants_new = lens == "cross_sell"
         verdicts: dict[int, _Verdict] = {}
         for terms, offers in groups:
-            rule = nobody.get(id(terms)) if closed is None else None
+            key = id(terms)
+            rule = nobody.get(key) if closed is None else None
             if rule is not None:
                 withheld += [Withheld(offer.offer_id, "eligibility", rule) for offer in offers]
                 continue
-            verdict = closed or verdicts.get(id(terms))
+            verdict = closed or verdicts.get(key)
             if verdict is None:
-                verdict = verdicts[id(terms)] = _judged(known, terms, lens, consented)
+                verdict = verdicts[key] = _judged(known, terms, lens, consented)
             if verdict.reach == _OFFER and not ask.exclude:
                 withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
                 continue
-            # Where nothing objects to the terms, most proposals are one item whose sale nothing limits: only what was bought is left to ask.
+            # Where nothing objects to the terms, most proposals cover no item, or one whose sale nothing limits: only what was bought is left to ask.
             is_simple = verdict.reach == _THROUGH and terms.is_unasked
             channels = verdict.channels
             for offer in offers:
-                items, offer_id = offer.items, offer.offer_id
-                if is_simple and len(items) == 1 and items[0] in plain and offer_id not in named:
-                    if owned is None or (items[0] in owned) is not wants_new:
+                items = offer.items
+                if is_simple and (not items or (len(items) == 1 and items[0] in plain)) and not (named and offer.offer_id in named):
+                    if owned is None or not items or (items[0] in owned) is not wants_new:
                         passed.append(Passed(offer, lens, channels, items))
                     else:
-                        withheld.append(_bought_or_not(offer_id, wants_new))
+                        withheld.append(_bought_or_not(offer.offer_id, wants_new))
                     continue
                 found = _examined(known, offer, lens, verdict, plain)
                 if isinstance(found, Withheld):
@@ -166,11 +167,10 @@ def _bought_or_not(offer_id: str, wants_new: bool) -> Withheld:
 
 def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
     """What the rules say of terms, on channels with consent: the first objection, or the channels that are left."""
-    rule = terms.objection(known.ask.at, channels)
+    channels = terms.among(channels)
+    rule = terms.closed(known.ask.at) or (None if channels else "channel")
     if rule is not None:
         return _Verdict(_OFFER, "eligibility", rule, ())
-    if terms.channels is not None:
-        channels = [channel for channel in channels if channel in terms.channels]
     if known.policy.laws or not terms.is_for_all:
         channels, rule = _law(known, terms, channels)
         rule = rule or _person(known, terms)

@@ -106,10 +106,9 @@ def random(count: int, slots: int) -> Mixture:
 
 def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
     """Fill the slots; the same seed and key fill them the same way everywhere."""
-    order = list(range(mixture.slots))
-    if not mixture.share:
+    order, explored, share = list(range(mixture.slots)), mixture.explored, mixture.share
+    if not share:
         return Drawn(tuple(order), (1.0,) * mixture.slots, 1.0)
-    explored, share = mixture.explored, mixture.share
     if explored and share > 0:
         number = int.from_bytes(hashlib.sha256(f"exploring\n{seed}\n{key}".encode("utf-8", "surrogatepass")).digest(), "big")
         number, chance = number >> _BITS, number & ((1 << _BITS) - 1)
@@ -119,7 +118,7 @@ def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
                 # 203 bits are so many more than the orders of some slots that none is likelier than another by more than 2**-60.
                 number, place = divmod(number, len(rest))
                 order[slot] = rest.pop(place)
-    return Drawn(tuple(order), tuple(mixture.at(slot, candidate) for slot, candidate in enumerate(order)), mixture.joint(order))
+    return Drawn(tuple(order), tuple([mixture.at(slot, candidate) for slot, candidate in enumerate(order)]), mixture.joint(order))
 
 
 __all__ = ["NONE", "Drawn", "Mixture", "draw", "exploring", "random", "settled"]

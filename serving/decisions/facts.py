@@ -214,15 +214,17 @@ class Terms(NamedTuple):
     is_unasked: bool
     """Whether neither credit nor an earlier use of it stands in its way."""
 
-    def objection(self, at: datetime, channels: Iterable[str]) -> str | None:
-        """Why it is made to nobody at a moment on any of some channels; None where it may be made on one."""
+    def closed(self, at: datetime) -> str | None:
+        """Why it is made to nobody at a moment; None where it may be."""
         if self.valid_from is not None and at < self.valid_from:
             return "not_yet_valid"
         if self.valid_to is not None and at >= self.valid_to:
             return "expired"
-        if self.is_out:
-            return "out_of_stock"
-        return "channel" if self.channels is not None and not any(channel in self.channels for channel in channels) else None
+        return "out_of_stock" if self.is_out else None
+
+    def among(self, channels: Sequence[str]) -> Sequence[str]:
+        """Those of some channels on which it may be made."""
+        return channels if self.channels is None else [channel for channel in channels if channel in self.channels]
 
 
 _shared = lru_cache(maxsize=65_536)(lambda terms: terms)
@@ -352,7 +354,8 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
         key = bisect_right(self._borders, at), channels
         found = self._nobody.get(key)
         if found is None:
-            found = self._nobody[key] = {id(terms): rule for terms, _ in self.offered if (rule := terms.objection(at, channels)) is not None}
+            rules = ((terms, terms.closed(at) or (None if terms.among(channels) else "channel")) for terms, _ in self.offered)
+            found = self._nobody[key] = {id(terms): rule for terms, rule in rules if rule is not None}
         return found
 
     @cached_property

@@ -8,9 +8,10 @@ the answer says so. Weight and lever move what comes in, never what is paid.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Protocol
 
 import msgspec
@@ -89,26 +90,8 @@ class Worth(msgspec.Struct, frozen=True, gc=False):
 
     def on(self, channel: str, contact: float) -> Worth:
         """The same on another channel that brings the same, at the price of a contact there."""
-        return _worth(
-            self.passed,
-            self.p,
-            self.item,
-            self.liking,
-            self.margin,
-            self.effect,
-            self.basis,
-            self.weight,
-            self.lever,
-            self.cost,
-            contact,
-            channel,
-            is_listed=self.is_listed,
-        )
-
-    @property
-    def net(self) -> float:
-        """What compares channels: the priority, and where there is no money the cheaper contact."""
-        return -self.contact if self.margin is None else self.priority
+        gain, priority = _brings(self.margin, self.p.value, self.weight, self.lever, self.cost, contact)
+        return msgspec.structs.replace(self, channel=channel, contact=contact, gain=gain, priority=priority)
 
     @property
     def evidence(self) -> Evidence:
@@ -122,14 +105,12 @@ class Pricing(msgspec.Struct, frozen=True):
     ask: Ask
     shop: Shop
     policy: Policy
-    lists: Mapping[Lens, Mapping[str, Liking]]
-    """What the customer's ranked lists say of items, by lens; nothing where nothing personal may be used."""
+    lenses: Mapping[Lens, tuple[float, Mapping[str, Liking]]]
+    """Weight of each lens in this context, and what the ranked list that it reads says of items; nothing where nothing personal may be used."""
     stake: tuple[float | None, Basis | None]
     channels: Mapping[str, float]
     """Price of a contact on each channel in question, but for what its seat takes from others."""
     prices: SeatPrices | None
-    weights: Mapping[Lens, float]
-    """Of each lens in this context."""
     cheapest: dict[tuple[str, ...], tuple[float, str]]
     """Price and name of the cheapest of some channels, where seats and stock have no price; filled as it is asked for."""
     effects: Mapping[str, Effect]
@@ -139,39 +120,45 @@ class Pricing(msgspec.Struct, frozen=True):
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
         """Look everything up."""
         likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
-        lists = {lens: likings.get(PURPOSE[lens], {}) for lens in LENSES}
         held = None if ask.is_inbound else prices
         stake, contact = _stake(customer, shop, policy, held), _contact(ask, customer, shop, policy, held)
         weights = dict.fromkeys(LENSES, 1.0) if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights)
-        return cls(ask, shop, policy, lists, stake, contact, held, weights, {}, {} if customer is None else customer.effects)
+        lenses = {lens: (weights.get(lens, 0.0), likings.get(PURPOSE[lens], {})) for lens in LENSES}
+        return cls(ask, shop, policy, lenses, stake, contact, held, {}, {} if customer is None else customer.effects)
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
-        offer, lens = passed.offer, passed.lens
-        p, item, liking = self._acceptance(passed)
+        offer, lens, items, channels = passed.offer, passed.lens, passed.items, passed.channels
+        weight, likings = self.lenses[lens]
+        item = items[0] if len(items) == 1 else self._best(likings, items)
+        liking = None if item is None else likings.get(item)
+        p = self._unlisted(offer, item) if liking is None else liking.p
+        value = p.value
         assumed, basis = self.stake if lens == "retention" else _margin(offer, item, self.shop)
-        expected = None if assumed is None else p.value * assumed
-        cost, weight, lever, levers = p.value * offer.cost, self.weights.get(lens, 0.0), offer.lever, self.policy.levers
+        margin = None if assumed is None else value * assumed
+        cost, lever, levers = value * offer.cost, offer.lever, self.policy.levers
         if levers:
             lever *= levers.get(offer.offer_id, levers.get(offer.kind, 1.0))
-        if self.prices is None and (offer.is_item or not self.effects):
-            contact, channel = self.cheapest.get(passed.channels) or self._cheapest(offer, passed.channels, cost, is_listed=False)
-            return _worth(passed, p, item, liking, expected, None, basis, weight, lever, cost, contact, channel, is_listed=False)
-        channels, is_listed = passed.channels, False
+        effect, is_listed = None, False
         if self.ask.goal == "retention" and self.prices is not None:
             listed = self.prices.set_aside(offer)
             if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
                 channels, is_listed = (listed,), True
         if offer.is_item or not self.effects:
-            contact, channel = self._cheapest(offer, channels, cost, is_listed=is_listed)
-            return _worth(passed, p, item, liking, expected, None, basis, weight, lever, cost, contact, channel, is_listed=is_listed)
-        found = []
-        for channel in channels:
-            effect = self._effect(offer, channel)
-            margin, known = (expected, basis) if effect is None else (effect.gain.value, self.shop.margin_basis)
-            contact = self._contact(offer, channel, cost, is_listed=is_listed)
-            found.append(_worth(passed, p, item, liking, margin, effect, known, weight, lever, cost, contact, channel, is_listed=is_listed))
-        return max(found, key=lambda one: one.net)
+            contact, channel = self.cheapest.get(channels) or self._cheapest(offer, channels, cost, is_listed=is_listed)
+        else:
+            tried = []
+            for each in channels:
+                known = self._effect(offer, each)
+                brought, its = (margin, basis) if known is None else (known.gain.value, self.shop.margin_basis)
+                price = self._contact(offer, each, cost, is_listed=is_listed)
+                # Where there is no money the cheaper contact is better.
+                net = -price if brought is None else _brings(brought, value, weight, lever, cost, price)[1]
+                tried.append((net, each, price, brought, known, its))
+            # The first of equals: the channel that was asked for first.
+            _, channel, contact, margin, effect, basis = max(tried, key=itemgetter(0))
+        gain, priority = _brings(margin, value, weight, lever, cost, contact)
+        return Worth(passed, p, item, liking, margin, effect, basis, weight, lever, cost, contact, channel, is_listed, gain, priority)
 
     def _cheapest(self, offer: Offer, channels: tuple[str, ...], cost: float, *, is_listed: bool) -> tuple[float, str]:
         """The channel on which a contact costs least, where every channel brings the same; of equals the one asked for first."""
@@ -184,21 +171,17 @@ class Pricing(msgspec.Struct, frozen=True):
             self.cheapest[channels] = best, cheapest
         return best, cheapest
 
-    def _acceptance(self, passed: Passed) -> tuple[Estimate, str | None, Liking | None]:
-        """Probability that the proposal is taken up: the best covered item's, else the offer kind's."""
-        items = passed.items
-        if not items:
-            accepted, contacts = self.shop.accepted.get(passed.offer.kind, (0, 0))
-            return rate(accepted, contacts, self.policy.accept_prior), None, None
-        likings, item = self.lists[passed.lens], items[0]
-        if len(items) > 1:
-            # The first of equals: the order in which the offer names its items.
-            item = max(items, key=lambda other: self.shop.items[other].share if (liking := likings.get(other)) is None else liking.p.value)
-        liking = likings.get(item)
-        if liking is not None:
-            return liking.p, item, liking
-        share = self.shop.items[item].share
-        return Estimate(share, share, share), item, None
+    def _best(self, likings: Mapping[str, Liking], items: Sequence[str]) -> str | None:
+        """The covered item that is likeliest to be bought, of equals the one that the offer names first; None where it covers none."""
+        things = self.shop.items
+        return max(items, key=lambda item: things[item].share if (liking := likings.get(item)) is None else liking.p.value) if items else None
+
+    def _unlisted(self, offer: Offer, item: str | None) -> Estimate:
+        """Probability that a proposal is taken up that no list of the customer has: the item's share of all, else the offer kind's rate."""
+        if item is not None:
+            share = self.shop.items[item].share
+            return Estimate(share, share, share)
+        return rate(*self.shop.accepted.get(offer.kind, (0, 0)), self.policy.accept_prior)
 
     def _effect(self, offer: Offer, channel: str) -> Effect | None:
         """What was estimated of the nearest treatment; an estimate without evidence is none."""
@@ -213,28 +196,11 @@ class Pricing(msgspec.Struct, frozen=True):
         return paid + self.prices.of(offer, channel, _channel_cost(self.shop, channel, self.prices) + cost)
 
 
-def _worth(
-    passed: Passed,
-    p: Estimate,
-    item: str | None,
-    liking: Liking | None,
-    margin: float | None,
-    effect: Effect | None,
-    basis: Basis | None,
-    weight: float,
-    lever: float,
-    cost: float,
-    contact: float,
-    channel: str,
-    *,
-    is_listed: bool,
-) -> Worth:
-    """With gain and priority, which follow."""
+def _brings(margin: float | None, p: float, weight: float, lever: float, cost: float, contact: float) -> tuple[float | None, float]:
+    """Gain and priority of a proposal; without money the probability is compared."""
     if margin is None:
-        gain, priority = None, p.value * weight * lever
-    else:
-        gain, priority = margin - cost - contact, margin * weight * lever - cost - contact
-    return Worth(passed, p, item, liking, margin, effect, basis, weight, lever, cost, contact, channel, is_listed, gain, priority)
+        return None, p * weight * lever
+    return margin - cost - contact, margin * weight * lever - cost - contact
 
 
 def treatments(offer: Offer, channel: str) -> tuple[str, ...]:

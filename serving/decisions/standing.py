@@ -66,8 +66,10 @@ def may_profile(customer: Customer, policy: Policy) -> bool:
     """Whether personal facts may choose among offers."""
     if customer.refuses_profiling or customer.is_minor:
         return False
-    consented = ("*", *(consent.partition(":")[0] for consent in customer.consents))
-    return policy.profiling == "opt_out" or any(grants(customer.consents, channel, "profiling") for channel in consented)
+    if policy.profiling == "opt_out":
+        return True
+    channels = ("*", *(consent.partition(":")[0] for consent in customer.consents))
+    return any(grants(customer.consents, channel, "profiling") for channel in channels)
 
 
 def is_complaining(customer: Customer, ask: Ask, policy: Policy) -> bool:
@@ -102,8 +104,8 @@ def standing(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *,
 
 def consented(customer: Customer, channels: Sequence[str], purpose: str) -> tuple[str, ...]:
     """Those of the channels that the customer may be contacted on for a purpose; the one that the customer asked for stands first."""
-    found = [channel for channel in channels if may_contact(customer, channel, purpose)]
-    return tuple(sorted(found, key=lambda channel: channel != customer.preferred_channel))
+    found = tuple([channel for channel in channels if may_contact(customer, channel, purpose)])
+    return found if len(found) < 2 else tuple(sorted(found, key=lambda channel: channel != customer.preferred_channel))
 
 
 def _quiet(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> frozenset[str]:
@@ -133,8 +135,6 @@ def _total(contacts: Sequence[Contact], ask: Ask, customer: Customer, policy: Po
 def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str, str]:
     """Channels whose own limit is used up. A contact without a channel counts on every channel."""
     found: dict[str, str] = {}
-    if not contacts:
-        return found
     for channel in ask.channels:
         mine = [each for each in contacts if each.channel in (None, channel)]
         rule = next((limit.rule for limit in policy.channel_limits.get(channel, ()) if _is_reached(mine, ask, limit)), None)

@@ -50,6 +50,8 @@ def _strange(policy: Policy) -> Iterator[tuple[str, str]]:
             yield f"{place}.is", f"{rule.fact} is a word, so nothing but `is: equal` with a word ever holds"
         if words:
             yield from _unknown(f"{place}.value", (str(rule.value),), words)
+    if policy.same_offer_limit.most < 1:
+        yield "same_offer_limit.most", "no offer could ever be proposed; a number from 1 is expected"
     for name, lever in policy.levers.items():
         if not 0 <= lever < math.inf:
             yield f"levers.{name}", f"{lever} is no lever; a number from 0 is expected, and 1 is neutral"

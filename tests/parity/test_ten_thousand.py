@@ -57,17 +57,17 @@ def crowd(served: Workspace) -> Answers:
     known = np.flatnonzero(rows.array("is_known"))
     first, second = rng.choice(known, (2, COUNT))
     arrays = {}
-    for name in rows._arrays:
+    for name in rows.arrays:
         whole_array = rows.array(name)
         if name.endswith(".start"):
             table = name.removesuffix(".start")
             sizes = np.diff(whole_array)[first]
             arrays[name] = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
             entries = np.concatenate([np.arange(whole_array[one], whole_array[one + 1]) for one in first]).astype(np.int64)
-            arrays |= {column: rows.array(column)[entries] for column in rows._arrays if column.startswith(f"{table}.") and column != name}
+            arrays |= {column: rows.array(column)[entries] for column in rows.arrays if column.startswith(f"{table}.") and column != name}
         elif "." not in name:
             arrays[name] = whole_array[first]
-        elif f"{name.partition('.')[0]}.start" not in rows._arrays:
+        elif f"{name.partition('.')[0]}.start" not in rows.arrays:
             arrays[name] = whole_array
     mixed = rng.random(arrays["raw"].shape) < 0.5
     arrays["raw"] = np.where(mixed, rows.array("raw")[first], rows.array("raw")[second])

@@ -50,7 +50,7 @@ def own(shop: Workspace, make: Callable[..., Answers], tmp_path: Path) -> Worksp
     own = Workspace.at(tmp_path / "own")
     answers, ids = make(), people(own)
     card = replace(answers.rows.card, data_digest=own.state().digest)
-    write(own, Content(card, answers.rows.shop, {**answers.rows._arrays, "ids": np.array([each.encode() for each in ids])}))
+    write(own, Content(card, answers.rows.shop, {**answers.rows.arrays, "ids": np.array([each.encode() for each in ids])}))
     desk = Desk(replace(answers, rows=open_rows(own)), Ledger(own.ledger))
     for number, customer in enumerate(ids):
         asyncio.run(desk.decide(DecisionRequest(customer, request_id=f"r{number}", placement="inbound_end")))

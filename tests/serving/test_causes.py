@@ -147,7 +147,7 @@ def test_involuntary_customers_are_listed_apart(make: Callable[..., Answers]) ->
     changed = {name: answers.rows.array(name).copy() for name in ("cause", "cause_rule", "cause_value")}
     bob = next(place for place in range(len(answers.rows)) if answers.rows.id(place) == "bob")
     changed["cause"][bob], changed["cause_rule"][bob], changed["cause_value"][bob] = CAUSES.index("involuntary"), 0, 1.0
-    rows = Rows(answers.rows.card, answers.rows.shop, {**answers.rows._arrays, **changed})
+    rows = Rows(answers.rows.card, answers.rows.shop, {**answers.rows.arrays, **changed})
     result = Answers(rows, answers.champions, answers.policy, answers.clock).churn_list(10)
     assert [row.customer_id for row in result.rows] == ["ann"]
     assert [(row.customer_id, row.cause.cause, row.cause.by, row.cause.coupon) for row in result.involuntary] == [

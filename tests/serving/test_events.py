@@ -189,7 +189,7 @@ def test_a_row_that_was_made_again_answers_for_its_customer_only(desk: Desk, now
     place = rows.get("ann").position  # type: ignore[union-attr]
     raw = rows.array("raw").copy()
     raw[place, 0] = 0.75
-    made = type(rows)(replace(rows.card, models={}), rows.shop, {**rows._arrays, "raw": raw})
+    made = type(rows)(replace(rows.card, models={}), rows.shop, {**rows.arrays, "raw": raw})
     send(desk, [event(now)])
     desk.answers.overlay.put({"ann": Made(Row(made, place), 1, now)})
     answer = scored.scores(desk.answers, ScoresRequest(["bob", "ann", "nobody", "ann", "cid"]))

@@ -97,7 +97,7 @@ def _with_segments(answers: Answers) -> Answers:
     said, table, _ = _shop_of_two_countries()
     said = replace(said, items=("jam", "milk", "tea"))
     rows = answers.rows
-    arrays = {name: rows.array(name) for name in (*rows._arrays,)}
+    arrays = {name: rows.array(name) for name in (*rows.arrays,)}
     code = np.full((len(rows), 1), -1, dtype=np.int32)
     code[[rows.id(place) for place in range(len(rows))].index("gus")] = said.cells["country"]["NO"]
     return replace(answers, rows=Rows(replace(rows.card, segments=said), rows.shop, {**arrays, "segment": code, "segments.share": table}))
@@ -135,7 +135,7 @@ def test_what_is_no_ware_to_propose_is_not_recommended(make: Make) -> None:
     everything = [each.item_id for each in answers.recommendations(RecommendationsRequest("nobody")).recommendations]
     items = {name: structs.replace(thing, is_offerable=name != everything[0]) for name, thing in answers.rows.shop.items.items()}
     shop = structs.replace(answers.rows.shop, items=items)
-    without = replace(answers, rows=Rows(answers.rows.card, shop, answers.rows._arrays))
+    without = replace(answers, rows=Rows(answers.rows.card, shop, answers.rows.arrays))
     assert [each.item_id for each in without.recommendations(RecommendationsRequest("nobody")).recommendations] == everything[1:]
 
 

@@ -27,7 +27,7 @@ from serving.decisions.control import Groups, arm
 from serving.decisions.decide import Decision, decide
 from serving.decisions.facts import Ask, Contact, Customer, Effect, Estimate, Item, Liking, Offer, Owned, Scores, Shop
 from serving.decisions.matrix import strategy
-from serving.decisions.policy import Exploration, Law, Policy, QuietHours, Suitability, policy
+from serving.decisions.policy import Exploration, Law, Limit, Policy, QuietHours, Suitability, policy
 from serving.decisions.prices import Prices
 from serving.effects import Treatments, in_money
 from serving.lists.persuasion import persuasion
@@ -80,6 +80,13 @@ def shown(decision: Decision) -> list[str]:
 
 def why(decision: Decision, offer_id: str = "O1") -> tuple[str, str]:
     return next((each.stage, each.rule) for each in decision.withheld if each.offer_id in (offer_id, "*"))
+
+
+def test_a_limit_of_none_holds_for_whoever_was_never_contacted() -> None:
+    never = Policy(channel_limits={"email": (Limit(most=0, days=7),)})
+    fresh = replace(ANN, contacts=())
+    assert why(run(OUT, fresh, shop(offer()), never)) == ("fatigue", "email_max_0_per_7d")
+    assert why(run(OUT, fresh, shop(offer()), Policy(total_limits=(Limit(most=0, days=7),)))) == ("fatigue", "max_0_per_7d")
 
 
 # The formula.
@@ -453,7 +460,7 @@ def test_effects_on_the_rows_are_told_in_money_with_their_grade(make: Callable[.
     found = np.full((len(answers.rows), 3, 3), np.nan)
     found[0], found[:, 1] = [[4.0, 1.0, 7.0], [9.0, 8.0, 10.0], [np.nan] * 3], [9.0, 8.0, 10.0]
     card = dataclasses.replace(answers.rows.card, effects=treatments, models={**answers.rows.card.models, "uplift": "uplift-hand"})
-    answers = dataclasses.replace(answers, rows=Rows(card, answers.rows.shop, {**answers.rows._arrays, "effect": found}))
+    answers = dataclasses.replace(answers, rows=Rows(card, answers.rows.shop, {**answers.rows.arrays, "effect": found}))
     answer, _, basis = answers.decision(DecisionRequest("ann", channel="email", placement="inbound_end", goal="repeat"), "d")
     by_id = {each.offer_id: each for each in answer.offers}
     assert (by_id["O1"].evidence, by_id["O1"].incremental_value, by_id["O1"].expected_margin) == ("A", (2.0, 0.5, 3.5), 2.0)

@@ -46,7 +46,7 @@ ASKED = Asked("test", channel_costs={"email": 0.01, "call_center": 3.0}, holdout
 def known(answers: Answers, treatments: dict[str, tuple[float, float, float, str]], outcome: str = "purchase") -> Answers:
     """The same with effects on the rows, the same for everybody: value, low, high, grade by treatment."""
     rows = answers.rows
-    arrays = dict(rows._arrays)
+    arrays = dict(rows.arrays)
     arrays["effect"] = np.tile([each[:3] for each in treatments.values()], (len(rows), 1, 1))
     grades: Any = tuple(each[3] for each in treatments.values())
     card = replace(rows.card, effects=Treatments(tuple(treatments), grades, outcome, "customers"), models={**rows.card.models, "uplift": "u1"})

@@ -175,7 +175,7 @@ def test_shares_by_rank_never_rise() -> None:
 
 def written(folder: Path, rows: Rows) -> Path:
     with atomic_folder(folder) as partial:
-        for name, array in rows._arrays.items():
+        for name, array in rows.arrays.items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
         (partial / "card.json").write_bytes(msgspec.json.encode(rows.card))
         (partial / "shop.json").write_bytes(msgspec.json.encode(rows.shop))

@@ -88,7 +88,7 @@ def serve(place: Workspace, ledger: Ledger, answers: Answers, frames: Frames, at
                 values = values.map({word: code for code, word in enumerate(words[column])})
             raw.append(values.to_numpy(dtype=np.float64, na_value=np.nan))
             columns.append(column)
-    arrays = {name: answers.rows.array(name) for name in answers.rows._arrays}
+    arrays = {name: answers.rows.array(name) for name in answers.rows.arrays}
     arrays["raw"] = np.stack(raw, axis=1)
     arrays["ids"] = np.array([each.encode() for each in ids])
     arrays["is_known"] = np.ones(PEOPLE, dtype=bool)

@@ -73,7 +73,7 @@ def test_the_list_and_the_scores_count_what_is_on_and_call_it_assumed(make: Call
     parts[ann, 0] = 150.0
     counts = {kind: np.zeros(len(answers.rows)) for kind in {kind for name in KINDS for kind in ON.kinds(name)}}
     card = replace(answers.rows.card, parts=priced(ON, counts, np.ones(len(answers.rows))))
-    changed = Answers(Rows(card, answers.rows.shop, {**answers.rows._arrays, "parts": parts}), answers.champions, answers.policy, answers.clock)
+    changed = Answers(Rows(card, answers.rows.shop, {**answers.rows.arrays, "parts": parts}), answers.champions, answers.policy, answers.clock)
     result = changed.churn_list(10)
     assert [(row.customer_id, row.value, row.expected_loss) for row in result.rows] == [("ann", 250.0, 50.0), ("bob", 50.0, 45.0)]
     assert result.rows[0].value_parts == {"purchase": 100.0, "word_of_mouth": 150.0}

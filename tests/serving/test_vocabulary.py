@@ -27,6 +27,7 @@ from serving.decisions.policy import Law, Policy, policy
         ("weights: {retention: 2}", "weights"),
         ("intents: {cancel: {retention: -1, repeat: 0, cross_sell: 0}}", "intents.cancel.retention"),
         ("levers: {coupon: -1}", "levers.coupon"),
+        ("same_offer_limit: {most: 0, days: 7}", "same_offer_limit.most"),
         ("seat_price: .inf", "seat_price"),
         ("suitability: [{name: a, fact: churn, is: at_least, value: .nan}]", "suitability.0.value"),
     ],
