@@ -169,7 +169,10 @@ class Bounded(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if not self.transport.is_closing():
+        if self._head_bytes == 0:
+            # Nothing was asked, so nothing is answered: what comes next on the connection would take it for its own answer.
+            self.transport.close()
+        elif not self.transport.is_closing():
             self._refuse(408, Problem("too_slow", f"no whole request was here within {self.head_s:g} s"))
 
     def _refuse(self, status: int, problem: Problem) -> None:

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,12 +128,18 @@ class Sealed:
         return sealed
 
     def load(self) -> None:
-        """Take the index that lies beside the segment, made now where there is none; nothing of it stays in memory."""
-        path = self.folder / f"{self.number:08d}.index"
-        found = _mapped(path, segment_path(self.folder, self.number).stat().st_size)
+        """Take the index that lies beside the segment, made now where there is none; nothing of it stays in memory.
+
+        What is in memory is laid down as it is: to read the segment again would take a second or two, in which who answers hardly comes to work.
+        """
+        path, size = self.folder / f"{self.number:08d}.index", segment_path(self.folder, self.number).stat().st_size
+        found = _mapped(path, size)
         if found is None:
-            build(self.folder, self.number)
-            found = _mapped(path, segment_path(self.folder, self.number).stat().st_size)
+            if self.index is None:
+                build(self.folder, self.number)
+            else:
+                _lay(self.folder, self.number, size, *_flat(self.index, self.rows))
+            found = _mapped(path, size)
         self.columns = found
         self.index, self.rows = None, ()
 
@@ -201,17 +208,33 @@ def build(folder: Path, number: int) -> None:
             rows.append((record.kind, record.place.offset))
     if not is_ended or end != size:
         raise _changed(Place(number, end))
-    keys = np.array([key for key, _ in pairs], dtype=np.uint64)
-    order = np.argsort(keys, kind="stable")
-    columns: dict[str, NDArray[np.unsignedinteger]] = {
-        "keys": keys[order],
-        "offsets": np.array([offset for _, offset in pairs], dtype=np.uint64)[order],
-        "rows": np.array([offset for _, offset in rows], dtype=np.uint64),
-        "row_kinds": np.array([kind for kind, _ in rows], dtype=np.uint8),
-    }
-    header = np.array([size, len(columns["keys"]), len(columns["rows"])], dtype=np.uint64)
+    flat = np.array(pairs, dtype=np.uint64).reshape(-1, 2)
+    _lay(folder, number, size, flat[:, 0], flat[:, 1], np.array(rows, dtype=np.uint64).reshape(-1, 2))
+
+
+Whole = NDArray[np.uint64]
+
+
+def _flat(index: Mapping[int, int | tuple[int, ...]], rows: Sequence[tuple[int, int]]) -> tuple[Whole, Whole, Whole]:
+    """Keys, their offsets, and (rows, 2) kinds and offsets, of an index in memory."""
+    keys, found = np.fromiter(index, np.uint64, len(index)), list(index.values())
+    # Few keys have several places.
+    several = [(place, each) for place, each in enumerate(found) if isinstance(each, tuple)]
+    for place, each in several:
+        found[place] = each[0]
+    more_keys = [int(keys[place]) for place, each in several for _ in each[1:]]
+    more = [offset for _, each in several for offset in each[1:]]
+    offsets = np.array(found, dtype=np.uint64)
+    flat = np.fromiter(chain.from_iterable(rows), np.uint64, 2 * len(rows)).reshape(-1, 2)
+    return np.append(keys, np.array(more_keys, dtype=np.uint64)), np.append(offsets, np.array(more, dtype=np.uint64)), flat
+
+
+def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows: Whole) -> None:
+    """Write an index: keys in order, each with its places in order; kinds and places of the records."""
+    order = np.lexsort((offsets, keys))
+    header = np.array([size, len(keys), len(rows)], dtype=np.uint64)
     with atomic_path(folder / f"{number:08d}.index") as partial, partial.open("wb") as out:
-        for array in (header, *columns.values()):
+        for array in (header, keys[order], offsets[order], rows[:, 1], rows[:, 0].astype(np.uint8)):
             out.write(array.tobytes())
 
 

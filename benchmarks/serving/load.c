@@ -148,7 +148,8 @@ int main(int argc, char **argv) {
         int n = epoll_pwait2(epoll_fd, ready, 256, &nap, NULL);
         for (int k = 0; k < n; k++) {
             Conn *c = ready[k].data.ptr;
-            int code = take(c);
+            /* What comes while nothing was asked is no answer; the server ends what was idle for long. */
+            int code = c->busy ? take(c) : -1;
             if (!code) continue;
             at = now();
             if (code < 0) {

@@ -12,6 +12,7 @@ import pytest
 
 from retain.errors import IntegrityError
 from serving import journal as module
+from serving import segments
 from serving.journal import Journal
 
 WRITER = """
@@ -114,6 +115,20 @@ def test_full_segments_are_looked_up_on_disk_and_a_changed_one_is_told(tmp_path:
     with pytest.raises(IntegrityError, match=r"00000002\.log"):
         list(changed.records((1,)))
     changed.close()
+
+
+def test_the_index_in_memory_is_laid_down_as_it_would_be_made_from_the_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_RECORDS", 30)
+    journal = Journal(tmp_path)
+    for number in range(100):
+        journal.append(1 + number % 3, number, (number % 7, 2**64 - 1 - number, 5), b"x" * number)
+    journal.sync()
+    journal.close()
+    laid = {path.name: path.read_bytes() for path in tmp_path.glob("*.index")}
+    for name in laid:
+        segments.build(tmp_path, int(name.split(".")[0]))
+    assert laid == {path.name: path.read_bytes() for path in tmp_path.glob("*.index")}
+    assert len(laid) == 3
 
 
 def test_threads_that_wait_share_a_sync(tmp_path: Path) -> None:
