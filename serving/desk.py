@@ -66,6 +66,18 @@ class TurnError(RetainError):
     code = "turn"
 
 
+class Named(NamedTuple):
+    """What tells a request from others, and what it asked."""
+
+    identity: str
+    """Id of the decision."""
+    key: str
+    """Of its request_id."""
+    mark: str
+    """Hash of what was asked."""
+    canonical: bytes
+
+
 class Current(NamedTuple):
     """What one answer is made from: one version of everything. It is replaced as a whole."""
 
@@ -211,16 +223,17 @@ class Desk:
             identity, before = receipts.decision_id(f"{request.request_id}\n{stamp(now)}"), None
         if before is not None:
             return self._standing(before[0], mark, canonical, now), True
+        named = Named(identity, key, mark, canonical)
         try:
             # A contact that we start is weighed and held while nobody else decides: callers at once cannot exceed a limit.
             if holds(request, self.answers.policy):
                 turn = nullcontext(None) if self.turn is None else self._turn_with(request.customer_id, self.turn)
                 with turn as is_ours, self.ledger.alone():
-                    entry, kept = self._written(request, identity, key, mark, canonical, now, is_over, is_ours)
+                    entry, kept = self._written(request, named, now, is_over, is_ours)
                     if kept is entry:
                         self._hold(entry)
             else:
-                entry, kept = self._written(request, identity, key, mark, canonical, now, is_over, None)
+                entry, kept = self._written(request, named, now, is_over, None)
         except LedgerError:
             if self.answers.policy.when_unlogged == "refuse":
                 raise
@@ -374,42 +387,30 @@ class Desk:
     def _written(
         self,
         request: schemas.DecisionRequest,
-        identity: str,
-        key: str,
-        mark: str,
-        canonical: bytes,
+        named: Named,
         now: datetime,
         is_over: Callable[[], bool],
         is_ours: Callable[[], bool] | None,
     ) -> tuple[Entry, Entry]:
         """What is decided, and what stands for the request: the same, unless another process was first."""
         self._hear()
-        entry = self._entry(request, identity, key, mark, canonical, is_over, is_ours)
+        entry = self._entry(request, named, is_over, is_ours)
         return entry, self.ledger.record(entry, now, is_new=request.request_id is None)
 
-    def _entry(
-        self,
-        request: schemas.DecisionRequest,
-        identity: str,
-        key: str,
-        mark: str,
-        canonical: bytes,
-        is_over: Callable[[], bool],
-        is_ours: Callable[[], bool] | None = None,
-    ) -> Entry:
+    def _entry(self, request: schemas.DecisionRequest, named: Named, is_over: Callable[[], bool], is_ours: Callable[[], bool] | None) -> Entry:
         """Decide, and what is kept of it. A contact is proposed only if nobody else could have decided meanwhile (``is_ours``)."""
         answers, shared = self._current
-        answer, windows, basis = answers.decision(request, identity, is_over, LIMITS_UNKNOWN if is_ours is _not_ours else None)
+        answer, windows, basis = answers.decision(request, named.identity, is_over, LIMITS_UNKNOWN if is_ours is _not_ours else None)
         if is_ours is not None and answer.offers and not is_ours():
             answers = self._current.answers
-            answer, windows, basis = answers.decision(request, identity, is_over, LIMITS_UNKNOWN)
+            answer, windows, basis = answers.decision(request, named.identity, is_over, LIMITS_UNKNOWN)
         # Most windows end alike.
         stamps = {end: stamp(end) for end in set(windows.values())}
         ends = _encode({offer: stamps[end] for offer, end in windows.items()}).decode()
-        answers.fresh.join(identity, request.customer_id)
+        answers.fresh.join(named.identity, request.customer_id)
         self.count("decision", answer.source)
         at, encoded = stamp(answer.as_of), _encode(answer)
-        return Entry(identity, key, mark, request.customer_id, at, canonical, encoded, ends, packed(basis), shared)
+        return Entry(named.identity, named.key, named.mark, request.customer_id, at, named.canonical, encoded, ends, packed(basis), shared)
 
     def _standing(self, kept: Entry, mark: str, canonical: bytes, now: datetime, *, is_repeated: bool = True) -> bytes:
         """The answer that stands for a request, if it is the same request."""
