@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.guard import Arrival
@@ -28,6 +29,7 @@ LINGER_S = 2.0
 """What a caller who was refused goes on sending is read for so long, and dropped: closed at once, the connection would be reset, and most
 callers who send a large body would learn that and not why."""
 HEAD_BYTES = 64 * 1024
+LONG_HEAD = Problem("too_large", f"the headers are larger than {HEAD_BYTES} bytes")
 CONNECTIONS = 2000
 """Open at once; one more costs an idle one its place, or is closed where none is idle."""
 SPARE_FILES = 64
@@ -118,10 +120,18 @@ class Bounded(HttpToolsProtocol):
                 self._deadline = self.loop.call_later(self.head_s, self._too_slow)
         super().data_received(data)
         if self._is_head and self._head_bytes > HEAD_BYTES:
-            self._refuse(431, Problem("too_large", f"the headers are larger than {HEAD_BYTES} bytes"))
+            self._refuse(431, LONG_HEAD)
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """The head is whole.
+
+        Raises:
+            HttpParserError: it is too long, and came in one piece; nothing of the request is looked at.
+        """
+        # What was counted may hold a body too; only then is it worth a look at each header.
+        if self._head_bytes > HEAD_BYTES and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES:
+            self._refuse(431, LONG_HEAD)
+            raise HttpParserError(LONG_HEAD.message)
         self._is_head, self._head_bytes = False, 0
         if self._deadline is not None:
             self._deadline.cancel()

@@ -99,6 +99,17 @@ def test_a_body_that_never_ends_is_not_waited_for(port: int) -> None:
 
 
 @pytest.mark.fault("C10")
+def test_headers_that_are_too_long_are_refused_also_whole_and_in_one_piece(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"a" * HEAD_BYTES + b"\r\n\r\n")
+        assert answered(connection) == (431, "too_large")
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"a" * (HEAD_BYTES - 100) + b"\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert fine(port)
+
+
+@pytest.mark.fault("C10")
 def test_endless_headers_and_what_is_no_http_are_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nlong: " + b"a" * (HEAD_BYTES * 3))
