@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +45,13 @@ class Segments:
 
     def words(self, rows: Sequence[int]) -> dict[str, str]:
         """Column -> word, of rows given column by column; -1 is none."""
-        return {
-            column: next(word for word, each in cells.items() if each == row)
-            for (column, cells), row in zip(self.cells.items(), rows, strict=True)
-            if row >= 0
-        }
+        word = self._word
+        return {column: word[row] for column, row in zip(self.cells, rows, strict=True) if row >= 0}
+
+    @cached_property
+    def _word(self) -> dict[int, str]:
+        """Word by row."""
+        return {row: word for cells in self.cells.values() for word, row in cells.items()}
 
 
 def tabled(words: Mapping[str, NDArray[np.object_]], history: Interactions, window_days: float) -> tuple[Segments, NDArray[np.float32]]:
