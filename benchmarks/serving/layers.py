@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import cProfile
-import gc
 import pstats
 import tempfile
 import time
@@ -25,6 +24,7 @@ from serving.app import application, guarded
 from serving.desk import Desk
 from serving.guard import App
 from serving.ledger import Ledger
+from serving.runner import settle
 from serving.schemas import DecisionRequest
 
 ASKED = 500
@@ -104,8 +104,7 @@ def main() -> None:
         app = application()
         app.state.desk = desk
         door = guarded(app, answers.policy.body_cap)
-        gc.collect()
-        gc.freeze()
+        settle()
 
         async def layers() -> None:
             if await asked(door, bodies[0]) != 200:

@@ -109,7 +109,7 @@ def decide(
     if passed and is_over():
         codes.append(OVER_BUDGET)
         person = None
-    priced = [*map(Pricing.of(ask, person, shop, policy, prices).worth, passed)] if passed else []
+    priced = Pricing.of(ask, person, shop, policy, prices).worths(passed) if passed else []
     ranked, candidates, more = _arbitrate(priced, group)
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
@@ -177,7 +177,7 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
     proposals: list[tuple[Lens, Sequence[Alike]]] = []
-    items, found = shop.items, dict[str, Sequence[Alike]]()
+    items, alone_of, found = shop.items, shop.alone, dict[str, Sequence[Alike]]()
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
         offers = shop.offers_for[lens] if ask.goal == "best" and person is not None else shop.offered
@@ -185,7 +185,9 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
         alone = found.get(purpose)
         if alone is None:
             listed = None if person is None else person.likings.get(purpose)
-            single = [shop.alone[item] for item in ([one.item for one in listed] if listed else shop.popular) if item in items]
+            single = (
+                [alone_of[one.item] for one in listed if one.item in items] if listed else [alone_of[item] for item in shop.popular if item in items]
+            )
             alone = found[purpose] = ((single[0].terms, single),) if single else ()
         proposals.append((lens, (*offers, *alone)))
     return proposals

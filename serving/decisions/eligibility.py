@@ -81,16 +81,17 @@ def passing(
             if verdict.reach == _OFFER and not ask.exclude:
                 withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
                 continue
-            # Where nothing objects to the terms, most proposals cover no item, or one whose sale nothing limits: only what was bought is left to ask.
-            is_simple = verdict.reach == _THROUGH and terms.is_unasked
-            channels = verdict.channels
+            # Most proposals cover no item, or one whose sale nothing limits: only what was bought is left to ask, below what their terms stand for.
+            is_unasked, reach, channels = terms.is_unasked, verdict.reach, verdict.channels
             for offer in offers:
                 items = offer.items
-                if is_simple and (not items or (len(items) == 1 and items[0] in plain)) and not (named and offer.offer_id in named):
-                    if owned is None or not items or (items[0] in owned) is not wants_new:
+                if is_unasked and (not items or (len(items) == 1 and items[0] in plain)) and not (named and offer.offer_id in named):
+                    if reach > _GOAL and owned is not None and items and (items[0] in owned) is wants_new:
+                        withheld.append(_bought_or_not(offer.offer_id, wants_new))
+                    elif reach == _THROUGH:
                         passed.append(Passed(offer, lens, channels, items))
                     else:
-                        withheld.append(_bought_or_not(offer.offer_id, wants_new))
+                        withheld.append(Withheld(offer.offer_id, verdict.stage, verdict.rule))
                     continue
                 found = _examined(known, offer, lens, verdict, plain)
                 if isinstance(found, Withheld):

@@ -106,18 +106,23 @@ def random(count: int, slots: int) -> Mixture:
 
 def draw(mixture: Mixture, seed: str, key: str) -> Drawn:
     """Fill the slots; the same seed and key fill them the same way everywhere."""
-    order, explored, share = list(range(mixture.slots)), mixture.explored, mixture.share
+    slots, reach, explored, share = mixture.slots, mixture.reach, mixture.explored, mixture.share
     if not share:
-        return Drawn(tuple(order), (1.0,) * mixture.slots, 1.0)
-    if explored and share > 0:
+        return Drawn(tuple(range(slots)), (1.0,) * slots, 1.0)
+    order = list(range(slots))
+    if explored:
         number = int.from_bytes(hashlib.sha256(f"exploring\n{seed}\n{key}".encode("utf-8", "surrogatepass")).digest(), "big")
         number, chance = number >> _BITS, number & ((1 << _BITS) - 1)
         if chance < share * (1 << _BITS):
-            rest = list(range(mixture.reach))
+            rest = list(range(reach))
             for slot in range(explored):
                 # 203 bits are so many more than the orders of some slots that none is likelier than another by more than 2**-60.
                 number, place = divmod(number, len(rest))
                 order[slot] = rest.pop(place)
+        else:
+            # The best, as mostly: the same figures as below, without asking slot by slot.
+            best = share / reach + (1.0 - share)
+            return Drawn(tuple(order), (best,) * explored + (1.0,) * (slots - explored), share / perm(reach, explored) + (1.0 - share))
     return Drawn(tuple(order), tuple([mixture.at(slot, candidate) for slot, candidate in enumerate(order)]), mixture.joint(order))
 
 

@@ -128,37 +128,69 @@ class Pricing(msgspec.Struct, frozen=True):
 
     def worth(self, passed: Passed) -> Worth:
         """Price one proposal, on the channel where it is worth most."""
-        offer, lens, items, channels = passed.offer, passed.lens, passed.items, passed.channels
-        weight, likings = self.lenses[lens]
-        item = items[0] if len(items) == 1 else self._best(likings, items)
-        liking = None if item is None else likings.get(item)
-        p = self._unlisted(offer, item) if liking is None else liking.p
-        value = p.value
-        assumed, basis = self.stake if lens == "retention" else _margin(offer, item, self.shop)
-        margin = None if assumed is None else value * assumed
-        cost, lever, levers = value * offer.cost, offer.lever, self.policy.levers
-        if levers:
-            lever *= levers.get(offer.offer_id, levers.get(offer.kind, 1.0))
-        effect, is_listed = None, False
-        if self.ask.goal == "retention" and self.prices is not None:
-            listed = self.prices.set_aside(offer)
-            if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
-                channels, is_listed = (listed,), True
-        if offer.is_item or not self.effects:
-            contact, channel = self.cheapest.get(channels) or self._cheapest(offer, channels, cost, is_listed=is_listed)
-        else:
-            tried = []
-            for each in channels:
-                known = self._effect(offer, each)
-                brought, its = (margin, basis) if known is None else (known.gain.value, self.shop.margin_basis)
-                price = self._contact(offer, each, cost, is_listed=is_listed)
-                # Where there is no money the cheaper contact is better.
-                net = -price if brought is None else _brings(brought, value, weight, lever, cost, price)[1]
-                tried.append((net, each, price, brought, known, its))
-            # The first of equals: the channel that was asked for first.
-            _, channel, contact, margin, effect, basis = max(tried, key=itemgetter(0))
-        gain, priority = _brings(margin, value, weight, lever, cost, contact)
-        return Worth(passed, p, item, liking, margin, effect, basis, weight, lever, cost, contact, channel, is_listed, gain, priority)
+        return self.worths((passed,))[0]
+
+    def worths(self, passed: Sequence[Passed]) -> list[Worth]:
+        """The same of many."""
+        lenses, stake, shop, cheapest, levers = self.lenses, self.stake, self.shop, self.cheapest, self.policy.levers
+        seats, effects = self.prices if self.ask.goal == "retention" else None, self.effects
+        found: list[Worth] = []
+        for one in passed:
+            offer, lens, items, channels = one.offer, one.lens, one.items, one.channels
+            weight, likings = lenses[lens]
+            item = items[0] if len(items) == 1 else self._best(likings, items)
+            liking = None if item is None else likings.get(item)
+            p = self._unlisted(offer, item) if liking is None else liking.p
+            value = p.value
+            assumed, basis = stake if lens == "retention" else _margin(offer, item, shop)
+            margin = None if assumed is None else value * assumed
+            cost, lever = value * offer.cost, offer.lever
+            if levers:
+                lever *= levers.get(offer.offer_id, levers.get(offer.kind, 1.0))
+            effect, is_listed = None, False
+            if seats is not None:
+                listed = seats.set_aside(offer)
+                if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
+                    channels, is_listed = (listed,), True
+            if offer.is_item or not effects:
+                contact, channel = cheapest.get(channels) or self._cheapest(offer, channels, cost, is_listed=is_listed)
+            else:
+                channel, contact, margin, effect, basis = self._tried(
+                    offer, channels, cost, (margin, basis), (value, weight, lever), is_listed=is_listed
+                )
+            gain, priority = _brings(margin, value, weight, lever, cost, contact)
+            found.append(Worth(one, p, item, liking, margin, effect, basis, weight, lever, cost, contact, channel, is_listed, gain, priority))
+        return found
+
+    def _tried(
+        self,
+        offer: Offer,
+        channels: tuple[str, ...],
+        cost: float,
+        known: tuple[float | None, Basis | None],
+        by: tuple[float, float, float],
+        *,
+        is_listed: bool,
+    ) -> tuple[str, float, float | None, Effect | None, Basis | None]:
+        """Channel, price of a contact, margin, effect and basis on the channel where it is worth most; of equals the one asked for first.
+
+        Args:
+            offer: what is proposed.
+            channels: where it may be.
+            cost: expected cost of use.
+            known: margin and its basis where no effect is known.
+            by: probability, weight and lever.
+            is_listed: whether a list has paid for the seat.
+        """
+        tried = []
+        for each in channels:
+            effect = self._effect(offer, each)
+            brought, basis = known if effect is None else (effect.gain.value, self.shop.margin_basis)
+            price = self._contact(offer, each, cost, is_listed=is_listed)
+            # Where there is no money the cheaper contact is better.
+            net = -price if brought is None else _brings(brought, *by, cost, price)[1]
+            tried.append((net, (each, price, brought, effect, basis)))
+        return max(tried, key=itemgetter(0))[1]
 
     def _cheapest(self, offer: Offer, channels: tuple[str, ...], cost: float, *, is_listed: bool) -> tuple[float, str]:
         """The channel on which a contact costs least, where every channel brings the same; of equals the one asked for first."""
