@@ -138,6 +138,11 @@ class Engine:
             if str(error) == "Query interrupted":
                 raise KeyboardInterrupt from error
             raise
+        except duckdb.InvalidInputException as error:
+            # A file that was cut short or written over. Anything else of that kind is a statement of ours that is wrong.
+            if "parquet" not in str(error).lower():
+                raise
+            raise RetainError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
         except duckdb.IOException as error:
             raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
 

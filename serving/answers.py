@@ -62,6 +62,8 @@ class Answers:
     """What was named since and did not open, so that these answer on: ``previous_rows``, ``churn_previous_model`` and the like."""
     apart: tuple[str, ...] = ()
     """``machines_apart`` while other machines of the shop may know what this one does not."""
+    troubles: tuple[str, ...] = ()
+    """What fails beside whoever answers: ``rows_not_made`` while rows are not made again for what came in."""
     campaigns: Campaigns = field(default_factory=Campaigns)
     """Who is held out of what."""
 
@@ -103,7 +105,7 @@ class Answers:
     @cached_property
     def codes(self) -> tuple[str, ...]:
         """What is degraded whoever asks."""
-        return tuple(dict.fromkeys((*self.degraded, *self.refused, *self.apart)))
+        return tuple(dict.fromkeys((*self.degraded, *self.refused, *self.apart, *self.troubles)))
 
     @cached_property
     def is_previous(self) -> bool:

@@ -161,7 +161,7 @@ class Desk:
             # Rows that were made again are of these rows; by other champions they are made again once more.
             overlay = before.overlay if newer.rows.array("ids") is before.rows.array("ids") else newer.overlay
             fresh.again()
-            self._current = Current(newer.changed(fresh=fresh, rows=rows, overlay=overlay, apart=before.apart), mark)
+            self._current = Current(newer.changed(fresh=fresh, rows=rows, overlay=overlay, apart=before.apart, troubles=before.troubles), mark)
 
     def refuse(self, codes: tuple[str, ...]) -> None:
         """Answer on as before, and say what was named since and did not open; nothing where all is well again."""
@@ -342,6 +342,20 @@ class Desk:
         with self._turn:
             answers, mark = self._current
             self._current = Current(answers.changed(apart=("machines_apart",) if is_apart else ()), mark)
+
+    def trouble(self, code: str, *, is_on: bool) -> None:
+        """Say with each answer that something fails beside it, or that it works again."""
+        if is_on == (code in self._current.answers.troubles):
+            return
+        with self._turn:
+            answers, mark = self._current
+            others = tuple(each for each in answers.troubles if each != code)
+            self._current = Current(answers.changed(troubles=(*others, code) if is_on else others), mark)
+
+    @property
+    def waiting(self) -> int:
+        """Customers whose rows are to be made again."""
+        return self._current.answers.fresh.waiting
 
     def listen(self) -> None:
         """Take in what other processes wrote, though nobody asks."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from retain.errors import RetainError
+from retain.errors import NotReadyError, RetainError
 from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
@@ -29,6 +30,8 @@ REST = 0.5
 """After each round it rests for this part of the time that the round took: two thirds of a core at most."""
 AGAIN_S = 5.0
 """After a failure it is tried again so much later."""
+NOT_MADE = "rows_not_made"
+"""The code of every answer while rows cannot be made again."""
 _LOG = logging.getLogger("retain.serving")
 
 
@@ -48,7 +51,7 @@ class Freshener:
         self._thread = threading.Thread(target=self._run, name="freshen", daemon=True)
         self._refresher: Refresher | None = None
         self._rules_of: object = None
-        self._failed = ""
+        self._is_warm, self._why = False, ""
 
     def start(self) -> Freshener:
         """Work from now on, in a thread of its own."""
@@ -104,38 +107,52 @@ class Freshener:
         return self._refresher
 
     def _run(self) -> None:
-        if self._workspace.table("transactions").is_file():
-            # Imported, and its tables attached, before the first fact comes, which is answered for within a second.
-            answers = self.desk.answers
-            with suppress(RetainError):
-                self._ready(answers).warm(answers.rows, answers.champions, answers.clock())
+        again_at = -math.inf
         while not self._stop.is_set():
+            try:
+                # Also while rows cannot be made: limits and consent rest on what is heard.
+                self.desk.listen()
+                if time.monotonic() >= again_at:
+                    self._work()
+            except Exception as error:
+                again_at = time.monotonic() + AGAIN_S
+                self._failed(error)
             self._wake.wait(LISTEN_S)
-            self.desk.listen()
-            if not self.desk.answers.fresh.waiting:
-                self._wake.clear()
-                self._tell(0)
-                continue
+            self._wake.clear()
+
+    def _work(self) -> None:
+        """What is due: the first time a row that nobody asked for, else those of who waits."""
+        if not self._is_warm:
+            self._warm()
+        if self.desk.waiting:
             self._stop.wait(GATHER_S)
             self._wake.clear()
             start = time.monotonic()
-            self._stop.wait(REST * (time.monotonic() - start) if self._tried() else AGAIN_S)
-            self._tell(self.desk.answers.fresh.waiting)
+            if self.round():
+                self.desk.count("freshen", "round")
+            self._stop.wait(REST * (time.monotonic() - start))
+        self._why = ""
+        self.desk.trouble(NOT_MADE, is_on=False)
+        self._tell(self.desk.waiting)
 
-    def _tried(self) -> bool:
-        try:
-            made = self.round()
-        except Exception as error:
-            # Who waits is answered by the published row and what came in; the answer says so.
-            why = error.message if isinstance(error, RetainError) else type(error).__name__
-            self.desk.count("freshen", "failed")
-            if why != self._failed:
-                self._failed = why
-                _LOG.error("rows are not made again for what came in: %s", why)
+    def _warm(self) -> None:
+        """Imported, and its tables attached, before the first fact comes, which is answered for within a second."""
+        if self._workspace.table("transactions").is_file():
+            answers = self.desk.answers
+            # Tables that are being replaced are no failure yet: nobody waits.
+            with suppress(NotReadyError):
+                self._ready(answers).warm(answers.rows, answers.champions, answers.clock())
+        self._is_warm = True
+
+    def _failed(self, error: Exception) -> None:
+        """Who waits is answered by the published row and what came in; every answer says so, and the log does once."""
+        self.desk.trouble(NOT_MADE, is_on=True)
+        why = error.message if isinstance(error, RetainError) else type(error).__name__
+        if why != self._why:
+            self._why = why
+            _LOG.error("rows are not made again for what came in: %s", why)
+        with suppress(Exception):
             if self._refresher is not None:
                 self._refresher.close()
-            return False
-        self._failed = ""
-        if made:
-            self.desk.count("freshen", "round")
-        return True
+            self.desk.count("freshen", "failed")
+            self._tell(self.desk.waiting)

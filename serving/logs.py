@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 from datetime import UTC, datetime
+
+_LOG = logging.getLogger("retain.serving")
 
 
 class Lines(logging.Formatter):
@@ -34,3 +37,13 @@ def in_lines(name: str | None = None) -> None:
     logger = logging.getLogger(name)
     logger.handlers = [handler]
     logger.propagate = False
+    threading.excepthook = _ended
+
+
+def _ended(args: threading.ExceptHookArgs) -> None:
+    """A thread that ends by an error is told as everything else is, without the error's words."""
+    if args.exc_type is SystemExit:
+        return
+    error = args.exc_value or args.exc_type()
+    name = "unknown" if args.thread is None else args.thread.name
+    _LOG.critical("the thread %s ended by an error", name, exc_info=(args.exc_type, error, args.exc_traceback))

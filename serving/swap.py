@@ -38,6 +38,7 @@ class Swap:
         self._tick = tick
         self._seen: Stamps = opener.opened
         self._told: Stamps | None = None
+        self._codes: tuple[str, ...] = ()
         self._pause_s, self._again_at = FIRST_PAUSE_S, 0.0
         self._buried = desk.buried
         self._stop = threading.Event()
@@ -45,7 +46,7 @@ class Swap:
 
     def start(self) -> Swap:
         """Look from now on, in a thread of its own."""
-        self._tell(self.desk.answers)
+        self._say()
         self._thread.start()
         return self
 
@@ -57,6 +58,9 @@ class Swap:
 
     def look(self) -> bool:
         """Look once; take up what is newer. Return whether anything was taken up."""
+        if self.desk.answers.codes != self._codes:
+            # What fails elsewhere, or works again, is told here: this thread looks anyway.
+            self._say()
         if self.desk.buried != self._buried:
             self._buried = self.desk.buried
             self._opener.forget()
@@ -81,7 +85,7 @@ class Swap:
         gc.collect()
         gc.freeze()
         self.desk.count("swap", "done")
-        self._tell(self.desk.answers)
+        self._say()
         return True
 
     def _refused(self, stamps: Stamps, part: str, why: str) -> None:
@@ -89,10 +93,15 @@ class Swap:
         self._again_at = self._tick() + self._pause_s
         self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         self.desk.count("swap", "refused")
-        self._tell(self.desk.answers)
+        self._say()
         if stamps != self._told:
             self._told = stamps
             _LOG.error("%s: what is named now is not taken up, what answered before answers on: %s", part, why)
+
+    def _say(self) -> None:
+        answers = self.desk.answers
+        self._codes = answers.codes
+        self._tell(answers)
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from features import catalog, interactions
 from features.snapshot import snapshot
 from retain.engine import of
 from retain.workspace import Workspace, shift_days
-from serving import candidates, gather, scored
+from serving import candidates, freshening, gather, scored
 from serving.decisions.facts import HABITS
 from serving.decisions.value_parts import KINDS, amounts, value_parts
 from serving.desk import Desk
@@ -259,3 +260,29 @@ def test_a_purchase_changes_the_next_answer_with_and_without_tables(own: Workspa
     earlier = desk.answers.row(customer, own.now() - timedelta(seconds=1))
     assert earlier is not None
     assert earlier.rows is rows, "a moment before it came in knows nothing of it"
+
+
+def test_a_table_that_was_cut_short_is_told_and_once_it_is_whole_rows_are_made(own: Workspace, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freshening, "AGAIN_S", 0.1)
+    customer, whole = desk.answers.rows.id(0), own.table("events").read_bytes()
+    own.table("events").write_bytes(whole[: len(whole) // 2])
+    freshener = Freshener(desk, own).start()
+    try:
+        until(lambda: freshening.NOT_MADE in desk.answers.codes)
+        posted(desk, {"events": [{"event_id": "v", "customer_id": customer, "occurred_at": own.now().isoformat(), "kind": "visit"}]})
+        said = scored.scores(desk.answers, ScoresRequest([customer]))
+        assert freshening.NOT_MADE in said.degraded
+        assert said.freshness.as_of_rows[0] == "features"
+        assert desk.waiting == 1
+        own.table("events").write_bytes(whole)
+        until(lambda: scored.scores(desk.answers, ScoresRequest([customer])).freshness.as_of_rows[:1] == ["lists"])
+        until(lambda: freshening.NOT_MADE not in desk.answers.codes)
+    finally:
+        freshener.stop()
+
+
+def until(is_so: Callable[[], bool], patience_s: float = 60.0) -> None:
+    end = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < end, "it never came to be"
+        time.sleep(0.02)

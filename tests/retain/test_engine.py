@@ -102,3 +102,12 @@ def test_names_and_texts_cannot_break_out() -> None:
 def test_an_empty_workspace_names_the_command_to_run(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match="retain ingest"):
         engine.of(Workspace.at(tmp_path))
+
+
+@pytest.mark.parametrize("left", [b"", b"PAR1", b"no table at all, only words"])
+def test_a_table_that_was_cut_short_is_one_sentence(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "events.parquet").write_bytes(left)
+    with Engine() as sql, pytest.raises(RetainError, match=r"could not read.*events\.parquet"):
+        sql.attach({"events": tmp_path / "events.parquet"})
+    with Engine() as sql, pytest.raises(duckdb.InvalidInputException):
+        sql.rows("select error('no table is meant')")
