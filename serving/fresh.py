@@ -22,9 +22,10 @@ class _Since:
     contacts: list[Contact] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     unsubscribed: set[str] = field(default_factory=set)
-    complaint_at: datetime | None = None
-    settled_at: datetime | None = None
-    """Complaints up to then are settled."""
+    complaints: list[tuple[datetime, datetime | None]] = field(default_factory=list)
+    """When each was made, and when it is closed, where that was said with it."""
+    settled: list[datetime] = field(default_factory=list)
+    """Moments up to which all complaints are settled: only a row of its own says so of others."""
     bought: dict[str, datetime] = field(default_factory=dict)
     """Product -> the last purchase of it that came in."""
     facts: int = 0
@@ -72,10 +73,10 @@ class Fresh:
                 since.bought[row.product_id] = max(at, since.bought.get(row.product_id, at))
             if row.kind == "sale" and row.offer_id is not None:
                 since.accepted.add(row.offer_id)
-        elif row.kind == "complaint" and row.resolved_at is None:
-            since.complaint_at = at if since.complaint_at is None else max(at, since.complaint_at)
-        elif row.kind in ("complaint", "complaint_resolved"):
-            since.settled_at = at if since.settled_at is None else max(at, since.settled_at)
+        elif row.kind == "complaint":
+            since.complaints.append((at, None if row.resolved_at is None else datetime.fromisoformat(row.resolved_at)))
+        elif row.kind == "complaint_resolved":
+            since.settled.append(at)
 
     def facts(self, customer_id: str) -> tuple[int, datetime | None]:
         """How many facts of a customer came in, and when the last did."""
@@ -115,7 +116,7 @@ class Fresh:
         elif outcome.kind == "unsubscribed":
             since.unsubscribed.add(outcome.channel or "*")
         elif outcome.kind == "complained":
-            since.complaint_at = at if since.complaint_at is None else max(at, since.complaint_at)
+            since.complaints.append((at, None))
 
     def join(self, decision_id: str, customer_id: str) -> None:
         """A decision became known: outcomes that waited for it are its customer's."""
@@ -138,9 +139,6 @@ class Fresh:
         since = self._since.get(customer.customer_id)
         if since is None:
             return msgspec.structs.replace(customer, contacts=(*customer.contacts, *held)) if held else customer
-        complaints = [each for each in (customer.complaint_at, since.complaint_at) if each is not None]
-        if since.settled_at is not None:
-            complaints = [each for each in complaints if each > since.settled_at]
         if since.bought:
             customer = msgspec.structs.replace(customer, owned=_owned(customer.owned, since.bought, at))
         return msgspec.structs.replace(
@@ -148,7 +146,7 @@ class Fresh:
             contacts=(*customer.contacts, *since.contacts, *held),
             accepted=customer.accepted | since.accepted,
             unsubscribed=customer.unsubscribed | since.unsubscribed,
-            complaint_at=max(complaints) if complaints else None,
+            complaint_at=_open(customer.complaint_at, since, at),
         )
 
 
@@ -160,6 +158,15 @@ class _Row(msgspec.Struct):
     quantity: float = 0.0
     offer_id: str | None = None
     resolved_at: str | None = None
+
+
+def _open(before: datetime | None, since: _Since, at: datetime | None) -> datetime | None:
+    """The last complaint that is open at a moment, each by itself as in the tables; without a moment, one that is ever closed is still open."""
+    # Copies: another thread may be taking in what comes now.
+    opened = [made for made, closed in list(since.complaints) if closed is None or at is None or closed >= at]
+    settled = max((each for each in list(since.settled) if at is None or each <= at), default=None)
+    complaints = [each for each in (before, *opened) if each is not None and (settled is None or each > settled)]
+    return max(complaints, default=None)
 
 
 def _owned(owned: Mapping[str, Owned], bought: Mapping[str, datetime], at: datetime | None) -> dict[str, Owned]:

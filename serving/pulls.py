@@ -92,7 +92,7 @@ class Pull:
         for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
             row = Row(self.rows, position)
             stored = row.stored
-            customer = self.fresh.on(row.customer(self.at, stored, explain=True))
+            customer = self.fresh.on(row.customer(self.at, stored, explain=True), self.at)
             found.append(
                 schemas.ChurnRow(
                     rank=rank,

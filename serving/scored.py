@@ -112,7 +112,7 @@ def _score(
     status: Literal["ok", "no_features"] = "ok" if row.has_features else "no_features"
     made_of = None if found.clv is None else row.value_parts(found.clv)
     loss = expected_loss(found.churn, None if made_of is None else sum(made_of.values()))
-    signs = why(of, answers.fresh.on(customer), request.language) if request.explain else []
+    signs = why(of, answers.fresh.on(customer, at), request.language) if request.explain else []
     cause = likely.cause(of, row.position, answers.causes, request.language) if request.explain else None
     segment = f"{found.band}/{found.stage}"
     return schemas.Score(customer_id, status, found.churn, found.clv, loss, found.band, found.stage, segment, signs, cause, made_of, *outlook)

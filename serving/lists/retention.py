@@ -250,7 +250,7 @@ def _priced(
         for position in block.tolist():
             row = Row(pull.rows, position)
             scores = Scores(float(pull.churn[position]), float(value[position]), row.stored.band, row.stored.stage)
-            person = pull.fresh.on(row.customer(pull.at, scores))
+            person = pull.fresh.on(row.customer(pull.at, scores), pull.at)
             held_out = answers.campaigns.held_out(person.customer_id, pull.at, but=campaign)
             if held_out:
                 person = msgspec.structs.replace(person, held_out=held_out)

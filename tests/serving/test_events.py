@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 
 from retain import erasure
@@ -18,13 +20,13 @@ from retain.engine import Engine
 from retain.erasure import Erased
 from retain.facts import SIGNS
 from retain.tables import EVENTS, TRANSACTIONS
-from serving import contract, scored
+from serving import contract, gather, scored
 from serving.answers import Answers
 from serving.decisions.facts import Customer, Offer
 from serving.desk import ConflictError, Desk
 from serving.erasure import sweep_ledger
 from serving.fresh import since
-from serving.ledger import Ledger
+from serving.ledger import Ledger, micros
 from serving.overlay import MOST, Made, Overlay
 from serving.rows import Fed, Row
 from serving.schemas import DecisionRequest, EventsRequest, ScoresRequest
@@ -139,6 +141,58 @@ def test_what_was_bought_and_complained_of_counts_at_once(make: Callable[..., An
         assert "tea" not in desk.answers.fresh.on(Customer("ann"), now).owned, "it has not happened yet"
     finally:
         desk.close()
+
+
+COMPLAINTS = [
+    # rows as (hours ago, kind, hours ago that it was resolved), and whether a complaint is open now
+    ([(3, "complaint", None)], 3),
+    ([(3, "complaint", None), (2, "complaint", 1)], 3),
+    ([(3, "complaint", None), (2, "complaint", -9000)], 2),
+    ([(3, "complaint", -9000)], 3),
+    ([(3, "complaint", 1)], None),
+    ([(3, "complaint", None), (2, "complaint_resolved", None)], None),
+    ([(3, "complaint", None), (2, "complaint_resolved", None), (1, "complaint", None)], 1),
+    ([(3, "complaint", None), (3, "complaint_resolved", None)], None),
+    ([(3, "complaint", None), (-5, "complaint_resolved", None)], 3),
+]
+
+
+@pytest.mark.parametrize(("told", "open_since"), COMPLAINTS)
+def test_each_complaint_is_open_until_it_is_closed_itself(
+    desk: Desk, now: datetime, tmp_path: Path, told: list[tuple[float, str, float | None]], open_since: float | None
+) -> None:
+    """What an answer knows at once is what the tables would say: the same rows, through the query of the batch, give the same."""
+
+    def at(hours: float) -> datetime:
+        return now - timedelta(hours=hours)
+
+    rows = [
+        event(now, event_id=f"c{place}", customer_id="bob", kind=kind, occurred_at=at(hours).isoformat())
+        | ({} if closed is None else {"resolved_at": at(closed).isoformat()})
+        for place, (hours, kind, closed) in enumerate(told)
+    ]
+    send(desk, rows)
+    found = desk.answers.fresh.on(Customer("bob"), now).complaint_at
+    assert found == (None if open_since is None else at(open_since))
+    suppressed = {each["rule"] for each in decide(desk, "bob", max_offers=20)["withheld"] if each["stage"] == "suppression"}
+    assert ("open_complaint" in suppressed) is (open_since is not None)
+    table = pd.DataFrame([{"resolved_at": None, **row, "known_at": row["occurred_at"]} for row in rows])
+    for name in ("occurred_at", "known_at", "resolved_at"):
+        table[name] = pd.to_datetime(table[name], utc=True)
+    with Engine() as engine:
+        engine.attach({"events": table})
+        engine.execute(f"create view events_then as select * from events as r where {gather.before(now, 'r')}")
+        (batch,) = gather.complaints(engine, np.array(["bob"], dtype=object), now)
+    assert batch == (-1 if found is None else micros(found))
+
+
+def test_a_complaint_of_the_published_rows_is_not_settled_by_another(desk: Desk, now: datetime) -> None:
+    before = Customer("bob", complaint_at=now - timedelta(days=3))
+    send(desk, [event(now, customer_id="bob", kind="complaint", resolved_at=now.isoformat())])
+    later = now + timedelta(minutes=1)
+    assert desk.answers.fresh.on(before, later).complaint_at == before.complaint_at
+    send(desk, [event(now, event_id="e2", customer_id="bob", kind="complaint_resolved", occurred_at=now.isoformat())])
+    assert desk.answers.fresh.on(before, later).complaint_at is None
 
 
 def test_other_processes_and_the_next_start_know_it_too(desk: Desk, make: Callable[..., Answers], now: datetime, tmp_path: Path) -> None:
