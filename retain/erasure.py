@@ -81,22 +81,42 @@ class Erased:
     def __init__(self, folder: Path, tick: Callable[[], float] = time.monotonic) -> None:
         self._folder, self._tick = folder, tick
         self._look_at, self._seen = -math.inf, 0
+        self._unreadable = ""
+        """Why those that are there now are not known."""
         self.buried = Tombstones()
 
     def news(self) -> Tombstones | None:
-        """All tombstones where there are others than before; None where nothing is new."""
+        """All tombstones where there are others than before; None where nothing is new.
+
+        Raises:
+            IntegrityError: there are others and they cannot be read. Nobody can be told to be anybody until they can, so it is said each time.
+        """
         now = self._tick()
-        if now < self._look_at:
-            return None
-        self._look_at = now + LOOK_S
+        if now >= self._look_at:
+            self._look_at = now + LOOK_S
+            try:
+                return self._looked()
+            except IntegrityError as error:
+                self._unreadable = error.message
+                raise
+        if self._unreadable:
+            raise IntegrityError(self._unreadable)
+        return None
+
+    def _looked(self) -> Tombstones | None:
         try:
             seen = (self._folder / HASHES).stat().st_mtime_ns
         except FileNotFoundError:
+            if self._unreadable:
+                raise IntegrityError(self._unreadable) from None
             return None
+        except OSError as error:
+            raise IntegrityError(f"{self._folder.name}: who was erased cannot be looked up; repair the disk or its rights") from error
         if seen == self._seen:
+            self._unreadable = ""
             return None
         self.buried = tombstones(self._folder)
-        self._seen = seen
+        self._seen, self._unreadable = seen, ""
         return self.buried
 
 

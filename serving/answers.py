@@ -63,7 +63,7 @@ class Answers:
     apart: tuple[str, ...] = ()
     """``machines_apart`` while other machines of the shop may know what this one does not."""
     troubles: tuple[str, ...] = ()
-    """What fails beside whoever answers: ``rows_not_made`` while rows are not made again for what came in."""
+    """What fails beside whoever answers: ``rows_not_made`` while rows are not made again for what came in, and the like."""
     campaigns: Campaigns = field(default_factory=Campaigns)
     """Who is held out of what."""
 

@@ -18,7 +18,7 @@ import msgspec
 
 from retain import erasure
 from retain.erasure import Erased
-from retain.errors import RetainError
+from retain.errors import IntegrityError, RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import grounds, incoming, pull_log, schemas
@@ -125,12 +125,21 @@ class Desk:
 
     @property
     def answers(self) -> Answers:
-        """What is answered from; who was erased since it was opened is nobody, within a second."""
+        """What is answered from; who was erased since it was opened is nobody, within a second.
+
+        Raises:
+            IntegrityError: who was erased cannot be read, so nobody is answered until it can.
+        """
         buried = None if self._erased is None else self._erased.news()
         if buried is not None:
             with self._turn:
                 answers, mark = self._current
                 self._current = Current(answers.changed(rows=answers.rows.burying(buried)), mark)
+        return self._current.answers
+
+    @property
+    def current(self) -> Answers:
+        """The same for who looks after the service and answers nobody: who was erased is not looked up."""
         return self._current.answers
 
     @property
@@ -179,7 +188,10 @@ class Desk:
         """Why requests should go elsewhere; None when all is well. The one readiness of every runner."""
         if self.ledger.failed is not None:
             return self.ledger.failed
-        missing = [task for task in SCORED if self.answers.champions.model_id(task) is None]
+        try:
+            missing = [task for task in SCORED if self.answers.champions.model_id(task) is None]
+        except IntegrityError as error:
+            return error.message
         return f"there is no model of {missing[0]}; run `retain train {missing[0]}` and `retain publish`" if missing else None
 
     async def decide(self, request: schemas.DecisionRequest) -> bytes:
@@ -355,7 +367,7 @@ class Desk:
     @property
     def waiting(self) -> int:
         """Customers whose rows are to be made again."""
-        return self._current.answers.fresh.waiting
+        return self.current.fresh.waiting
 
     def listen(self) -> None:
         """Take in what other processes wrote, though nobody asks."""

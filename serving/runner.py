@@ -57,7 +57,7 @@ class Health:
             await send_whole(
                 send,
                 200 if reason is None else 503,
-                msgspec.json.encode({"ready": reason is None, "reason": reason, "degraded": self.desk.answers.codes}),
+                msgspec.json.encode({"ready": reason is None, "reason": reason, "degraded": self.desk.current.codes}),
             )
         elif scope["path"] == "/metrics":
             body, kind = self.metrics.page()
@@ -181,7 +181,7 @@ def exchanging(desk: Desk, metrics: Metrics) -> Callable[[], None]:
     # Only here: whoever runs one machine loads nothing of it.
     from serving.exchange import Exchange
 
-    return Exchange(desk, url, lambda *how: metrics.exchanged(desk.answers, *how)).start().stop
+    return Exchange(desk, url, lambda *how: metrics.exchanged(desk.current, *how)).start().stop
 
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound

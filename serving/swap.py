@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from retain.errors import RetainError
+from retain.errors import IntegrityError, RetainError
 from serving.answers import Answers
 from serving.desk import Desk
 from serving.opening import Opener, Stamps, SwapError
@@ -21,6 +21,8 @@ from serving.opening import Opener, Stamps, SwapError
 LOOK_S = 0.25
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
+ERASED_UNKNOWN = "erased_unknown"
+"""The code while it cannot be read who was erased: every answer is a 503 then."""
 _LOG = logging.getLogger("retain.serving")
 
 
@@ -58,21 +60,24 @@ class Swap:
 
     def look(self) -> bool:
         """Look once; take up what is newer. Return whether anything was taken up."""
-        if self.desk.answers.codes != self._codes:
+        is_known = self._knows_erased()
+        if self.desk.current.codes != self._codes:
             # What fails elsewhere, or works again, is told here: this thread looks anyway.
             self._say()
+        if not is_known:
+            return False
         if self.desk.buried != self._buried:
             self._buried = self.desk.buried
             self._opener.forget()
         stamps = self._opener.stamps()
         is_new = stamps != self._seen
-        if not is_new and not (self.desk.answers.refused and self._tick() >= self._again_at):
+        if not is_new and not (self.desk.current.refused and self._tick() >= self._again_at):
             return False
         if is_new:
             self._pause_s = FIRST_PAUSE_S
         self._seen = stamps
         try:
-            self.desk.take_up(self._opener.newest(self.desk.answers))
+            self.desk.take_up(self._opener.newest(self.desk.current))
         except SwapError as error:
             self._refused(stamps, error.part, error.message)
             return False
@@ -98,8 +103,20 @@ class Swap:
             self._told = stamps
             _LOG.error("%s: what is named now is not taken up, what answered before answers on: %s", part, why)
 
+    def _knows_erased(self) -> bool:
+        """Look up who was erased though nobody asks; where that cannot be read nobody is answered, and the log says once why."""
+        try:
+            self.desk.answers  # noqa: B018 - looks
+        except IntegrityError as error:
+            if ERASED_UNKNOWN not in self.desk.current.codes:
+                _LOG.error("nobody is answered: %s", error.message)
+            self.desk.trouble(ERASED_UNKNOWN, is_on=True)
+            return False
+        self.desk.trouble(ERASED_UNKNOWN, is_on=False)
+        return True
+
     def _say(self) -> None:
-        answers = self.desk.answers
+        answers = self.desk.current
         self._codes = answers.codes
         self._tell(answers)
 

@@ -23,6 +23,7 @@ from features.snapshot import build
 from retain.cli import main
 from retain.digest import digest
 from retain.erasure import Erased, bury, place, tombstones
+from retain.errors import IntegrityError
 from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
 from retain.tables import TABLES
 from retain.workspace import Workspace
@@ -243,6 +244,40 @@ def test_a_running_service_knows_the_erased_no_more_and_keeps_no_new_trace(
     desk.close()
     assert reading(tmp_path / "ledger", lambda kept: [each.customer_id for each in kept.everything()]) == [None]
     assert reading(tmp_path / "ledger", lambda kept: len(list(kept.decisions()))) == 1
+
+
+@pytest.mark.fault("E8")
+def test_while_it_cannot_be_read_who_was_erased_nobody_is_answered_and_readiness_says_why(
+    make: Callable[..., Answers], tmp_path: Path, wait: Callable[[Awaitable[Any]], Any]
+) -> None:
+    ticks, graves = [0.0], tmp_path / "tombstones"
+    desk = Desk(make(), Ledger(tmp_path / "ledger"), erased=Erased(graves, lambda: ticks[0]))
+    asked = DecisionRequest("ann", placement="inbound_end", dry_run=True)
+    bury(graves, "bob", bytes(32))
+    assert json.loads(wait(desk.decide(asked)))["offers"]
+    bury(graves, "ann", bytes(32))
+    (graves / "key").rename(tmp_path / "key")
+    # Not only whoever happens to look: also those of the same second, and whoever writes.
+    for ticks[0] in (1.0, 1.1, 1.9, 2.1, 2.2):
+        with pytest.raises(IntegrityError, match="the key of erased customers cannot be read"):
+            wait(desk.decide(asked))
+        with pytest.raises(IntegrityError):
+            wait(desk.outcome(OutcomeRequest("o1", "nobody-knows", "shown", NOW, customer_id="ann")))
+        assert "the key of erased customers" in (desk.unready() or "")
+        assert desk.current.rows.get("bob") is None, "who was known to be erased stays so"
+    (tmp_path / "key").rename(graves / "key")
+    ticks[0] = 3.2
+    assert desk.unready() is None
+    assert "unknown_customer" in json.loads(wait(desk.decide(asked)))["degraded"]
+    desk.close()
+
+
+def test_tombstones_that_nobody_may_look_at_are_not_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    erased = Erased(tmp_path / "file" / "tombstones", lambda: 0.0)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="cannot be looked up"):
+            erased.news()
 
 
 def replace_id(request: DecisionRequest, request_id: str) -> DecisionRequest:

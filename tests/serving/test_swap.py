@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import shutil
@@ -31,6 +32,7 @@ from serving.metrics import Metrics
 from serving.opening import Opener
 from serving.overlay import Made
 from serving.rows import Fed
+from serving.runner import Health
 from serving.schemas import DecisionRequest, EventsRequest, OutcomeRequest, ScoresRequest
 from serving.swap import Swap
 from tests.serving.pointed import VALUE, Pointed, constant, point, pointed
@@ -391,6 +393,45 @@ def test_who_was_erased_stays_unknown_and_the_rows_before_are_let_go(service: Se
     place.publish("r3", now + timedelta(minutes=6))
     assert service.swap.look()
     assert service.decide()["degraded"][-2:] == ["unknown_customer", "not_logged"]
+
+
+def test_while_it_is_unknown_who_was_erased_the_page_of_metrics_and_the_log_say_so(
+    service: Service, place: Pointed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(erasure, "LOOK_S", 0.0)
+    graves = erasure.place(place.workspace)
+    erasure.bury(graves, "bob", bytes(32))
+    key = (graves / "key").read_bytes()
+    (graves / "key").write_text("no key")
+    for _ in range(3):
+        assert not service.swap.look()
+    assert service.degraded() == {"erased_unknown": 1.0}
+    assert [record.levelname for record in caplog.records] == ["ERROR"], "told once"
+    health = Health(ignored, service.desk, service.metrics)
+    status, said = asyncio.run(told(health, "/readyz"))
+    assert (status, said["ready"], "erased_unknown" in said["degraded"]) == (503, False, True)
+    assert "the key of erased customers" in said["reason"]
+    (graves / "key").write_bytes(key)
+    service.swap.look()
+    assert service.degraded() == {"erased_unknown": 0.0}
+    status, said = asyncio.run(told(health, "/readyz"))
+    assert (status, said["ready"], "erased_unknown" in said["degraded"]) == (200, True, False)
+    assert "unknown_customer" in service.decide("bob")["degraded"]
+
+
+async def ignored(*_: Any) -> None:
+    raise AssertionError("nobody is handed on")
+
+
+async def told(health: Health, path: str) -> tuple[int, dict[str, Any]]:
+    """How a page of health is answered."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await health({"type": "http", "method": "GET", "path": path}, ignored, send)
+    return sent[0]["status"], json.loads(sent[1]["body"])
 
 
 def test_scores_that_rows_name_are_those_of_the_champions(service: Service, place: Pointed, make: Callable[..., Answers]) -> None:
