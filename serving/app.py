@@ -5,6 +5,7 @@ Whoever runs it sets ``app.state.desk``; health and metrics belong to the runner
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -20,8 +21,8 @@ from retain import __version__
 from serving import batches, problems, schemas
 from serving.access import holder
 from serving.desk import Desk
-from serving.direct import Caller, Direct, Raw, Route, Streamed
-from serving.guard import App, Guard
+from serving.direct import Caller, Direct, Raw, Route, Streamed, until_gone
+from serving.guard import App, Guard, Receive
 from serving.openapi import ExactJson
 from serving.pull_log import by_key
 from serving.strict import parse
@@ -134,7 +135,11 @@ async def churn_list(
     language: FromQuery[Literal["en", "zh"]] = "en",
 ) -> schemas.ChurnList:
     """Risk, value, expected loss, band, stage and reasons; who must not be contacted is left out and counted."""
-    return await _desk(request).pulled(by_key(holder(request.scope)), top, channel, language)
+    gone = asyncio.ensure_future(until_gone(cast(Receive, request.receive)))
+    try:
+        return await _desk(request).pulled(by_key(holder(request.scope)), top, channel, language, gone.done)
+    finally:
+        gone.cancel()
 
 
 @get("/v1/decisions/{decision_id:str}", responses={**DOOR, **_errors(404)}, summary="A logged decision")

@@ -42,6 +42,8 @@ _LOG = logging.getLogger("retain.serving")
 _encode = msgspec.json.Encoder().encode
 FACTS_AT_ONCE = 100
 """Rows that are written down before others are answered."""
+LISTS = 4
+"""Lists that are made or waited for at a time."""
 Counter = Callable[[str, str], None]
 """Counts one answer: what was asked, and how it was answered."""
 
@@ -58,6 +60,12 @@ class ConflictError(RetainError):
     """The same key was used for something else before."""
 
     code = "conflict"
+
+
+class BusyError(RetainError):
+    """More is asked for than can be made soon."""
+
+    code = "too_busy"
 
 
 class TurnError(RetainError):
@@ -98,7 +106,7 @@ class Desk:
         """Held while something is decided or written down together with what follows from it for the next answer: newer answers wait for it."""
         self._grounds = grounds.opener(ledger.folder)
         self._together = Together(self._noted, ledger)
-        self._lists = ThreadPoolExecutor(1, "lists")
+        self._lists, self._pulling = ThreadPoolExecutor(1, "lists"), 0
         self.pace = Pace()
         """What long answers share."""
         self.turn: Callable[[str], AbstractContextManager[Callable[[], bool]]] | None = None
@@ -375,22 +383,41 @@ class Desk:
             with self._turn:
                 self._hear()
 
-    def churn_list(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
-        """A list, once it is written down who pulled it.
+    def churn_list(
+        self, who: str, top: int, channel: str | None, language: Language, is_gone: Callable[[], bool] = lambda: False
+    ) -> schemas.ChurnList:
+        """A list, once it is written down who pulled it; none for who is gone by then.
 
         Raises:
+            BusyError: nobody waits for it any more.
             NotReadyError: that cannot be written down.
             IntegrityError: the log of pulls was changed.
         """
-        result = self.answers.churn_list(top, channel, language)
+        result = None if is_gone() else self.answers.churn_list(top, channel, language)
+        if result is None or is_gone():
+            self.count("list", "gone")
+            raise BusyError("nobody waits for this list any more")
         asked = {"top": top, "channel": channel, "language": language}
         pull_log.note(self.ledger.folder.parent, who, "churn", asked, pull_log.of_churn(result), msgspec.structs.asdict(result.models))
         self.count("list", "churn")
         return result
 
-    async def pulled(self, who: str, top: int, channel: str | None, language: Language) -> schemas.ChurnList:
-        """The same beside whoever answers: everybody is looked at, which takes a second or more in a large shop. One list is made at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._lists, self.churn_list, who, top, channel, language)
+    async def pulled(
+        self, who: str, top: int, channel: str | None, language: Language, is_gone: Callable[[], bool] = lambda: False
+    ) -> schemas.ChurnList:
+        """The same beside whoever answers: everybody is looked at, which takes a second or more in a large shop. One list is made at a time.
+
+        Raises:
+            BusyError: ``LISTS`` are asked for already.
+        """
+        if self._pulling >= LISTS:
+            self.count("list", "refused")
+            raise BusyError(f"{LISTS} lists are asked for already and are made one after the other; wait and ask again")
+        self._pulling += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._lists, self.churn_list, who, top, channel, language, is_gone)
+        finally:
+            self._pulling -= 1
 
     def trace(self, decision_id: str) -> schemas.DecisionTrace:
         """A logged decision with what it rested on and what came of it.

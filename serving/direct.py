@@ -110,7 +110,7 @@ class Direct:
 
 async def _sent(answer: Streamed, receive: Receive, send: Send, goes_on: Callable[[], bool]) -> None:
     """Send pieces as they are made, as long as somebody takes them and the key holds; who is cut off sees an answer without an end."""
-    gone = asyncio.ensure_future(_until_gone(receive))
+    gone = asyncio.ensure_future(until_gone(receive))
     try:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", answer.kind.encode())]})
         async for piece in answer.pieces:
@@ -127,6 +127,7 @@ def _always() -> bool:
     return True
 
 
-async def _until_gone(receive: Receive) -> None:
+async def until_gone(receive: Receive) -> None:
+    """Wait until whoever asked has hung up; the body was read before, or there is none."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -12,7 +12,8 @@ from litestar.enums import MediaType
 from litestar.exceptions import HTTPException, ValidationException
 
 from retain.errors import IntegrityError, NotReadyError, RetainError
-from serving.desk import ConflictError
+from serving.desk import BusyError, ConflictError
+from serving.guard import RETRY_S
 from serving.ledger import LedgerError
 from serving.schemas import ErrorBody, Problem
 from serving.scored import TooManyError
@@ -43,6 +44,7 @@ _STATUS: tuple[tuple[type[RetainError], int], ...] = (
     (ConflictError, 409),
     (NotFoundError, 404),
     (LedgerError, 503),
+    (BusyError, 503),
     (NotReadyError, 503),
     (IntegrityError, 503),
 )
@@ -92,7 +94,7 @@ def _by(tell: Callable[[Any], tuple[int, ErrorBody]]) -> Callable[[Request[Any, 
 
     def handler(_request: Request[Any, Any, Any], error: Any) -> Response[ErrorBody]:
         code, body = tell(error)
-        return answer(code, body.error)
+        return answer(code, body.error, {"retry-after": str(RETRY_S)} if isinstance(error, BusyError) else None)
 
     return handler
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,11 @@ from retain.cli import main
 from retain.errors import IntegrityError, NotReadyError
 from retain.workspace import Workspace
 from serving import pull_log
-from serving.desk import Desk
+from serving.answers import Answers
+from serving.desk import LISTS, BusyError, Desk
+from serving.metrics import Metrics
 from serving.pull_log import HEAD, START, entries, keep, pulled
+from serving.runner import whole
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 Change = Callable[[list[str]], list[str]]
@@ -107,6 +113,83 @@ def test_the_service_hands_no_list_over_that_it_cannot_write_down(desk: Desk, mo
     path.mkdir()
     with pytest.raises((NotReadyError, IntegrityError)):
         desk.churn_list("key 0123 crm", 2, None, "en")
+
+
+@pytest.mark.fault("C28")
+def test_more_lists_than_can_be_made_soon_are_refused_and_none_is_noted_for_who_is_gone(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    makes, go_on = threading.Event(), threading.Event()
+    makers: list[str] = []
+    original = Answers.churn_list
+
+    def slowly(answers: Answers, *asked: Any) -> Any:
+        makers.append(threading.current_thread().name)
+        makes.set()
+        assert go_on.wait(10)
+        return original(answers, *asked)
+
+    monkeypatch.setattr(Answers, "churn_list", slowly)
+    gone: set[int] = set()
+
+    def call(number: int) -> Any:
+        return desk.pulled(f"key {number}", 2, None, "en", lambda: number in gone)
+
+    async def many() -> list[Any]:
+        waiting = [asyncio.ensure_future(call(number)) for number in range(LISTS)]
+        await asyncio.to_thread(makes.wait, 10)
+        with pytest.raises(BusyError, match="wait and ask again"):
+            await call(LISTS)
+        # One hangs up while its list is made, one while it waits for it.
+        gone.update((0, 2))
+        go_on.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        return [*found, await call(LISTS + 1)]
+
+    found = asyncio.run(many())
+    assert [isinstance(each, BusyError) for each in found] == [True, False, True, False, False]
+    assert [each.who for each in entries(desk.ledger.folder.parent / "pulls.jsonl")] == ["key 1", "key 3", f"key {LISTS + 1}"]
+    assert len(makers) == 4, "for who was gone before it was begun none is made"
+
+
+def test_over_http_who_hangs_up_pulls_nothing_and_who_comes_too_much_is_told_when_to_come(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, original, go_on = whole(desk, Metrics()), Answers.churn_list, threading.Event()
+
+    def slowly(answers: Answers, *asked: Any) -> Any:
+        assert go_on.wait(10)
+        return original(answers, *asked)
+
+    monkeypatch.setattr(Answers, "churn_list", slowly)
+
+    async def call(*, hangs_up: bool = False) -> tuple[int, dict[bytes, bytes]]:
+        sent: list[Any] = []
+        came = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Any:
+            for each in came:
+                return each
+            if not hangs_up:
+                await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        headers = [(b"host", b"127.0.0.1")]
+        about = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "root_path": ""}
+        where = {"path": "/v1/lists/churn", "raw_path": b"/v1/lists/churn", "query_string": b"top=2"}
+        await app({**about, **where, "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}, receive, send)
+        return sent[0]["status"], dict(sent[0]["headers"])
+
+    async def many() -> list[Any]:
+        waiting = [asyncio.ensure_future(call(hangs_up=number % 2 == 0)) for number in range(LISTS)]
+        await asyncio.sleep(0.1)
+        refused = await call()
+        go_on.set()
+        return [*(await asyncio.gather(*waiting)), refused]
+
+    found = asyncio.run(many())
+    assert [status for status, _ in found] == [503, 200, 503, 200, 503]
+    assert found[-1][1][b"retry-after"] == b"1"
+    assert len(entries(desk.ledger.folder.parent / "pulls.jsonl")) == 2
 
 
 def test_the_command_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
