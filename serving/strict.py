@@ -14,6 +14,8 @@ from msgspec import inspect
 from retain.errors import RetainError
 
 T = TypeVar("T")
+LONGEST_WORD, LONGEST_PATH, LONGEST_WORDS = 64, 200, 2000
+"""Characters of a name, a path and a sentence that an error says back: what somebody sends may be as long as a body."""
 
 
 class SyntaxProblem(RetainError):
@@ -40,13 +42,15 @@ def parse(body: bytes, kind: type[T]) -> T:
         if text.startswith("\ufeff"):
             raise SyntaxProblem("the body is not JSON: it begins with a byte order mark")
         value = _DECODER.decode(text)
-        # The stricter parser of the two looks at the text as well: it refuses halves of surrogate pairs.
-        msgspec.json.decode(body)
-        return msgspec.convert(value, kind)
+        beyond = _beyond(body)
+        found = msgspec.convert(value, kind)
+        if beyond is not None:
+            raise beyond
+        return found
     except msgspec.ValidationError as error:
-        words, _, path = str(error).rpartition(" - at `")
-        field, row = _place(path.rstrip("`")) if words else (_named(str(error)), None)
-        raise ContentProblem(plain(words or str(error), choices(kind, path)), field=field or _named(words), row=row) from error
+        words, path = _told(error)
+        field, row = _place(path) if path else (None, None)
+        raise ContentProblem(plain(words, choices(kind, path))[:LONGEST_WORDS], field=field or _named(words), row=row) from error
     except RecursionError as error:
         raise SyntaxProblem("the body is nested too deeply") from error
     except UnicodeDecodeError as error:
@@ -57,12 +61,36 @@ def parse(body: bytes, kind: type[T]) -> T:
         raise ContentProblem("a number has more digits than any number here can have") from error
 
 
+def _beyond(body: bytes) -> msgspec.ValidationError | None:
+    """That a number is larger than any float: what is converted to a type says in which field.
+
+    The stricter parser of the two looks at the text as well: it refuses halves of surrogate pairs.
+    """
+    try:
+        msgspec.json.decode(body)
+    except msgspec.ValidationError as error:
+        return error
+    return None
+
+
+def _told(error: msgspec.ValidationError) -> tuple[str, str]:
+    """The words of an error and the path that it names; no path is as long as a key that somebody makes up to look like one."""
+    words, _, path = str(error).rpartition(" - at `")
+    return (words, path.rstrip("`")) if words and len(path) <= LONGEST_PATH else (str(error), "")
+
+
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise SyntaxProblem("a key stands twice in one object", field=next(key for key in keys if keys.count(key) > 1)[:64])
+        raise SyntaxProblem("a key stands twice in one object", field=_twice(pairs)[:LONGEST_WORD])
     return result
+
+
+def _twice(pairs: Sequence[tuple[str, Any]]) -> str:
+    """The first key that stands there again."""
+    seen: set[str] = set()
+    # ``add`` returns None: a key that is new is put down.
+    return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
 
 
 def _number(text: str) -> float | int:
@@ -87,9 +115,9 @@ def _place(path: str) -> tuple[str | None, int | None]:
 
 def _named(words: str) -> str | None:
     """The field that a message names between backquotes."""
-    parts = words.split("`")
+    parts = words.split("`", 2)
     return (
-        parts[1]
+        parts[1][:LONGEST_WORD]
         if len(parts) > 2 and parts[1].isidentifier() and parts[1] not in ("int", "str", "object", "array", "null", "float", "bool")
         else None
     )
