@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from retain import convert
 from retain.facts import EARLIEST_FACT, GRACE, SIGNS
 from serving.decisions import receipts
 from serving.schemas import EventsRequest
@@ -16,6 +17,8 @@ from serving.strict import ContentProblem
 TableName = Literal["events", "transactions"]
 KEYS: Mapping[TableName, tuple[str, ...]] = {"events": ("event_id",), "transactions": ("order_id", "line_id")}
 EARLIEST = datetime.fromisoformat(EARLIEST_FACT).replace(tzinfo=UTC)
+OLDEST, LATEST = (datetime.fromisoformat(end).replace(tzinfo=UTC) for end in (convert.EARLIEST, convert.LATEST))
+"""Between these lies every other time of a row, as at an ingest."""
 
 
 class Fact(msgspec.Struct, frozen=True, array_like=True):
@@ -75,6 +78,9 @@ def _problem(table: TableName, values: Mapping[str, Any], now: datetime, currenc
         return "occurred_at", f"nothing is told of before {EARLIEST:%Y}"
     if at > now + GRACE:
         return "occurred_at", f"it lies more than {GRACE // timedelta(hours=1)} hours ahead of the clock of the workspace"
+    absurd = next((name for name, value in values.items() if isinstance(value, datetime) and not OLDEST <= value <= LATEST), None)
+    if absurd is not None:
+        return absurd, f"no time of a row lies before {OLDEST:%Y} or after {LATEST:%Y}"
     if values.get("currency", currency) != currency:
         return "currency", f"money comes in in {currency or 'the currency of the workspace'} only"
     if table == "transactions":

@@ -46,7 +46,7 @@ SEEDS: dict[str, dict[str, Any]] = {
         "currency": "EUR",
     },
     "/v1/events": {
-        "events": [{"event_id": "e", "customer_id": "C00000001", "occurred_at": WHEN, "kind": "complaint", "channel": "web"}],
+        "events": [{"event_id": "e", "customer_id": "C00000001", "occurred_at": WHEN, "kind": "complaint", "resolved_at": WHEN}],
         "transactions": [
             {
                 "order_id": "b",
@@ -91,6 +91,8 @@ ODD_TEXTS = (
     "9999-12-31T23:59:60Z",
     "2024-02-30T00:00:00Z",
     "2026-01-01",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
 )
 ODD_VALUES: tuple[Any, ...] = (
     None,

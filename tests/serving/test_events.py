@@ -100,6 +100,16 @@ def test_one_row_that_cannot_be_is_placed_and_nothing_is_kept(desk: Desk, now: d
         send(desk)
 
 
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "1879-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.5Z"])
+def test_a_time_off_the_calendar_is_placed_and_nothing_is_kept(desk: Desk, now: datetime, moment: str) -> None:
+    for name in ("occurred_at", "resolved_at"):
+        with pytest.raises(ContentProblem) as told:
+            send(desk, [event(now), event(now, event_id="e2", kind="complaint", **{name: moment})])
+        assert (told.value.field, told.value.row) == (f"events.{name}", 1)
+    assert list(desk.ledger.facts()) == []
+
+
 def test_a_row_sent_again_is_known_and_another_under_its_key_is_refused(desk: Desk, now: datetime) -> None:
     first = send(desk, [event(now)], [line(now)])
     assert (first.kept, first.duplicates, first.erased) == (2, 0, 0)
