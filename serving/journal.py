@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from retain.errors import IntegrityError, RetainError
 from retain.files import sync_folder
-from serving.segments import SEAL, START, Place, Record, Sealed, latest, parse, prefixed, read_at, segment_path
+from serving.segments import SEAL, START, Place, Record, Sealed, index_path, latest, parse, prefixed, read_at, segment_path
 
 SYNC_S = 0.04
 """A sync begins at most so long after a write; with the sync itself a record is on disk within 50 ms on a disk that keeps up."""
@@ -57,7 +57,11 @@ class Journal:
         self._mutex = threading.RLock()
         self._depth = 0
         self._swap = threading.Lock()
-        """Held while the open segment changes: a sync must not meet a closed file."""
+        """Held for the moment in which the open segment changes, never while the disk is waited for."""
+        self._left: list[int] = []
+        """Files of full segments that the thread that syncs has to sync, before the one behind them, and to close."""
+        self._is_begun = False
+        """Whether a segment was begun whose name is not on disk yet."""
         self._wake = threading.Condition()
         self._dirty = self._closing = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
@@ -68,7 +72,7 @@ class Journal:
             folder.mkdir(parents=True, exist_ok=True)
             self._gate = os.open(folder / ".gate", os.O_RDWR | os.O_CREAT, 0o640)
         with self.alone():
-            numbers = sorted(int(path.stem) for path in folder.glob("[0-9]*.log"))
+            numbers = self._whole(sorted(int(path.stem) for path in folder.glob("[0-9]*.log")))
             for number in numbers[:-1]:
                 self._sealed.append(Sealed.open(folder, number))
             self._begin(numbers[-1] if numbers else 1)
@@ -95,10 +99,10 @@ class Journal:
                 self._closing = True
                 self._wake.notify()
             self._thread.join()
-        for handle in (self._file, self._gate):
+        for handle in (*self._left, self._file, self._gate):
             if handle >= 0:
                 os.close(handle)
-        self._file = self._gate = -1
+        self._left, self._file, self._gate = [], -1, -1
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -161,10 +165,7 @@ class Journal:
                 with suppress(OSError):
                     os.ftruncate(self._file, self._end)
                 raise JournalError(self._failed or "") from error
-        with self._wake:
-            if not self._dirty:
-                self._dirty = True
-                self._wake.notify()
+        self._rouse()
         return place
 
     async def synced(self) -> None:
@@ -256,19 +257,19 @@ class Journal:
 
     def _begin(self, number: int) -> None:
         path = segment_path(self.folder, number)
-        self._number, self._end = number, 0
         self._index: dict[int, int | tuple[int, ...]] = {}
         self._rows: list[tuple[int, int]] = []
-        before, is_new = self._file, not path.is_file()
+        file = -1
+        if not self._read_only:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+        elif path.is_file():
+            file = os.open(path, os.O_RDONLY)
         with self._swap:
-            if self._read_only:
-                self._file = -1 if is_new else os.open(path, os.O_RDONLY)
-            else:
-                self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-            if before >= 0:
-                os.close(before)
-        if is_new and not self._read_only:
-            sync_folder(self.folder)
+            if self._file >= 0:
+                self._left.append(self._file)
+            self._file, self._number, self._end, self._is_begun = file, number, 0, True
+        if self._read_only:
+            self._close_left()
 
     def _note(self, kind: int, keys: Sequence[int], offset: int) -> None:
         for key in keys:
@@ -283,21 +284,54 @@ class Journal:
         self._end += written
 
     def _seal(self) -> None:
-        """End the segment and begin the next; the thread that syncs lays the index beside it."""
+        """End the segment and begin the next. The thread that syncs syncs it first, and lays the index beside it: who answers waits for no disk."""
         self._write(prefixed(SEAL, 0, (), b""), b"")
-        os.fdatasync(self._file)
+        if self._left:
+            # The disk has not taken the one before yet. More than one that a power loss could tear must not stand in the way of the next start.
+            self.sync()
         self._turn()
 
     def _turn(self) -> None:
         self._sealed.append(Sealed(self.folder, self._number, self._index, self._rows))
         self._begin(self._number + 1)
+        if not self._read_only:
+            self._rouse()
 
     def _cut(self, tail: bytes) -> None:
-        aside = self.folder / f"{self._number:08d}-{self._end}.torn"
-        aside.write_bytes(tail)
+        place = Place(self._number, self._end)
+        self._aside(place).write_bytes(tail)
         os.ftruncate(self._file, self._end)
         os.fsync(self._file)
-        self.torn.append(Torn(Place(self._number, self._end), len(tail)))
+        self.torn.append(Torn(place, len(tail)))
+
+    def _aside(self, place: Place) -> Path:
+        """Where what was torn at a place lies."""
+        return self.folder / f"{place.segment:08d}-{place.offset}.torn"
+
+    def _whole(self, numbers: list[int]) -> list[int]:
+        """The segments that stand. A power loss may leave the last but one without its end: it was not on disk, so nothing behind it was
+        acknowledged, and what stands behind it is laid aside; its own tail is cut as that of any open segment.
+        """
+        if self._read_only or len(numbers) < 2:
+            return numbers
+        try:
+            Sealed.open(self.folder, numbers[-2])
+        except IntegrityError:
+            if index_path(self.folder, numbers[-2]).is_file():
+                raise
+            last = segment_path(self.folder, numbers[-1])
+            self.torn.append(Torn(Place(numbers[-1], 0), last.stat().st_size))
+            last.rename(self._aside(Place(numbers[-1], 0)))
+            sync_folder(self.folder)
+            return numbers[:-1]
+        return numbers
+
+    def _rouse(self) -> None:
+        """Something is not on disk yet."""
+        with self._wake:
+            if not self._dirty:
+                self._dirty = True
+                self._wake.notify()
 
     def _wait(self, loop: asyncio.AbstractEventLoop | None, future: Any) -> None:
         if self._failed is not None:
@@ -321,20 +355,42 @@ class Journal:
                 self._dirty = False
             error: JournalError | None = None
             try:
-                # Within: the file must not be closed meanwhile. Without a file of its own: where none can be opened, a sync still goes on.
-                with self._swap:
-                    os.fdatasync(self._file)
+                number = self._to_disk()
             except OSError as failure:
                 self._fail(failure)
             if self._failed is not None:
                 error = JournalError(self._failed)
             _release(waiting, error)
-            self._lay_indices()
+            if error is None:
+                self._lay_indices(number)
 
-    def _lay_indices(self) -> None:
+    def _to_disk(self) -> int:
+        """Sync full segments, names, and the open segment, in this order; the number of the last.
+
+        Only the thread that syncs closes files, so none is closed meanwhile; it opens none: where none can be opened, a sync still goes on.
+        """
+        with self._swap:
+            file, number, is_begun, self._is_begun = self._file, self._number, self._is_begun, False
+            left = self._left.copy()
+        for each in left:
+            os.fdatasync(each)
+        self._close_left(len(left))
+        if is_begun:
+            sync_folder(self.folder)
+        os.fdatasync(file)
+        return number
+
+    def _close_left(self, count: int | None = None) -> None:
+        with self._swap:
+            done, self._left = self._left[:count], [] if count is None else self._left[count:]
+        for each in done:
+            os.close(each)
+
+    def _lay_indices(self, before: int) -> None:
+        """Of the full segments before a number, which are on disk: an index beside a segment says that it is whole."""
         try:
             for sealed in list(self._sealed):
-                if sealed.index is not None:
+                if sealed.index is not None and sealed.number < before:
                     sealed.load()
         except OSError as failure:
             self._fail(failure)

@@ -57,6 +57,11 @@ def segment_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.log"
 
 
+def index_path(folder: Path, number: int) -> Path:
+    """Where the index of a full segment lies; it is laid there once the segment is on disk."""
+    return folder / f"{number:08d}.index"
+
+
 def prefixed(kind: int, at: int, keys: Sequence[int], body: bytes) -> bytes:
     """What stands before a body."""
     meta = _META.pack(at, kind, len(keys)) + struct.pack(f"<{len(keys)}Q", *keys)
@@ -132,7 +137,7 @@ class Sealed:
 
         What is in memory is laid down as it is: to read the segment again would take a second or two, in which who answers hardly comes to work.
         """
-        path, size = self.folder / f"{self.number:08d}.index", segment_path(self.folder, self.number).stat().st_size
+        path, size = index_path(self.folder, self.number), segment_path(self.folder, self.number).stat().st_size
         found = _mapped(path, size)
         if found is None:
             if self.index is None:
@@ -233,7 +238,7 @@ def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows
     """Write an index: keys in order, each with its places in order; kinds and places of the records."""
     order = np.lexsort((offsets, keys))
     header = np.array([size, len(keys), len(rows)], dtype=np.uint64)
-    with atomic_path(folder / f"{number:08d}.index") as partial, partial.open("wb") as out:
+    with atomic_path(index_path(folder, number)) as partial, partial.open("wb") as out:
         for array in (header, keys[order], offsets[order], rows[:, 1], rows[:, 0].astype(np.uint8)):
             out.write(array.tobytes())
 

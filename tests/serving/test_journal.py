@@ -131,6 +131,62 @@ def test_the_index_in_memory_is_laid_down_as_it_would_be_made_from_the_segment(t
     assert len(laid) == 3
 
 
+def test_who_writes_waits_for_no_disk_at_the_end_of_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_RECORDS", 10)
+    journal = filled(tmp_path)
+    journal.sync()
+    real, goes_on, synced = os.fdatasync, threading.Event(), list[int]()
+
+    def stuck(file: int) -> None:
+        goes_on.wait()
+        synced.append(os.fstat(file).st_ino)
+        real(file)
+
+    monkeypatch.setattr(os, "fdatasync", stuck)
+    for number in range(5, 15):
+        journal.append(1, number, (number,), b"x")
+    # The segment ended and another began; an index would say that the full one is on disk.
+    assert (journal.end.segment, list(tmp_path.glob("*.index"))) == (2, [])
+    assert [record.at for record in journal.records((1,))] == list(range(15))
+    more = threading.Thread(target=lambda: [journal.append(1, number, (number,), b"x") for number in range(15, 25)])
+    more.start()
+    more.join(0.3)
+    assert more.is_alive(), "a second full segment that is not on disk has to wait"
+    goes_on.set()
+    more.join()
+    journal.sync()
+    full, behind = ((tmp_path / f"0000000{number}.log").stat().st_ino for number in (1, 2))
+    assert full in synced[: synced.index(behind)], "what is behind a segment is on disk after it"
+    journal.close()
+    assert len(list(tmp_path.glob("*.index"))) == 2
+    again = Journal(tmp_path)
+    assert ([record.at for record in again.records((1,))], again.torn) == (list(range(25)), [])
+    again.close()
+
+
+def test_a_power_loss_at_the_end_of_a_segment_costs_no_more_than_what_was_not_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_RECORDS", 10)
+    filled(tmp_path, 25).close()
+    last = tmp_path / "00000002.log"
+    os.truncate(last, last.stat().st_size - 40)
+    with pytest.raises(IntegrityError, match=r"00000002\.log"):
+        # Its index lies beside it, so it was on disk: no power loss took this.
+        Journal(tmp_path)
+    (tmp_path / "00000002.index").unlink()
+    behind = (tmp_path / "00000003.log").stat().st_size
+    again = Journal(tmp_path)
+    assert (again.torn[0].place.segment, again.torn[0].bytes) == (3, behind)
+    assert (tmp_path / "00000003-0.torn").stat().st_size == behind
+    kept = [record.at for record in again.records((1,))]
+    assert kept == list(range(len(kept)))
+    assert 15 < len(kept) < 20
+    again.append(1, 99, (99,), b"after")
+    again.close()
+    third = Journal(tmp_path)
+    assert [record.at for record in third.records((1,))] == [*kept, 99]
+    third.close()
+
+
 def test_threads_that_wait_share_a_sync(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     syncs = []
