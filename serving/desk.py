@@ -31,10 +31,11 @@ from serving.decisions.policy import Policy
 from serving.entries import Entry, Kept, Outcome
 from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
-from serving.incoming import Fact
+from serving.incoming import AHEAD, Fact, is_ahead
 from serving.ledger import REPEAT, Ledger, LedgerError, stamp
 from serving.opening import Opener
 from serving.pacing import Pace
+from serving.strict import ContentProblem
 from serving.together import Together
 from serving.tracing import trace
 
@@ -264,10 +265,13 @@ class Desk:
         """Keep an outcome on disk before answering.
 
         Raises:
+            ContentProblem: it lies in the future, or names another customer than its decision's; nothing is kept.
             ConflictError: the outcome_id was used for another outcome; the first stands.
             LedgerError: it cannot be written down.
         """
-        received_at = stamp(self.answers.clock())
+        now = self.answers.clock()
+        if is_ahead(request.occurred_at, now):
+            raise ContentProblem(AHEAD, field="occurred_at")
         if self._is_erased(request.customer_id):
             # What came of something is kept, of whom is not: an erased customer leaves no new trace.
             request = msgspec.structs.replace(request, customer_id=None)
@@ -283,10 +287,12 @@ class Desk:
             channel=request.channel,
             amount=request.amount,
             currency=request.currency,
-            received_at=received_at,
+            received_at=stamp(now),
             is_pending=True,
         )
         kept = await self._together.keep(outcome, body)
+        if kept.is_of_another:
+            raise ContentProblem("the decision was about another customer; name that one, or leave customer_id out", field="customer_id")
         if kept.is_conflict:
             raise ConflictError("this outcome_id was used for a different outcome; the first one stands", field="outcome_id")
         self.count("outcome", "duplicate" if kept.is_duplicate else request.type)
@@ -297,9 +303,9 @@ class Desk:
         found = []
         with self._turn, self.ledger.alone():
             for outcome, body in outcomes:
-                kept = self.ledger.add(outcome, body)
+                kept = self.ledger.add(outcome, body, is_exact=True)
                 found.append(kept)
-                if not kept.is_duplicate:
+                if not (kept.is_duplicate or kept.is_of_another):
                     # What limits and consent must know holds at once, also if the disk refuses: that errs on the side of the customer.
                     self.answers.fresh.add(kept.entry)
             self._hear()
@@ -493,7 +499,8 @@ class Desk:
         """Take in what other processes wrote."""
         answers = self._current.answers
         for each in self.ledger.heard():
-            _heed(each, answers.fresh, answers.policy)
+            # Another process may have written it down as it came in, though its decision is on record.
+            _heed(self.ledger.known(each), answers.fresh, answers.policy)
         answers.heed(self.ledger)
 
 

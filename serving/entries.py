@@ -40,6 +40,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     received_at: str
     is_pending: bool = False
     is_late: bool = False
+    named: str | None = None
+    """Whom the caller named where the decision is another customer's; worked out when it is read, kept nowhere."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class Kept(msgspec.Struct, frozen=True):
     entry: Outcome
     is_duplicate: bool
     is_conflict: bool
+    is_of_another: bool = False
+    """It names another customer than its decision's, and was not kept."""
 
 
 class Conflict(msgspec.Struct, frozen=True, array_like=True):

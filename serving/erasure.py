@@ -227,7 +227,7 @@ def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple
 def _told(ledger: Ledger, customer_id: str) -> dict[str, Any]:
     decisions = [entry for entry in ledger.decisions() if entry.customer_id == customer_id]
     mine = {entry.decision_id for entry in decisions}
-    outcomes = [each for each in ledger.everything() if each.customer_id == customer_id or each.decision_id in mine]
+    outcomes = [each for each in ledger.everything() if customer_id in (each.customer_id, each.named) or each.decision_id in mine]
     return {
         "decisions": [
             {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)} for each in decisions

@@ -29,7 +29,7 @@ from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
 from serving.entries import Entry, Outcome
-from serving.fresh import flowed
+from serving.fresh import CLOSING, flowed
 from serving.gather import CONTACT_DAYS
 from serving.grounds import Opened, opener
 from serving.incoming import Fact, TableName
@@ -127,15 +127,17 @@ def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Tab
     outcomes: list[Outcome] = []
     waiting = unknown = 0
     for place, outcome in ledger.placed():
-        if flowed(outcome, at):
+        is_in = flowed(outcome, at)
+        if is_in:
             outcomes.append(outcome)
             by_decision[outcome.decision_id].append(outcome)
         else:
             waiting += 1
             unknown += outcome.customer_id is None
-            # Whose decision has not come within the longest window of a limit is no longer waited for at every start.
-            if since is None and (outcome.customer_id is not None or outcome.received_at >= oldest):
-                since = place
+        # Whose decision has not come within the longest window of a limit is no longer waited for at every start.
+        is_awaited = outcome.is_pending and outcome.received_at >= oldest
+        if since is None and (is_awaited or not (is_in or outcome.customer_id is None)):
+            since = place
     early: dict[TableName, list[Fact]] = {name: [] for name in FACTS}
     for place, fact in ledger.facts():
         if flowed(fact, at):
@@ -144,7 +146,7 @@ def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Tab
             waiting += 1
             since = place if since is None else min(since, place)
     contacts, shown = _contacts(ledger, by_decision, at)
-    tables = {"contacts": contract("contacts", contacts), "outcomes": contract("outcomes", [_outcome(outcome, shown) for outcome in outcomes])}
+    tables = {"contacts": contract("contacts", contacts), "outcomes": contract("outcomes", list(_outcomes(outcomes, shown)))}
     # Without any, a table is left as it is.
     tables |= {str(name): of_facts(name, facts, state) for name, facts in early.items() if facts}
     return tables, waiting, unknown, Fed(until if since is None else since, until, now)
@@ -224,6 +226,15 @@ def _cost(request: DecisionRequest, channel: str | None, shop: Shop, policy: Pol
     if request.placement in policy.inbound_placements:
         return 0.0
     return shop.contact_cost.get(channel or "*", shop.contact_cost.get("*"))
+
+
+def _outcomes(outcomes: Sequence[Outcome], shown: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of outcomes. Who was named in the place of a decision's customer has left the channel, or complained, as well."""
+    for each in outcomes:
+        row = _outcome(each, shown)
+        yield row
+        if each.named is not None and each.kind in CLOSING:
+            yield {**row, "outcome_id": f"{each.outcome_id}:named", "customer_id": each.named, "contact_id": None, "decision_id": None}
 
 
 def _outcome(outcome: Outcome, shown: set[str]) -> dict[str, Any]:

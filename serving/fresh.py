@@ -16,6 +16,9 @@ from serving.ledger import Ledger, reading, stamp
 from serving.rows import Fed, open_rows
 from serving.segments import START, Place
 
+CLOSING = frozenset({"unsubscribed", "complained"})
+"""What is heard of whomever it may be about."""
+
 
 @dataclass
 class _Since:
@@ -49,7 +52,7 @@ class Fresh:
         self._since: dict[str, _Since] = {}
         self._holds: dict[str, list[Hold]] = {}
         self._waiting: dict[str, list[Outcome]] = {}
-        """Outcomes whose customer nobody knows yet, by decision."""
+        """Outcomes whose decision nobody knows yet, by decision."""
         self.has_facts = False
         """Whether facts of anybody came in."""
         self._dirty: dict[str, None] = {}
@@ -101,16 +104,32 @@ class Fresh:
         self._dirty.update(dict.fromkeys(named))
 
     def add(self, outcome: Outcome) -> None:
-        """Take an outcome in. ``shown`` counts as a contact; leaving a channel closes it, an unknown channel closes all."""
-        if outcome.customer_id is None:
+        """Take an outcome in. ``shown`` counts as a contact; leaving a channel closes it, an unknown channel closes all.
+
+        It is its decision's customer's. Until the decision is known it is whoever's the caller names; who was named wrongly then has left the
+        channel, or complained, as well.
+        """
+        if outcome.customer_id is None or outcome.is_pending:
             self._waiting.setdefault(outcome.decision_id, []).append(outcome)
-            return
-        since = self._since.setdefault(outcome.customer_id, _Since())
+        if outcome.customer_id is not None:
+            self._take(outcome.customer_id, outcome)
+        if outcome.named is not None and outcome.kind in CLOSING:
+            self._take(outcome.named, outcome)
+
+    def recall(self, outcome: Outcome) -> None:
+        """An outcome that flowed back as whoever's the caller named: its decision may come yet, or came since and was about somebody else."""
+        if outcome.is_pending:
+            self._waiting.setdefault(outcome.decision_id, []).append(outcome)
+        elif outcome.named is not None and outcome.kind in CLOSING:
+            self.add(outcome)
+
+    def _take(self, customer_id: str, outcome: Outcome) -> None:
+        since = self._since.setdefault(customer_id, _Since())
         if outcome.kind == "shown":
-            self.release(outcome.customer_id, outcome.decision_id)
+            self.release(customer_id, outcome.decision_id)
         at = datetime.fromisoformat(outcome.occurred_at)
         if outcome.kind == "shown":
-            since.contacts.append(Contact(at, outcome.channel, outcome.offer_id))
+            since.contacts.append(_shown(outcome))
         elif outcome.kind in ("accepted", "purchased") and outcome.offer_id is not None:
             since.accepted.add(outcome.offer_id)
         elif outcome.kind == "unsubscribed":
@@ -119,9 +138,19 @@ class Fresh:
             since.complaints.append((at, None))
 
     def join(self, decision_id: str, customer_id: str) -> None:
-        """A decision became known: outcomes that waited for it are its customer's."""
+        """A decision became known: outcomes that waited for it are its customer's, and not whoever's a caller named."""
         for outcome in self._waiting.pop(decision_id, ()):
-            self.add(msgspec.structs.replace(outcome, customer_id=customer_id))
+            if outcome.customer_id == customer_id:
+                continue
+            if outcome.customer_id is not None and outcome.kind == "shown":
+                self._withdraw(outcome.customer_id, outcome)
+            self.add(msgspec.structs.replace(outcome, customer_id=customer_id, named=outcome.customer_id, is_pending=False))
+
+    def _withdraw(self, customer_id: str, outcome: Outcome) -> None:
+        since = self._since.get(customer_id)
+        shown = _shown(outcome)
+        if since is not None and shown in since.contacts:
+            since.contacts.remove(shown)
 
     def hold(self, customer_id: str, hold: Hold) -> None:
         """A contact was decided; those that have lapsed by then are forgotten."""
@@ -148,6 +177,10 @@ class Fresh:
             unsubscribed=customer.unsubscribed | since.unsubscribed,
             complaint_at=_open(customer.complaint_at, since, at),
         )
+
+
+def _shown(outcome: Outcome) -> Contact:
+    return Contact(datetime.fromisoformat(outcome.occurred_at), outcome.channel, outcome.offer_id)
 
 
 class _Row(msgspec.Struct):
@@ -196,8 +229,16 @@ def since(ledger: Ledger, fed: Fed | None, end: Place | None = None) -> Fresh:
     def is_new(place: Place, each: Outcome | Fact) -> bool:
         return (end is None or place < end) and not (place < until and flowed(each, at))
 
-    outcomes = (each for place, each in ledger.placed(start) if is_new(place, each))
-    return Fresh(outcomes, (each for place, each in ledger.facts(start) if is_new(place, each)))
+    fresh = Fresh()
+    for place, outcome in ledger.placed(start):
+        if is_new(place, outcome):
+            fresh.add(outcome)
+        elif end is None or place < end:
+            fresh.recall(outcome)
+    for place, fact in ledger.facts(start):
+        if is_new(place, fact):
+            fresh.happened(fact)
+    return fresh
 
 
 def flowed(outcome: Outcome | Fact, at: str) -> bool:

@@ -76,8 +76,8 @@ def _problem(table: TableName, values: Mapping[str, Any], now: datetime, currenc
     at = values["occurred_at"]
     if at < EARLIEST:
         return "occurred_at", f"nothing is told of before {EARLIEST:%Y}"
-    if at > now + GRACE:
-        return "occurred_at", f"it lies more than {GRACE // timedelta(hours=1)} hours ahead of the clock of the workspace"
+    if is_ahead(at, now):
+        return "occurred_at", AHEAD
     absurd = next((name for name, value in values.items() if isinstance(value, datetime) and not OLDEST <= value <= LATEST), None)
     if absurd is not None:
         return absurd, f"no time of a row lies before {OLDEST:%Y} or after {LATEST:%Y}"
@@ -86,6 +86,14 @@ def _problem(table: TableName, values: Mapping[str, Any], now: datetime, currenc
     if table == "transactions":
         return next(((sign.column, sign.reason) for sign in SIGNS if sign.is_broken(values["kind"], values[sign.column])), None)
     return None
+
+
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether something is said to have happened further ahead of the clock than clocks differ."""
+    return at > now + GRACE
+
+
+AHEAD = f"it lies more than {GRACE // timedelta(hours=1)} hours ahead of the clock of the workspace"
 
 
 def _stamp(moment: datetime) -> str:

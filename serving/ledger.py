@@ -92,8 +92,15 @@ class Ledger:
             self._append(entry, now)
         return entry
 
-    def add(self, outcome: Outcome, body: bytes, *, is_brought: bool = False) -> Kept:
-        """Write an outcome down, not yet synced; the first under an id wins, a later one that differs is logged as a conflict."""
+    def add(self, outcome: Outcome, body: bytes, *, is_brought: bool = False, is_exact: bool = False) -> Kept:
+        """Write an outcome down, not yet synced; the first under an id wins, a later one that differs is logged as a conflict.
+
+        Args:
+            outcome: as it came in.
+            body: of the request, for the log of conflicts.
+            is_brought: another machine recorded it first.
+            is_exact: it is not kept where it names another customer than its decision's.
+        """
         with self.journal.alone():
             self.journal.catch_up()
             kept = self._outcome(outcome.outcome_id)
@@ -104,7 +111,11 @@ class Ledger:
                 return Kept(kept, is_duplicate=True, is_conflict=is_conflict)
             decision = self.decision(outcome.decision_id)
             judged = outcome if decision is None else joined(outcome, decision)
-            keys, encoded = (_key("outcome", outcome.outcome_id), _key("of", outcome.decision_id)), _encode(judged)
+            if judged.named is not None and is_exact:
+                return Kept(judged, is_duplicate=False, is_conflict=False, is_of_another=True)
+            # Whose customers differ stays as it came in, and is joined whenever it is read: both names stand in it.
+            kept_as = outcome if judged.named is not None else judged
+            keys, encoded = (_key("outcome", outcome.outcome_id), _key("of", outcome.decision_id)), _encode(kept_as)
             self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), _marked(keys, encoded, is_brought), encoded)
         return Kept(judged, is_duplicate=False, is_conflict=False)
 
@@ -281,9 +292,10 @@ def _marked(keys: Sequence[int], body: bytes, is_brought: bool) -> Sequence[int]
 
 
 def joined(outcome: Outcome, decision: Entry) -> Outcome:
-    """An outcome whose decision is known: its customer, unless the caller named one, and whether it lies outside its offer's window."""
+    """An outcome whose decision is known: its customer, whom the caller named instead, and whether it lies outside its offer's window."""
     late = is_late(decision.windows, outcome.offer_id, outcome.occurred_at) or is_early(decision.at, outcome.occurred_at)
-    return msgspec.structs.replace(outcome, customer_id=outcome.customer_id or decision.customer_id, is_pending=False, is_late=late)
+    named = None if outcome.customer_id in (None, decision.customer_id) else outcome.customer_id
+    return msgspec.structs.replace(outcome, customer_id=decision.customer_id, is_pending=False, is_late=late, named=named)
 
 
 def stamp(moment: datetime) -> str:

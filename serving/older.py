@@ -13,6 +13,8 @@ from serving.entries import Entry, Outcome
 TAKEN = "ledger.db.taken"
 """Its name once it was taken over."""
 _DECISION = "decision_id, body_hash, customer_id, at, request, answer, windows"
+# What is only worked out when it is read was never kept.
+_OUTCOME = tuple(name for name in Outcome.__struct_fields__ if name != "named")
 
 
 def held(place: Path) -> tuple[list[Entry], list[Outcome]]:
@@ -22,7 +24,7 @@ def held(place: Path) -> tuple[list[Entry], list[Outcome]]:
     """
     with closing(sqlite3.connect(place)) as old:
         entries = [Entry(row[0], *row) for row in old.execute(f"select {_DECISION} from decisions order by at, decision_id")]
-        columns = ", ".join(Outcome.__struct_fields__)
+        columns = ", ".join(_OUTCOME)
         outcomes = [
             msgspec.convert(row, Outcome, strict=False) for row in old.execute(f"select {columns} from outcomes order by received_at, outcome_id")
         ]

@@ -18,10 +18,14 @@ import pytest
 
 from serving.answers import Answers
 from serving.basis import decided, unpacked
+from serving.decisions.facts import Customer
 from serving.decisions.policy import Policy
+from serving.decisions.receipts import decision_id
 from serving.desk import ConflictError, Desk
+from serving.fresh import since
 from serving.ledger import Ledger, LedgerError
 from serving.schemas import DecisionRequest, OutcomeRequest
+from serving.strict import ContentProblem
 from serving.tracing import NotFoundError
 
 Wait = Callable[[Any], Any]
@@ -93,11 +97,9 @@ def test_an_outcome_with_another_body_is_refused_and_the_first_stands(desk: Desk
 
 @pytest.mark.fault("C25")
 def test_an_outcome_before_its_decision_waits_and_is_joined(desk: Desk, wait: Wait, now: datetime) -> None:
-    from serving.decisions.receipts import decision_id
-
     identity = decision_id("r1")
     early = wait(desk.outcome(outcome(now, decision_id=identity, type="unsubscribed", channel=None)))
-    late = wait(desk.outcome(outcome(now, outcome_id="o2", decision_id=identity, type="purchased", occurred_at=now + timedelta(days=400))))
+    late = wait(desk.outcome(outcome(now, outcome_id="o2", decision_id=identity, type="purchased", occurred_at=now - timedelta(days=2))))
     assert early.pending
     assert late.pending
     answer = json.loads(wait(desk.decide(ask())))
@@ -176,7 +178,7 @@ def test_a_ledger_of_the_first_release_is_taken_over(desk: Desk, make: Callable[
         decision = (identity, entry.body_hash, "ann", entry.at, entry.request, entry.answer, entry.windows, b"")
         old.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?, ?)", decision)
         (kept,) = desk.ledger.everything()
-        old.execute(f"insert into outcomes values ({', '.join('?' * 13)})", msgspec.structs.astuple(kept))
+        old.execute(f"insert into outcomes values ({', '.join('?' * 13)})", msgspec.structs.astuple(kept)[:13])
     old.close()
     for _ in range(2):
         again = Desk(make(), Ledger(folder))
@@ -190,11 +192,74 @@ def test_a_ledger_of_the_first_release_is_taken_over(desk: Desk, make: Callable[
 
 
 @pytest.mark.fault("C25")
-def test_an_outcome_after_the_window_is_kept_and_called_late(desk: Desk, wait: Wait, now: datetime) -> None:
-    identity = json.loads(wait(desk.decide(ask())))["decision_id"]
-    inside = wait(desk.outcome(outcome(now + timedelta(days=28), decision_id=identity)))
-    outside = wait(desk.outcome(outcome(now + timedelta(days=28, seconds=1), outcome_id="o2", decision_id=identity)))
+def test_an_outcome_after_the_window_is_kept_and_called_late(make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+    clock = [now]
+    desk = Desk(replace(make(), clock=lambda: clock[0]), Ledger(tmp_path / "ledger"))
+    try:
+        identity = json.loads(wait(desk.decide(ask())))["decision_id"]
+        clock[0] = now + timedelta(days=28)
+        inside = wait(desk.outcome(outcome(now + timedelta(days=28), decision_id=identity)))
+        outside = wait(desk.outcome(outcome(now + timedelta(days=28, seconds=1), outcome_id="o2", decision_id=identity)))
+    finally:
+        desk.close()
     assert (inside.late, outside.late) == (False, True)
+
+
+@pytest.mark.fault("C2")
+@pytest.mark.parametrize("kind", ["shown", "complained"])
+def test_what_has_not_happened_yet_is_refused_and_holds_nobody_up(desk: Desk, wait: Wait, now: datetime, kind: str) -> None:
+    email = ask(customer_id="bob", channel="email", request_id=None)
+    before = json.loads(wait(desk.decide(email)))["offers"]
+    for number, ahead in enumerate((timedelta(hours=24, seconds=1), timedelta(days=36_500))):
+        with pytest.raises(ContentProblem, match="24 hours ahead") as told:
+            wait(desk.outcome(outcome(now + ahead, outcome_id=f"o{number}", customer_id="bob", type=kind)))
+        assert told.value.field == "occurred_at"
+    assert desk.ledger.everything() == []
+    assert json.loads(wait(desk.decide(email)))["offers"] == before
+    assert wait(desk.outcome(outcome(now + timedelta(hours=24), customer_id="bob", type="clicked"))).pending, "clocks differ"
+
+
+@pytest.mark.fault("C25")
+def test_an_outcome_that_names_another_customer_than_its_decision_is_refused(desk: Desk, wait: Wait, now: datetime) -> None:
+    identity = json.loads(wait(desk.decide(ask())))["decision_id"]
+    left = outcome(now, decision_id=identity, customer_id="bob", type="unsubscribed")
+    with pytest.raises(ContentProblem) as told:
+        wait(desk.outcome(left))
+    assert told.value.field == "customer_id"
+    assert desk.ledger.everything() == []
+    assert wait(desk.outcome(msgspec.structs.replace(left, customer_id="ann"))).duplicate is False
+    assert left_email(desk) == {"ann"}
+
+
+@pytest.mark.fault("C25")
+@pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
+def test_whoever_may_be_meant_is_left_alone_once_the_decision_comes(
+    desk: Desk, make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path, kind: str
+) -> None:
+    """The outcome was first; also another process and the next start know whose it is, and sending it again stays harmless."""
+    other = Desk(make(), Ledger(tmp_path / "ledger"))
+    sent = outcome(now, decision_id=decision_id("r1"), customer_id="bob", type=kind)
+    assert wait(desk.outcome(sent)).pending
+    wait(desk.outcome(outcome(now, outcome_id="o2", decision_id=decision_id("r1"), customer_id="bob")))
+    assert left_email(desk) == {"bob"}
+    wait(desk.decide(ask()))
+    other.listen()
+    again = Desk(replace(make(), fresh=since(desk.ledger, None)), Ledger(tmp_path / "ledger"))
+    try:
+        assert wait(desk.outcome(sent)).duplicate
+        for each in (desk, other, again):
+            assert left_email(each) == {"ann", "bob"}
+            shown = {name: len(each.answers.fresh.on(Customer(name), now).contacts) for name in ("ann", "bob")}
+            assert shown == {"ann": 1, "bob": 0}, "contacts are the decision's customer's"
+    finally:
+        other.close()
+        again.close()
+
+
+def left_email(desk: Desk) -> set[str]:
+    """Who has left the channel, or complained."""
+    found = [desk.answers.fresh.on(Customer(name)) for name in ("ann", "bob", "cid")]
+    return {each.customer_id for each in found if "email" in each.unsubscribed or each.complaint_at is not None}
 
 
 def test_an_outcome_long_before_its_decision_is_none_of_its_effects(desk: Desk, wait: Wait, now: datetime) -> None:

@@ -170,6 +170,21 @@ def test_all_machines_come_to_know_it(pair: tuple[Machine, Machine], start: Star
     assert third.knows() == one.knows(), "who joins is told everything"
 
 
+@pytest.mark.fault("C25")
+def test_who_may_have_left_a_channel_has_left_it_on_every_machine(pair: tuple[Machine, Machine], start: Start) -> None:
+    """The second machine hears of it before it hears of the decision, which was about somebody else than the outcome names."""
+    one, two = pair
+    beside = start("one")
+    decided = one.decide("ann")
+    assert two.outcome("o1", decision_id=decided["decision_id"], customer_id="bob", type="unsubscribed").pending
+    together(one, two)
+    beside.desk.listen()
+    for each in (one, two, beside):
+        left = {name: each.desk.answers.fresh.on(Customer(name)).unsubscribed for name in ("ann", "bob")}
+        assert left == {"ann": {"email"}, "bob": {"email"}}
+        assert [(kept.customer_id, kept.named) for kept in each.desk.ledger.everything()] == [("ann", "bob")]
+
+
 def test_a_process_that_forgot_how_far_it_was_changes_nothing(pair: tuple[Machine, Machine], start: Start, redis: Any) -> None:
     one, two = pair
     one.outcome("o1")

@@ -24,11 +24,12 @@ from retain.simulate import simulate
 from retain.workspace import STATE, Workspace
 from serving.answers import Answers
 from serving.decisions.control import Groups
-from serving.decisions.facts import Offer
+from serving.decisions.facts import Customer, Offer
 from serving.decisions.policy import Policy
+from serving.decisions.receipts import decision_id
 from serving.desk import Desk
 from serving.feedback import fed, feedback
-from serving.fresh import since
+from serving.fresh import Fresh, since
 from serving.ledger import Ledger
 from serving.schemas import DecisionRequest, OutcomeRequest
 from training.tasks.uplift import Uplift
@@ -79,7 +80,7 @@ def test_what_was_shown_becomes_a_contact_and_twice_changes_nothing(place: Works
     best = first["offers"][0]
     came(own, "o1", first["decision_id"], "shown", now + timedelta(minutes=1), offer_id=best["offer_id"], channel="email")
     came(own, "o2", first["decision_id"], "accepted", now + timedelta(hours=2), offer_id=best["offer_id"], amount=4.5, currency="EUR")
-    came(own, "o3", second["decision_id"], "opened", now + timedelta(days=3))
+    came(own, "o3", second["decision_id"], "opened", now + timedelta(days=1))
     came(own, "o4", "d_unknown", "shown", now)
     before = {name: pq.read_table(place.table(name)).num_rows for name in ("contacts", "outcomes")}
     done = feedback(place)
@@ -183,7 +184,7 @@ def test_what_flowed_back_is_not_counted_twice(place: Workspace, own: Desk, make
     answer = decided(own)
     came(own, "o1", answer["decision_id"], "shown", now, offer_id=answer["offers"][0]["offer_id"])
     came(own, "o2", "d_unknown", "unsubscribed", now, customer_id="cid")
-    came(own, "o3", answer["decision_id"], "opened", now + timedelta(days=2))
+    came(own, "o3", answer["decision_id"], "opened", now + timedelta(days=1))
     done = feedback(place)
     known = fed(place, done.digest)
     assert known is not None
@@ -195,6 +196,30 @@ def test_what_flowed_back_is_not_counted_twice(place: Workspace, own: Desk, make
     assert [fresh.on(each) for each in customers] == customers, "both are in the tables"
     assert since(own.ledger, None).on(customers[0]).contacts != customers[0].contacts
     assert fed(place, "other tables") is None
+
+
+@pytest.mark.fault("C25")
+def test_who_was_named_in_the_place_of_the_decisions_customer_has_left_too(
+    place: Workspace, own: Desk, make: Callable[..., Answers], now: datetime
+) -> None:
+    """The outcome flowed back before its decision came: until the next run what is fresh knows whose it is, from then on the tables do."""
+    came(own, "o1", decision_id("r1"), "unsubscribed", now, customer_id="cid", channel="email")
+    before = fed(place, feedback(place).digest)
+    assert [(row["outcome_id"], row["customer_id"]) for row in rows(place, "outcomes")] == [("o1", "cid")]
+
+    def left(fresh: Fresh) -> set[str]:
+        return {name for name in ("bob", "cid") if fresh.on(Customer(name)).unsubscribed}
+
+    waits = since(own.ledger, before)
+    assert left(waits) == set(), "it is in the tables"
+    decided(own, request_id="r1")
+    waits.join(decision_id("r1"), "bob")
+    assert left(waits) >= {"bob"}
+    assert left(since(own.ledger, before)) == {"bob", "cid"}
+    after = fed(place, feedback(place).digest)
+    found = {row["outcome_id"]: (row["customer_id"], row["channel"], row["decision_id"]) for row in rows(place, "outcomes")}
+    assert found == {"o1": ("bob", "email", decision_id("r1")), "o1:named": ("cid", "email", None)}
+    assert left(since(own.ledger, after)) == set(), "both are in the tables"
 
 
 def test_killed_between_tables_and_state_the_next_run_heals(place: Workspace, own: Desk, now: datetime) -> None:
