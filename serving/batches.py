@@ -1,7 +1,7 @@
 """Answers to many at once, sent while they are made: scores and decisions, as one JSON document in pieces or as lines of their own.
 
-All scores of a call come from the same versions, and each decision names its own. What goes wrong with one decision is told in its row, and
-the others are made.
+All scores of a call come from the same versions, and each decision names its own. Who is erased meanwhile is known no more within a second.
+What goes wrong with one decision is told in its row, and the others are made.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ async def scores(desk: Desk, asked: schemas.ScoresRequest, caller: Caller) -> Ra
     answers = desk.answers
     at = answers.clock()
     frame = scored.around(answers, asked, at)
-    groups = scored.groups(answers, asked, at, _over(caller, asked.budget_ms))
+    groups = scored.groups(answers, asked, at, _over(caller, asked.budget_ms), desk.without_erased)
     if not caller.wants_lines and len(asked.customer_ids) <= SMALL:
         return Raw(_encode(msgspec.structs.replace(frame, scores=[one for group in groups for one in group])))
     head, tail = _encode(frame).split(b'"scores":[]', 1)

@@ -146,6 +146,11 @@ class Desk:
                 self._current = Current(answers.changed(rows=answers.rows.burying(buried)), mark)
         return self._current.answers
 
+    def without_erased(self, answers: Answers) -> Answers:
+        """The same answers, in which nobody is known who was erased since they were taken: what is made for longer than a second asks again."""
+        newest = self.answers.rows.tombstones
+        return answers if answers.rows.tombstones is newest else answers.changed(rows=answers.rows.burying(newest))
+
     @property
     def current(self) -> Answers:
         """The same for who looks after the service and answers nobody: who was erased is not looked up."""

@@ -258,7 +258,8 @@ class Rows:
     def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]], buried: Tombstones | None = None) -> None:
         self.card = card
         self.shop = shop
-        self._buried = buried or None
+        self.tombstones = buried or None
+        """Of whoever was erased since the rows were published; None where nobody was."""
         # Plain views of the maps: indexing a memmap object costs three times as much.
         self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
         """By name."""
@@ -300,18 +301,18 @@ class Rows:
         """The row of a customer; None where nobody is known under that id."""
         key = customer_id.encode("utf-8", "surrogatepass")
         position = bisect_left(self._ids, key)
-        if position == len(self._ids) or self._ids[position] != key or (self._buried is not None and customer_id in self._buried):
+        if position == len(self._ids) or self._ids[position] != key or (self.tombstones is not None and customer_id in self.tombstones):
             return None
         return Row(self, position)
 
-    def burying(self, buried: Tombstones) -> Rows:
+    def burying(self, buried: Tombstones | None) -> Rows:
         """The same rows, in which nobody who was erased since is known any more."""
         return Rows(self.card, self.shop, self.arrays, buried)
 
     @cached_property
     def buried(self) -> NDArray[np.bool_]:
         """(customers,) who was erased since the rows were published."""
-        buried = self._buried
+        buried = self.tombstones
         return np.array([buried is not None and self.id(place) in buried for place in range(len(self))], dtype=bool)
 
     def id(self, position: int) -> str:

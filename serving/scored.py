@@ -66,12 +66,26 @@ def around(answers: Answers, request: schemas.ScoresRequest, at: datetime) -> sc
     )
 
 
+def _same(answers: Answers) -> Answers:
+    """Nobody is erased meanwhile."""
+    return answers
+
+
 def groups(
-    answers: Answers, request: schemas.ScoresRequest, at: datetime, is_over: Callable[[], bool] = lambda: False
+    answers: Answers,
+    request: schemas.ScoresRequest,
+    at: datetime,
+    is_over: Callable[[], bool] = lambda: False,
+    without_erased: Callable[[Answers], Answers] = _same,
 ) -> Iterator[list[schemas.Score]]:
-    """Scores in the asked order, some at a time. Once the caller's time is over, the rest gets the figures that were published, and is called so."""
+    """Scores in the asked order, some at a time.
+
+    Once the caller's time is over, the rest gets the figures that were published, and is called so. ``without_erased`` is asked before each
+    group: all come from the same versions, and whoever was erased since the first is unknown.
+    """
     ids, size = request.customer_ids, EXPLAINED if request.explain else GROUP
     for start in range(0, len(ids), size):
+        answers = without_erased(answers)
         some = ids[start : start + size]
         rows = [answers.row(each, at) for each in some]
         known = [row for row in rows if row is not None]

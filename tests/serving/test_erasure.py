@@ -6,12 +6,14 @@ import asyncio
 import csv
 import json
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,15 +29,16 @@ from retain.errors import IntegrityError
 from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
 from retain.tables import TABLES
 from retain.workspace import Workspace
-from serving import erasure
+from serving import batches, erasure
 from serving.answers import Answers
 from serving.desk import Desk
+from serving.direct import Caller, Streamed
 from serving.erasure import erase, export
 from serving.export import write_table as export_table
 from serving.ledger import Ledger, reading
 from serving.publishing import Content, write
 from serving.rows import open_rows
-from serving.schemas import DecisionRequest, OutcomeRequest
+from serving.schemas import DecisionRequest, OutcomeRequest, ScoresRequest
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 WHEN = datetime(2026, 3, 10, 13, tzinfo=UTC)
@@ -278,6 +281,33 @@ def test_tombstones_that_nobody_may_look_at_are_not_none(tmp_path: Path) -> None
     for _ in range(2):
         with pytest.raises(IntegrityError, match="cannot be looked up"):
             erased.news()
+
+
+@pytest.mark.fault("E8")
+def test_scores_that_are_being_sent_know_whoever_is_erased_meanwhile_no_more(make: Callable[..., Answers], tmp_path: Path) -> None:
+    ticks = [0.0]
+    desk = Desk(make(), Ledger(tmp_path / "ledger"), erased=Erased(tmp_path / "tombstones", lambda: ticks[0]))
+
+    async def sent() -> list[dict[str, Any]]:
+        asked = Caller(time.monotonic(), [(b"accept", b"application/x-ndjson")])
+        answer = await batches.scores(desk, ScoresRequest(["ann", "bob"] * 1_000, explain=True), asked)
+        assert isinstance(answer, Streamed)
+        lines: list[bytes] = []
+        async for piece in answer.pieces:
+            lines += piece.splitlines()
+            if not ticks[0] and len(lines) > 1:
+                bury(tmp_path / "tombstones", "ann", bytes(32))
+                ticks[0] = 1.0
+        return [msgspec.json.decode(line) for line in lines[1:]]
+
+    rows = asyncio.run(sent())
+    desk.close()
+    of_ann = [each["status"] for each in rows if each["customer_id"] == "ann"]
+    first = of_ann.index("unknown")
+    assert 0 < first < 1_000
+    assert set(of_ann[:first]) == {"ok"}
+    assert set(of_ann[first:]) == {"unknown"}
+    assert {each["status"] for each in rows if each["customer_id"] == "bob"} == {"ok"}
 
 
 def replace_id(request: DecisionRequest, request_id: str) -> DecisionRequest:
