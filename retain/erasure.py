@@ -237,10 +237,13 @@ def copy_without(path: Path, target: Path, buried: Tombstones) -> int:
 
 
 def held(path: Path, customer_id: str) -> list[dict[str, Any]]:
-    """A customer's rows of a Parquet file."""
-    if _COLUMN not in pq.ParquetFile(path).schema_arrow.names:
-        return []
-    rows: list[dict[str, Any]] = pq.read_table(path, filters=[(_COLUMN, "=", customer_id)]).to_pylist()
+    """A customer's rows of a Parquet file; of a table of offers those that are for the customer by name."""
+    names = pq.ParquetFile(path).schema_arrow.names
+    rows: list[dict[str, Any]] = []
+    if _COLUMN in names:
+        rows = pq.read_table(path, filters=[(_COLUMN, "=", customer_id)]).to_pylist()
+    elif "audience" in names:
+        rows = [row for row in pq.read_table(path).to_pylist() if customer_id in (row["audience"] or ())]
     return rows
 
 

@@ -59,7 +59,7 @@ def _plain(value: object) -> object:
 
 _CUSTOMER = """Everything that is held of one customer.
 
-  retain customer export ID     tables, quarantine, features, the published row, decisions and outcomes, lists, as JSON
+  retain customer export ID     tables, quarantine, features, the published row, the ledger, lists, as JSON
   retain customer erase ID      remove it all; a tombstone (a keyed hash) rejects the customer's rows at every later ingest; prints a receipt
   retain customer erase --again after a restore: remove all who were erased before
 

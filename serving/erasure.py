@@ -6,14 +6,12 @@ on. After a restore ``again`` removes whoever came back. A running service knows
 
 from __future__ import annotations
 
-import html
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -22,8 +20,10 @@ from numpy.typing import NDArray
 from retain import erasure
 from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
-from retain.files import MANIFEST, atomic_path, read_json, sha256, write_json, write_text
+from retain.files import MANIFEST, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
+from serving import grounds, listed
+from serving.decisions.facts import Shop
 from serving.entries import Conflict, Entry, Outcome
 from serving.feedback import MARK
 from serving.incoming import Fact
@@ -34,7 +34,6 @@ from serving.rows import POINTER, Rows
 from serving.segments import Place, blank
 
 RECEIPTS = "erasures"
-_CELL = re.compile(r"[^\s,;\t\r\n\"'<>]+")
 
 
 def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: datetime | None = None) -> dict[str, Any]:
@@ -86,7 +85,7 @@ def export(workspace: Workspace, customer_id: str) -> dict[str, Any]:
         "features": newest(workspace, customer_id),
         "row": _row(workspace, customer_id),
         "ledger": reading(workspace.ledger, lambda ledger: _told(ledger, customer_id)) if (workspace.ledger / "log").is_dir() else {},
-        "lists": [str(path.relative_to(workspace.root)) for path in _listing(workspace) if _names(path, customer_id)],
+        "lists": [str(path.relative_to(workspace.root)) for path in _listing(workspace) if listed.names(path, customer_id)],
     }
 
 
@@ -105,22 +104,26 @@ def known(workspace: Workspace, buried: Tombstones) -> Iterator[str]:
 
 
 def sweep_rows(workspace: Workspace, buried: Tombstones, before: str) -> dict[str, int]:
-    """Publish the rows again without the erased; versions that hold them go."""
+    """Publish the rows again without the erased, whom no offer is for by name any more; versions that hold them go."""
     pointer = workspace.rows / POINTER
     if not pointer.is_file():
         return {}
     current = str(read_json(pointer)["version"])
-    touched = {folder.name: keep for folder in _versions(workspace) if not (keep := _kept(folder, buried)).all()}
+    kept = {folder.name: _kept(folder, buried) for folder in _versions(workspace)}
+    named = {name: _named(workspace.rows / name, buried) for name in kept}
+    touched = [name for name, keep in kept.items() if named[name] or not keep.all()]
     if not touched:
         return {}
     if current not in touched:
         point(workspace, current, keep_previous=False)
     else:
-        rows, keep = Rows.open(workspace.rows / current), touched[current]
+        rows = Rows.open(workspace.rows / current)
         digest = workspace.state().digest if rows.card.data_digest == before else rows.card.data_digest
         arrays = {path.stem: np.load(path, allow_pickle=False) for path in sorted((workspace.rows / current).glob("*.npy"))}
-        write(workspace, Content(replace(rows.card, data_digest=digest), rows.shop, without(arrays, keep)), keep_previous=False)
-    return {f"rows/{name}": int((~keep).sum()) for name, keep in touched.items()}
+        made = Content(replace(rows.card, data_digest=digest), grounds.without(rows.shop, buried), without(arrays, kept[current]))
+        write(workspace, made, keep_previous=False)
+    removed = {f"rows/{name}": gone for name in touched if (gone := int((~kept[name]).sum()))}
+    return {**removed, **{f"rows/{name}/offers": named[name] for name in touched if named[name]}}
 
 
 def without(arrays: dict[str, NDArray[Any]], keep: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
@@ -153,14 +156,15 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     for place in places:
         # Interrupted before: whatever half of it was written, its length is the one that it had.
         blank(log, place)
-    counts: dict[str, int] = {}
+    named = grounds.sweep(workspace.ledger, buried)
+    counts = {"ledger/grounds": named} if named else {}
     ledger = Ledger(workspace.ledger)
     try:
         with ledger.journal.alone():
             ledger.journal.catch_up()
             found = list(_records(ledger, buried.__contains__))
-            write_json(plan, [list(place) for _, place in found])
-            for kind, place in found:
+            write_json(plan, [list(record.place) for record in found])
+            for kind, place, _ in found:
                 blank(log, place)
                 counts[f"ledger/{kind}"] = counts.get(f"ledger/{kind}", 0) + 1
         plan.unlink()
@@ -184,7 +188,7 @@ def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
         if path.parent in whole:
             continue
         old = sha256(path)
-        rows = erasure.sweep_file(path, buried) if path.suffix == ".parquet" else _sweep_text(path, buried)
+        rows = listed.sweep(path, buried)
         if not rows:
             continue
         removed[f"lists/{path.relative_to(workspace.lists)}"] = rows
@@ -203,40 +207,55 @@ def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: 
     return sweep(workspace, buried, ids, before)
 
 
-def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, Place]]:
+class _Record(NamedTuple):
+    """A record about customers."""
+
+    kind: str
+    place: Place
+    held: Entry | Outcome | Fact | Conflict
+
+
+def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[_Record]:
     """Records about customers: their decisions, what came of those or names them, facts, and requests that contradicted any of these."""
     decided: set[str] = set()
     for record in ledger.journal.records((DECISION,)):
         entry = msgspec.msgpack.decode(record.body, type=Entry)
         if is_wanted(entry.customer_id):
             decided.add(entry.decision_id)
-            yield "decisions", record.place
+            yield _Record("decisions", record.place, entry)
     for record in ledger.journal.records((OUTCOME,)):
         outcome = msgspec.msgpack.decode(record.body, type=Outcome)
         if outcome.decision_id in decided or (outcome.customer_id is not None and is_wanted(outcome.customer_id)):
-            yield "outcomes", record.place
+            yield _Record("outcomes", record.place, outcome)
     for record in ledger.journal.records((FACT,)):
-        if is_wanted(msgspec.msgpack.decode(record.body, type=Fact).customer_id):
-            yield "facts", record.place
+        fact = msgspec.msgpack.decode(record.body, type=Fact)
+        if is_wanted(fact.customer_id):
+            yield _Record("facts", record.place, fact)
     for record in ledger.journal.records((CONFLICT,)):
-        body = msgspec.json.decode(msgspec.msgpack.decode(record.body, type=Conflict).body or b"{}")
+        conflict = msgspec.msgpack.decode(record.body, type=Conflict)
+        body = msgspec.json.decode(conflict.body or b"{}")
         if is_wanted(str(body.get("customer_id"))) or body.get("decision_id") in decided:
-            yield "conflicts", record.place
+            yield _Record("conflicts", record.place, conflict)
 
 
 def _told(ledger: Ledger, customer_id: str) -> dict[str, Any]:
-    decisions = [entry for entry in ledger.decisions() if entry.customer_id == customer_id]
-    mine = {entry.decision_id for entry in decisions}
-    outcomes = [each for each in ledger.everything() if customer_id in (each.customer_id, each.named) or each.decision_id in mine]
-    return {
-        "decisions": [
-            {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)} for each in decisions
-        ],
-        "outcomes": [msgspec.structs.asdict(each) for each in outcomes],
-        "facts": [
-            {"table": each.table, "received_at": each.received_at, "row": msgspec.json.decode(each.row)} for each in ledger.facts_of(customer_id)
-        ],
-    }
+    """What the ledger holds of a customer: the records that an erasure would blank."""
+    found: dict[str, list[Any]] = {"decisions": [], "outcomes": [], "facts": [], "conflicts": []}
+    for record in _records(ledger, customer_id.__eq__):
+        found[record.kind].append(_plainly(ledger, record.held))
+    return {**found, "grounds": [path.name for path, _ in grounds.naming(ledger.folder, {customer_id})]}
+
+
+def _plainly(ledger: Ledger, each: Entry | Outcome | Fact | Conflict) -> dict[str, Any]:
+    """A record as it is told to its customer."""
+    match each:
+        case Entry():
+            return {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)}
+        case Outcome():
+            return msgspec.structs.asdict(cast(Outcome, ledger.known(each)))
+        case Fact():
+            return {"table": each.table, "received_at": each.received_at, "row": msgspec.json.decode(each.row)}
+    return {"of": each.kind, "received_at": each.received_at, "request": msgspec.json.decode(each.body or b"{}")}
 
 
 def _row(workspace: Workspace, customer_id: str) -> dict[str, Any] | None:
@@ -261,44 +280,16 @@ def _kept(folder: Path, buried: Tombstones) -> NDArray[np.bool_]:
     return np.array([bytes(one).decode() not in buried for one in ids], dtype=bool)
 
 
+def _named(folder: Path, buried: Tombstones) -> int:
+    """How often offers of published rows are for somebody erased by name."""
+    return grounds.named_in(msgspec.json.decode((folder / "shop.json").read_bytes(), type=Shop), buried)
+
+
 def _listing(workspace: Workspace) -> list[Path]:
-    kinds = (".parquet", ".csv", ".xlsx", ".html", ".jsonl", ".md", ".txt")
-    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix in kinds)
+    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix.lower() in listed.KINDS)
 
 
 def _columns(path: Path) -> list[str]:
     import pyarrow.parquet as pq
 
     return list(pq.ParquetFile(path).schema_arrow.names)
-
-
-def _names(path: Path, customer_id: str) -> bool:
-    if path.suffix == ".parquet":
-        return bool(erasure.held(path, customer_id))
-    return customer_id in (_cells(path) if path.suffix == ".xlsx" else _CELL.findall(path.read_text(encoding="utf-8-sig")))
-
-
-def _cells(path: Path) -> list[str]:
-    """Words in the cells of a workbook."""
-    with zipfile.ZipFile(path) as book:
-        return [word for name in book.namelist() if name.endswith(".xml") for word in _CELL.findall(html.unescape(book.read(name).decode()))]
-
-
-def _sweep_text(path: Path, buried: Tombstones) -> int:
-    """Lines of a list that name somebody erased go; a page or workbook that names one goes as a whole. Return how many."""
-    if path.suffix == ".xlsx":
-        if not any(word in buried for word in _cells(path)):
-            return 0
-        path.unlink()
-        return 1
-    with path.open(encoding="utf-8", newline="") as handle:
-        lines = handle.readlines()
-    kept = [line for line in lines if not any(word.lstrip("\ufeff") in buried for word in _CELL.findall(line))]
-    if len(kept) == len(lines):
-        return 0
-    if path.suffix == ".html":
-        path.unlink()
-        return 1
-    with atomic_path(path) as partial, partial.open("w", encoding="utf-8", newline="") as out:
-        out.writelines(kept)
-    return len(lines) - len(kept)

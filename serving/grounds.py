@@ -1,12 +1,13 @@
 """What many decisions rest on alike, kept once by its hash: the shop, the rules of the house, the columns of the features.
 
 ``grounds/<hash>.json`` lies beside the log. A receipt names it, so that a decision can be made again when rows, offers and rules are others.
+An offer may name whom it is for. Where such a customer was erased, a note of what stands for it now lies under the hash of before.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ from serving.decisions.policy import Policy
 from serving.rows import Rows
 
 FOLDER = "grounds"
+_NOTE_BYTES = 200
+"""No note is longer."""
 
 
 class Grounds(msgspec.Struct, frozen=True):
@@ -47,6 +50,13 @@ class Grounds(msgspec.Struct, frozen=True):
     views: dict[str, str]
     """Feature views, and the version that computed them."""
     models: dict[str, str | None]
+
+
+class Swept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What lies where the erased were named."""
+
+    swept: str
+    """Hash of the same without them. No decision about anybody else rested on them."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +109,49 @@ def contents(folder: Path, digest: str) -> dict[str, bytes]:
     """Grounds and what they name, by hash, what is named first.
 
     Raises:
-        IntegrityError: a file is missing or was changed.
+        IntegrityError: a file is missing or was changed, or the erased went from it: others know it by its hash only.
     """
-    content = _read(folder, digest)
-    return {**{name: _read(folder, name) for name in named(content)}, digest: content}
+    content = _kept_as(folder, digest)
+    return {**{name: _kept_as(folder, name) for name in named(content)}, digest: content}
 
 
 def put(folder: Path, digest: str, content: bytes) -> bool:
     """Keep what another machine kept under a hash; what has another hash is not kept."""
     return hashlib.sha256(content).hexdigest() == digest and _kept(folder, content) == digest
+
+
+def naming(folder: Path, wanted: Container[str]) -> Iterator[tuple[Path, Shop]]:
+    """Files of shops with an offer that is for one of these customers by name, and the shops."""
+    for path in sorted((folder / FOLDER).glob("*.json")):
+        content = path.read_bytes()
+        if b'"audience":["' in content:
+            shop = msgspec.json.decode(content, type=Shop)
+            if named_in(shop, wanted):
+                yield path, shop
+
+
+def sweep(folder: Path, buried: Container[str]) -> int:
+    """Take the erased out of whom kept offers are for; return how many files named one. Whatever rested on these files finds what stands now."""
+    found = list(naming(folder, buried))
+    for path, shop in found:
+        now = _kept(folder, msgspec.json.encode(without(shop, buried), order="deterministic"))
+        with atomic_path(path) as partial:
+            partial.write_bytes(msgspec.json.encode(Swept(now)))
+    return len(found)
+
+
+def named_in(shop: Shop, wanted: Container[str]) -> int:
+    """How often offers of a shop are for one of these customers by name."""
+    return sum(each in wanted for offer in shop.offers for each in offer.audience or ())
+
+
+def without(shop: Shop, buried: Container[str]) -> Shop:
+    """The same shop, whose offers are for none of these by name; an offer that was for them only is for nobody."""
+    offers = [
+        offer if offer.audience is None else msgspec.structs.replace(offer, audience=tuple(each for each in offer.audience if each not in buried))
+        for offer in shop.offers
+    ]
+    return msgspec.structs.replace(shop, offers=tuple(offers))
 
 
 def opener(folder: Path) -> Callable[[str], Opened]:
@@ -140,6 +184,25 @@ def _kept(folder: Path, content: bytes) -> str:
 
 
 def _read(folder: Path, digest: str) -> bytes:
+    """What is kept under a hash, or what stands for it since somebody was erased."""
+    notes = set[str]()
+    while (note := _note(folder, digest)) is not None and digest not in notes:
+        notes.add(digest)
+        digest = note.swept
+    return _kept_as(folder, digest)
+
+
+def _note(folder: Path, digest: str) -> Swept | None:
+    path = folder / FOLDER / f"{digest}.json"
+    if not path.is_file() or path.stat().st_size > _NOTE_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Swept)
+    except msgspec.DecodeError:
+        return None
+
+
+def _kept_as(folder: Path, digest: str) -> bytes:
     path = folder / FOLDER / f"{digest}.json"
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != digest:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import html
 import json
 import shutil
 import time
@@ -31,12 +32,16 @@ from retain.tables import TABLES
 from retain.workspace import Workspace
 from serving import batches, erasure
 from serving.answers import Answers
-from serving.desk import Desk
+from serving.decisions.facts import Offer
+from serving.desk import ConflictError, Desk
 from serving.direct import Caller, Streamed
 from serving.erasure import erase, export
+from serving.export import write_rows
 from serving.export import write_table as export_table
+from serving.grounds import opener
 from serving.ledger import Ledger, reading
 from serving.publishing import Content, write
+from serving.replay import replay
 from serving.rows import open_rows
 from serving.schemas import DecisionRequest, OutcomeRequest, ScoresRequest
 
@@ -125,6 +130,37 @@ def test_nothing_of_an_erased_customer_is_left_and_everybody_else_is_untouched(o
     assert [path.name for path in sorted(own.lists.glob("*.xlsx"))] == ["without.xlsx"], "a workbook that names one goes"
     assert gone not in json.dumps(receipt)
     assert read_json(next((own.root / "erasures").glob("*.json"))) == receipt
+
+
+ODD = ("Anna Meier", "O'Neil", "A,7", "A;1", 'B"2', "=cmd", "<b>&amp;", "_x0041_", "12", "M\u00fcller")
+"""Ids that ingest accepts."""
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("gone", ODD)
+def test_an_id_of_any_characters_goes_from_every_list(gone: str, tmp_path: Path) -> None:
+    shop = Workspace.at(tmp_path)
+    kept = [each for each in ODD if each != gone]
+    texts = [["12", "O", "bought A and B 12 times"] for _ in ODD]
+    rows = [[number, each, *cells] for number, (each, cells) in enumerate(zip(ODD, texts, strict=True), start=10)]
+    columns = ("rank", "customer_id", "offer_id", "channel", "reason_1")
+    write_rows(shop.lists / "spring.csv", columns, rows)
+    export_table(shop.lists / "SPRING.XLSX", columns, rows, NOW)
+    export_table(shop.lists / "others.xlsx", columns, [row for row in rows if row[1] != gone], NOW)
+    (shop.lists / "by-hand.csv").write_text(f'name;note\r\n"{gone.replace(chr(34), chr(34) * 2)}";x\r\nsomebody;"called\r\nagain"\r\n', "latin-1")
+    (shop.lists / "page.html").write_text(f"<p>{html.escape(gone)}</p>")
+    (shop.lists / "log.jsonl").write_text(json.dumps({"a": [gone]}) + "\n" + json.dumps({"a": ["somebody"]}) + "\n")
+    (shop.lists / "notes.md").write_text(f"called {gone} today\ncalled nobody\n")
+    held = ["SPRING.XLSX", "by-hand.csv", "log.jsonl", "notes.md", "page.html", "spring.csv"]
+    assert export(shop, gone)["lists"] == [f"lists/{name}" for name in held]
+    removed = erase(shop, gone, bytes(32), WHEN)["removed"]
+    assert removed == {f"lists/{name}": 1 for name in held}
+    assert export(shop, gone)["lists"] == []
+    left = list(csv.DictReader((shop.lists / "spring.csv").read_text("utf-8-sig").splitlines()))
+    assert [row["customer_id"].removeprefix("'") for row in left] == kept, "nobody else goes"
+    assert (shop.lists / "by-hand.csv").read_bytes() == b'name;note\r\nsomebody;"called\r\nagain"\r\n'
+    assert (shop.lists / "notes.md").read_text() == "called nobody\n"
+    assert (shop.lists / "others.xlsx").is_file()
 
 
 def test_the_published_rows_are_those_of_before_without_the_erased(own: Workspace) -> None:
@@ -329,7 +365,61 @@ def test_export_says_everything_that_is_held(own: Workspace, tmp_path: Path) -> 
     erase(own, someone, bytes(32), WHEN)
     empty = export(own, someone)
     assert empty == {**empty, "is_erased": True, "tables": {}, "quarantine": {}, "features": {}, "row": None, "lists": []}
-    assert empty["ledger"] == {"decisions": [], "outcomes": [], "facts": []}
+    assert empty["ledger"] == {"decisions": [], "outcomes": [], "facts": [], "conflicts": [], "grounds": []}
+
+
+def test_export_says_what_contradicted_the_customers_requests_which_an_erasure_removes(own: Workspace, make: Callable[..., Answers]) -> None:
+    someone = people(own)[1]
+    desk = Desk(replace(make(), rows=open_rows(own)), Ledger(own.ledger))
+    with pytest.raises(ConflictError):
+        asyncio.run(desk.outcome(OutcomeRequest("o1", "nobody-knows", "declined", NOW, customer_id=someone)))
+    desk.close()
+    (told,) = export(own, someone)["ledger"]["conflicts"]
+    assert (told["of"], told["request"]["type"], told["request"]["customer_id"]) == ("outcome", "declined", someone)
+    assert erase(own, someone, bytes(32), WHEN)["removed"]["ledger/conflicts"] == 1
+
+
+@pytest.mark.fault("E8")
+def test_no_offer_is_for_an_erased_customer_by_name_and_others_decisions_are_made_again(own: Workspace, make: Callable[..., Answers]) -> None:
+    gone, other = people(own)[1], people(own)[2]
+    offer = Offer("own", "For them", "service", channels=("call_center",), audience=(gone, other))
+    answers = make(offers=(Offer("all", "For all", "service"), offer))
+    table = pq.read_table(own.table("offers"))
+    place_of = table.column_names.index("audience")
+    column = pa.array([[gone, "enterprise"], *[None] * (len(table) - 1)], table.schema.field(place_of).type)
+    with atomic_folder(own.tables) as folder:
+        for path in own.tables.glob("*.parquet"):
+            shutil.copy(path, folder)
+        pq.write_table(table.set_column(place_of, table.schema.field(place_of), column), folder / "offers.parquet")
+    card = replace(open_rows(own).card, version="")
+    write(own, Content(card, answers.rows.shop, dict(open_rows(own).arrays)))
+    desk = Desk(replace(answers, rows=open_rows(own)), Ledger(own.ledger))
+    for customer in (gone, other):
+        asyncio.run(desk.decide(DecisionRequest(customer, request_id=f"own-{customer}", channel="call_center", placement="inbound_end")))
+    desk.close()
+    found = export(own, gone)
+    assert [row["audience"] for row in found["tables"]["offers"]] == [[gone, "enterprise"]]
+    assert len(found["ledger"]["grounds"]) == 1
+    removed = erase(own, gone, bytes(32), WHEN)["removed"]
+    assert removed["ledger/grounds"] == 1
+    assert [rows for name, rows in removed.items() if name.endswith("/offers")] == [1]
+    assert traces(own, gone) == []
+    assert [each.audience for each in open_rows(own).shop.offers] == [None, (other,)]
+    ledger = Ledger(own.ledger, read_only=True)
+    last = list(ledger.decisions())[-1]
+    assert last.customer_id == other
+    assert replay(last, opener(ledger.folder)).is_equal
+    ledger.close()
+    again = erase(own, other, bytes(32), WHEN)["removed"]
+    assert again["ledger/grounds"] == 1
+    ledger = Ledger(own.ledger, read_only=True)
+    first = next(ledger.decisions())
+    assert replay(first, opener(ledger.folder)).is_equal
+    ledger.close()
+    note = next(path for path in (own.ledger / "grounds").iterdir() if b"swept" in path.read_bytes())
+    note.write_bytes(note.read_bytes().replace(b'{"swept":"', b'{"swept":"0'))
+    with pytest.raises(IntegrityError, match="was changed"):
+        opener(own.ledger)(last.grounds)
 
 
 def test_rows_lose_their_entries_in_ragged_tables_and_keep_what_is_the_shops() -> None:
