@@ -33,7 +33,7 @@ from serving.lists import prices, running
 from serving.lists.prices import Tariff
 from serving.lists.running import Campaigns
 from serving.overlay import KEPT, Overlay
-from serving.pulls import Pull
+from serving.pulls import Pull, Said
 from serving.rows import Row, Rows, open_rows, versions
 from training.contracts import Floats
 from training.controls import controls
@@ -176,7 +176,7 @@ class Answers:
         """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""
         at = self.clock()
         row = self.row(request.customer_id, at)
-        source, codes = self.rung(row, at)
+        rung, codes = self.rung(row, at)
         customer = None if row is None else self._customer(row, at)
         if customer is None:
             codes = (*codes, "unknown_customer")
@@ -194,8 +194,7 @@ class Answers:
             codes = codes if is_understood else (*codes, "description_not_understood")
             listed = () if request.purpose == "repeat" else self.rows.segment_likings(segment, 50)
         found = [(one.item, one.p) for one in listed if one.item in shop.items and one.item not in excluded and self._is_on_sale(one.item, at)]
-        if segment or not listed:
-            source = "popularity"
+        source: Source = "popularity" if segment or not listed else rung
         if not found and not listed:
             found = [(item, Estimate(*[shop.items[item].share] * 3)) for item in shop.popular if item not in excluded and self._is_on_sale(item, at)]
         best = [schemas.Recommendation(rank, item, shop.items[item].name, p.triple) for rank, (item, p) in enumerate(found[: request.k], start=1)]
@@ -207,6 +206,7 @@ class Answers:
             source=source if best else "none",
             degraded=list(codes),
             as_of=at,
+            assumed=list(shop.assumed),
             synthetic=shop.synthetic,
             freshness=self.freshness(row, at),
             models=self.models,
@@ -221,7 +221,10 @@ class Answers:
 
     def churn_list(self, top: int, channel: str | None = None, language: Language = "en") -> schemas.ChurnList:
         """Customers by expected loss, with consent applied now: outcomes that came in since the rows were made count too."""
-        return self.pull(language).churners(top, CHANNELS if channel is None else (channel,), self.models)
+        pull = self.pull(language)
+        source, degraded = self.rung(None, pull.at)
+        said = Said(self.models, source, degraded, self._freshness_of_all(pull.at))
+        return pull.churners(top, CHANNELS if channel is None else (channel,), said)
 
     def pull(self, language: Language = "en") -> Pull:
         """What a list of this moment is made of."""
@@ -299,7 +302,7 @@ class Answers:
             customer = msgspec.structs.replace(customer, effects=effects)
         return customer
 
-    def rung(self, row: Row | None, at: datetime) -> tuple[Source, tuple[str, ...]]:
+    def rung(self, row: Row | None, at: datetime) -> tuple[schemas.Rung, tuple[str, ...]]:
         """The best source that rows and models allow at a moment, and what is degraded."""
         codes = list(self.codes)
         age = at - self.rows.card.moment
@@ -343,8 +346,49 @@ class Answers:
         is_behind = made is None or made.row is not row or made.facts < count
         return schemas.Freshness(moment, age, stale, came_at, ["features", *KEPT] if is_behind else list(KEPT))
 
+    def freshness_of(self, customer_ids: Sequence[str], at: datetime) -> schemas.Freshness:
+        """The worst of several customers: the oldest features, whatever of any is stale or as published, and the last that came in.
+
+        Rows as published are looked up all at once: whoever asks for thousands holds nobody up.
+        """
+        if len(customer_ids) == 1:
+            return self.freshness(self.row(customer_ids[0], at), at)
+        has_facts, has_made = self.fresh.has_facts, len(self.overlay) > 0
+        apart = [each for each in customer_ids if (has_made and self.overlay.get(each)) or (has_facts and self.fresh.facts(each)[0])]
+        found = [self.freshness(row, at) for row in (self.row(each, at) for each in apart) if row is not None]
+        left = set(apart)
+        others = [each for each in customer_ids if each not in left] if left else customer_ids
+        return _worst([*found, self._published(self.rows.positions(others), at)])
+
+    def _freshness_of_all(self, at: datetime) -> schemas.Freshness:
+        """The worst of everybody, ranked as published."""
+        found = self._published(slice(None), at)
+        came_at = self.fresh.facts_at
+        return found if came_at is None else msgspec.structs.replace(found, events_at=came_at, as_of_rows=["features", *KEPT])
+
+    def _published(self, positions: NDArray[np.intp] | slice, at: datetime) -> schemas.Freshness:
+        """The worst of published rows of whom nothing came in."""
+        moment, ages = self.rows.card.moment, self.rows.array("age_s")[positions]
+        ages = ages[~np.isnan(ages)]
+        oldest = float(ages.max()) + max((at - moment).total_seconds(), 0.0) if len(ages) else None
+        return schemas.Freshness(moment, oldest, ["features"] if self.rows.array("is_stale")[positions].any() else [])
+
     @cached_property
     def models(self) -> schemas.Models:
         """Versions behind an answer."""
         churn, clv = (self.champions.model_id(task) for task in SCORED)
         return schemas.Models(churn, clv, self.rows.card.models.get("recommend"), self.rows.card.version, self.rows.card.models.get("uplift"))
+
+
+def _worst(found: Sequence[schemas.Freshness]) -> schemas.Freshness:
+    """How old the oldest is; of rows of the same publication."""
+    ages = [each.oldest_feature_s for each in found if each.oldest_feature_s is not None]
+    came = [each.events_at for each in found if each.events_at is not None]
+    named = {name for each in found for name in each.as_of_rows}
+    return schemas.Freshness(
+        rows_at=found[0].rows_at,
+        oldest_feature_s=max(ages, default=None),
+        stale=sorted({name for each in found for name in each.stale}),
+        events_at=max(came, default=None),
+        as_of_rows=[name for name in ("features", *KEPT) if name in named],
+    )

@@ -112,7 +112,10 @@ async def decisions_batch(data: JSONBody[schemas.DecisionsRequest], request: Req
 @post("/v1/recommendations", opt={"body": schemas.RecommendationsRequest}, status_code=200, responses=BODY, summary="What a customer may want")
 async def recommendations(data: JSONBody[schemas.RecommendationsRequest], request: Request[Any, Any, Any]) -> schemas.RecommendationsAnswer:
     """A ranked list of items: all, new to the customer, or bought before."""
-    return _desk(request).answers.recommendations(data)
+    desk = _desk(request)
+    answer = desk.answers.recommendations(data)
+    desk.count("recommendations", answer.source)
+    return answer
 
 
 @post("/v1/outcomes", opt={"body": schemas.OutcomeRequest}, status_code=200, responses={**BODY, **_errors(409)}, summary="What came of a decision")

@@ -40,6 +40,7 @@ async def scores(desk: Desk, asked: schemas.ScoresRequest, caller: Caller) -> Ra
     answers = desk.answers
     at = answers.clock()
     frame = scored.around(answers, asked, at)
+    desk.count("scores", frame.source)
     groups = scored.groups(answers, asked, at, _over(caller, asked.budget_ms), desk.without_erased)
     if not caller.wants_lines and len(asked.customer_ids) <= SMALL:
         return Raw(_encode(msgspec.structs.replace(frame, scores=[one for group in groups for one in group])))

@@ -87,6 +87,11 @@ class Fresh:
         return (0, None) if since is None else (since.facts, since.facts_at)
 
     @property
+    def facts_at(self) -> datetime | None:
+        """When the last fact of anybody came in."""
+        return max((since.facts_at for since in list(self._since.values()) if since.facts_at is not None), default=None)
+
+    @property
     def waiting(self) -> int:
         """Customers whose rows are to be made again."""
         return len(self._dirty)

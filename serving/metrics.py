@@ -17,6 +17,9 @@ from serving.champions import SCORED
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 """Upper ends of the classes that times are counted in."""
 
+PUBLISHED = ("recommend", "uplift")
+"""Tasks whose models answer by what was published, not when they are asked."""
+
 
 class Looked:
     """What `retain drift` last found, read anew each time the page is asked for."""
@@ -77,7 +80,8 @@ class Metrics:
     def told(self, answers: Answers) -> None:
         """Say what is answered from now on, and what is degraded about it."""
         card = answers.rows.card
-        named = {"rows": card.version, **{task: answers.champions.model_id(task) for task in SCORED}, "recommend": card.models.get("recommend")}
+        asked = {task: answers.champions.model_id(task) for task in SCORED}
+        named = {"rows": card.version, **asked, **{task: card.models.get(task) for task in PUBLISHED}}
         parts = {(part, version) for part, version in named.items() if version is not None}
         codes = {("code", code) for code in answers.codes}
         with self._lock:

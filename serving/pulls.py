@@ -26,6 +26,16 @@ from serving.rows import Row, Rows
 
 
 @dataclass(frozen=True)
+class Said:
+    """What an answer says of itself besides what it answers."""
+
+    models: schemas.Models
+    source: schemas.Rung
+    degraded: tuple[str, ...]
+    freshness: schemas.Freshness
+
+
+@dataclass(frozen=True)
 class Pull:
     """What a list is made of."""
 
@@ -41,7 +51,7 @@ class Pull:
     groups: Groups = field(default_factory=Groups)
     """Who is in the no-contact group stands on no list."""
 
-    def churners(self, top: int, channels: Sequence[str], models: schemas.Models) -> schemas.ChurnList:
+    def churners(self, top: int, channels: Sequence[str], said: Said) -> schemas.ChurnList:
         """Customers by expected loss, at most ``top``, who may be contacted on one of the channels to be kept."""
         rows, value = self.rows, self.value()
         reach = self.reach(channels)
@@ -56,7 +66,10 @@ class Pull:
             as_of=self.at,
             assumed=assumed(rows),
             synthetic=rows.shop.synthetic,
-            models=models,
+            models=said.models,
+            source=said.source,
+            degraded=list(said.degraded),
+            freshness=said.freshness,
             reasons_by=rows.card.reasons,
             involuntary=apart,
             causes=dict(Counter(row.cause.cause for row in (*ranked, *apart)).most_common()),

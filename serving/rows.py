@@ -305,6 +305,17 @@ class Rows:
             return None
         return Row(self, position)
 
+    def positions(self, customer_ids: Sequence[str]) -> NDArray[np.intp]:
+        """Where those of some customers stand who are known; looked up all at once."""
+        keys = [each.encode("utf-8", "surrogatepass") for each in customer_ids if self.tombstones is None or each not in self.tombstones]
+        # A longer key than any would make a wider copy of all.
+        asked = np.array([each for each in keys if len(each) <= self._ids.itemsize], dtype=self._ids.dtype)
+        if not len(self._ids) or not len(asked):
+            return np.empty(0, dtype=np.intp)
+        found = np.minimum(np.searchsorted(self._ids, asked), len(self._ids) - 1)
+        known: NDArray[np.intp] = found[self._ids[found] == asked]
+        return known
+
     def burying(self, buried: Tombstones | None) -> Rows:
         """The same rows, in which nobody who was erased since is known any more."""
         return Rows(self.card, self.shop, self.arrays, buried)

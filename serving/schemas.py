@@ -20,6 +20,8 @@ Channel = Literal["email", "sms", "push", "in_app", "web", "call_center", "store
 assert set(Channel.__args__) == set(CHANNELS)  # type: ignore[attr-defined]  # noqa: S101 - the contract says the same twice
 Goal = Literal["cross_sell", "repeat", "retention", "best"]
 Purpose = Literal["all", "new", "repeat"]
+Rung = Literal["fresh", "materialised", "previous_model"]
+"""What figures of customers come from."""
 OutcomeKind = Literal["shown", "opened", "clicked", "accepted", "rejected", "purchased", "unsubscribed", "complained", "returned"]
 Count = Annotated[int, Meta(ge=1, le=50)]
 Triple = tuple[float, float, float]
@@ -253,10 +255,12 @@ class ScoresAnswer(Struct, frozen=True):
     horizon_days: int
     currency: str
     as_of: Moment
+    source: Rung
     degraded: list[str]
     assumed: list[str]
     synthetic: bool
     freshness: Freshness
+    """The worst of all who are asked about."""
     models: Models
     reasons_by: Literal["model", "rules"]
     """What ranks reasons: what the churn model says each feature adds, or declared rules where it cannot say."""
@@ -296,6 +300,7 @@ class RecommendationsAnswer(Struct, frozen=True):
     source: Literal["fresh", "materialised", "previous_model", "popularity", "none"]
     degraded: list[str]
     as_of: Moment
+    assumed: list[str]
     synthetic: bool
     freshness: Freshness
     models: Models
@@ -431,6 +436,10 @@ class ChurnList(Struct, frozen=True):
     assumed: list[str]
     synthetic: bool
     models: Models
+    source: Rung
+    degraded: list[str]
+    freshness: Freshness
+    """The worst of all who were looked at; everybody is ranked as published."""
     reasons_by: Literal["model", "rules"] = "rules"
     """What ranks the reasons: what the churn model says each feature adds, or declared rules where it cannot say."""
     involuntary: list[ChurnRow] = field(default_factory=list)

@@ -50,16 +50,17 @@ def around(answers: Answers, request: schemas.ScoresRequest, at: datetime) -> sc
     """
     refuse_too_many("customer_ids", len(request.customer_ids), answers.policy.batch_cap)
     rows = answers.rows
-    known = [row for each in request.customer_ids[:2] if (row := answers.row(each, at)) is not None] if len(request.customer_ids) == 1 else []
+    source, degraded = answers.rung(None, at)
     return schemas.ScoresAnswer(
         scores=[],
         horizon_days=rows.shop.horizon_days,
         currency=rows.shop.currency,
         as_of=at,
-        degraded=list(answers.rung(None, at)[1]),
+        source=source,
+        degraded=list(degraded),
         assumed=assumed(rows),
         synthetic=rows.shop.synthetic,
-        freshness=answers.freshness(known[0] if known else None, at),
+        freshness=answers.freshness_of(request.customer_ids, at),
         models=answers.models,
         reasons_by=rows.card.reasons,
         value_parts=parts(rows),

@@ -89,8 +89,9 @@ def test_the_summary_holds_the_hash_of_the_list(tmp_path: Path) -> None:
     from datetime import UTC, datetime
 
     from serving.export import write
-    from serving.schemas import ChurnList, Models
+    from serving.schemas import ChurnList, Freshness, Models
 
-    empty = ChurnList([], {}, 0, 28, "EUR", datetime(2026, 1, 1, tzinfo=UTC), [], False, Models("c", "v", None, "r"))
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    empty = ChurnList([], {}, 0, 28, "EUR", at, [], False, Models("c", "v", None, "r"), "fresh", [], Freshness(at, None, []))
     summary = json.loads(write(empty, tmp_path / "list.csv").read_text())
     assert summary["sha256"] == sha256(tmp_path / "list.csv")

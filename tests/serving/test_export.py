@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from retain.errors import ConfigError
 from serving import export
 from serving.answers import Answers
-from serving.schemas import CauseOut, ChurnList, ChurnRow, Models, ReasonOut
+from serving.schemas import CauseOut, ChurnList, ChurnRow, Freshness, Models, ReasonOut
 
 UNKNOWN = CauseOut("unknown", "none", "Nothing is recorded, and no rule holds.", "Ask for the reason.", False)
 
@@ -28,7 +28,8 @@ def made(*ids: str, reason: str = "No purchase for 40 days.") -> ChurnList:
         for rank, each in enumerate(ids, start=1)
     ]
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return ChurnList(rows, {"minor": 2}, 9, 28, "EUR", moment, ["consent = *:*: declared"], False, Models("c", "v", None, "r"))
+    said = (Models("c", "v", None, "r"), "fresh", ["rows_of_older_tables"], Freshness(moment, 60.0, ["features"]))
+    return ChurnList(rows, {"minor": 2}, 9, 28, "EUR", moment, ["consent = *:*: declared"], False, *said)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -78,6 +79,7 @@ def test_the_summary_counts_who_was_left_out_and_says_what_is_assumed(tmp_path: 
     assert summary["left_out"] == {"minor": 2}
     assert summary["assumed"] == ["consent = *:*: declared"]
     assert summary["rows"] == 2
+    assert (summary["source"], summary["degraded"], summary["freshness"]["stale"]) == ("fresh", ["rows_of_older_tables"], ["features"])
     assert summary["evidence"] == "D"
 
 

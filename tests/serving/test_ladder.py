@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
+import httpx
 import pytest
 from msgspec import structs
 
+from retain.erasure import Tombstones
 from serving import scored
 from serving.answers import Answers
 from serving.champions import Champions
 from serving.decisions.policy import Policy
-from serving.schemas import Context, DecisionRequest, ScoresRequest
+from serving.desk import Desk
+from serving.incoming import Fact
+from serving.ledger import Ledger
+from serving.metrics import Metrics
+from serving.overlay import Made
+from serving.runner import whole
+from serving.schemas import Context, DecisionRequest, Freshness, RecommendationsRequest, ScoresRequest
 
 Make = Callable[..., Answers]
 ASKED = DecisionRequest("ann", channel="email", placement="inbound_end", goal="cross_sell")
@@ -99,3 +109,87 @@ def test_retention_money_names_what_it_takes_for_granted(make: Make) -> None:
 
 def replace_goal(goal: str) -> DecisionRequest:
     return DecisionRequest("ann", channel="email", placement="inbound_end", goal=goal)  # type: ignore[arg-type]
+
+
+def test_every_answer_says_what_every_answer_owes(make: Make, now: datetime) -> None:
+    refused = replace(make(assumed=("consent = *:*: declared",)), refused=("churn_previous_model",), clock=lambda: now + timedelta(days=9))
+    answers = (
+        refused.decision(ASKED, "d")[0],
+        refused.churn_list(5),
+        refused.recommendations(RecommendationsRequest("ann")),
+        scored.scores(refused, ScoresRequest(["ann"])),
+        scored.scores(refused, ScoresRequest(["ann", "nobody"])),
+    )
+    for each in answers:
+        assert each.source == "previous_model", type(each)
+        assert each.degraded == ["churn_previous_model", "stale_features"], type(each)
+        assert each.assumed == ["consent = *:*: declared"], type(each)
+        assert (each.as_of, each.synthetic, each.models.rows) == (now + timedelta(days=9), False, "hand"), type(each)
+        assert (each.freshness.rows_at, each.freshness.oldest_feature_s) == (now, 3600.0 + 9 * 86400), type(each)
+
+
+def test_several_scores_are_as_fresh_as_the_worst_of_them(make: Make, now: datetime) -> None:
+    answers = make()
+    rows = answers.rows
+    ages, stale = rows.array("age_s").copy(), rows.array("is_stale").copy()
+    place = {name: rows.get(name).position for name in ("ann", "bob", "cid", "gus")}  # type: ignore[union-attr]
+    ages[place["bob"]], stale[place["cid"]] = 7200.0, True
+    answers = replace(answers, rows=type(rows)(rows.card, rows.shop, {**rows.arrays, "age_s": ages, "is_stale": stale}))
+
+    def freshness(*ids: str) -> Freshness:
+        return scored.scores(answers, ScoresRequest(list(ids))).freshness
+
+    assert freshness("ann", "ann") == Freshness(now, 3600.0, [])
+    assert freshness("nobody", "ann", "bob", "z" * 256) == Freshness(now, 7200.0, [])
+    assert freshness("cid", "ann") == Freshness(now, 3600.0, ["features"])
+    assert freshness("gus", "nobody") == freshness("nobody") == Freshness(now, None, [])
+    assert answers.churn_list(1).freshness == Freshness(now, 7200.0, ["features"])
+    came = now - timedelta(minutes=1)
+    for name, at in (("ann", came), ("nobody", now), ("dee", came - timedelta(minutes=1))):
+        row = b'{"kind":"visit"}'
+        answers.fresh.happened(Fact("events", name, "-", name, at.isoformat(), at.isoformat(), row))
+    behind = ["features", "lists", "band", "cause"]
+    assert freshness("ann") == Freshness(now, 3600.0, [], came, behind)
+    assert freshness("bob", "ann", "dee") == Freshness(now, 7200.0, [], came, behind)
+    assert freshness("bob", "cid") == Freshness(now, 7200.0, ["features"])
+    answers.overlay.put({"ann": Made(answers.rows.get("ann"), 1, came)})  # type: ignore[arg-type]
+    assert freshness("bob", "ann") == Freshness(now, 7200.0, [], came, behind[1:])
+    assert freshness("bob", "ann", "dee") == Freshness(now, 7200.0, [], came, behind)
+    assert answers.churn_list(1).freshness == Freshness(now, 7200.0, ["features"], now, behind), "ranked as published"
+
+
+def test_positions_of_many_are_those_of_each(make: Make) -> None:
+    rows = make().rows
+    asked = [*map(rows.id, range(len(rows))), "", "a", "zz", "annn", "\udcff", "z" * 300]
+    for some in (asked, asked[::-1], [], ["zz"], ["ann", "ann"]):
+        found = [row.position for each in some if (row := rows.get(each)) is not None]
+        assert rows.positions(some).tolist() == found
+    buried = rows.burying(Tombstones(b"k", frozenset({Tombstones(b"k").of("ann")})))
+    assert rows.get("ann").position not in buried.positions(asked).tolist()  # type: ignore[union-attr]
+
+
+def test_rungs_and_versions_are_told_to_who_looks_after_it(make: Make, tmp_path: Path) -> None:
+    metrics, answers = Metrics(), make()
+    rows = answers.rows
+    card = replace(rows.card, models={**rows.card.models, "uplift": "uplift-hand"})
+    desk = Desk(replace(answers, rows=type(rows)(card, rows.shop, rows.arrays)), Ledger(tmp_path / "ledger"), metrics.count)
+    try:
+        metrics.told(desk.answers)
+        assert metrics.registry.get_sample_value("retain_serving", {"part": "uplift", "version": "uplift-hand"}) == 1
+
+        def counted(asked: str) -> float:
+            return metrics.registry.get_sample_value("retain_answers_total", {"asked": asked, "answered": "fresh"}) or 0.0
+
+        before = [counted("scores"), counted("recommendations")]
+        app = whole(desk, metrics)
+
+        async def ask(path: str, body: bytes) -> int:
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+                return (await client.post(path, content=body, headers={"content-type": "application/json"})).status_code
+
+        assert asyncio.run(ask("/v1/scores", b'{"customer_ids":["ann","bob"]}')) == 200
+        assert asyncio.run(ask("/v1/recommendations", b'{"customer_id":"ann"}')) == 200
+        assert [counted("scores"), counted("recommendations")] == [before[0] + 1, before[1] + 1]
+    finally:
+        desk.close()
