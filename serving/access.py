@@ -21,7 +21,8 @@ from serving.keys import Scope as Role
 from serving.schemas import Problem
 
 ALL = frozenset(SCOPES)
-OPEN = frozenset({("GET", "/livez"), ("GET", "/readyz"), ("GET", "/healthz")})
+HEALTH = ("/livez", "/readyz", "/healthz")
+OPEN = frozenset((method, path) for method in ("GET", "HEAD") for path in HEALTH)
 """What whoever balances load must reach; it says nothing of anybody."""
 ROUTES: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/v1/decisions"): frozenset({"crm", "admin"}),

@@ -20,7 +20,7 @@ from serving import schemas
 from serving.basis import Basis, decided, impersonal
 from serving.champions import SCORED, Champions, open_champions
 from serving.decisions.causes import Causes, causes
-from serving.decisions.decide import Source
+from serving.decisions.decide import OVER_BUDGET, Source
 from serving.decisions.eligibility import may_profile
 from serving.decisions.facts import Customer, Estimate, Language, Liking, Scores
 from serving.decisions.policy import Policy, policy
@@ -172,15 +172,22 @@ class Answers:
             prices=at_prices,
         )
 
-    def recommendations(self, request: schemas.RecommendationsRequest) -> schemas.RecommendationsAnswer:
-        """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular."""
+    def recommendations(self, request: schemas.RecommendationsRequest, is_over: Callable[[], bool] = lambda: False) -> schemas.RecommendationsAnswer:
+        """A ranked list of items: the customer's own; without history what the segments of the customer buy; else what is popular.
+
+        What is popular is listed as well where the caller's time is up before anything is scored (``is_over``).
+        """
         at = self.clock()
         row = self.row(request.customer_id, at)
         rung, codes = self.rung(row, at)
-        customer = None if row is None else self._customer(row, at)
-        if customer is None:
+        is_late = is_over()
+        customer = None if row is None or is_late else self._customer(row, at)
+        if is_late:
+            codes = (*codes, OVER_BUDGET)
+        elif customer is None:
             codes = (*codes, "unknown_customer")
-        is_personal = request.personalised and (self.policy.profiling == "opt_out" if customer is None else may_profile(customer, self.policy))
+        may_be = self.policy.profiling == "opt_out" if customer is None else may_profile(customer, self.policy)
+        is_personal = request.personalised and may_be and not is_late
         if customer is not None and not is_personal:
             codes = (*codes, "not_personalised")
         shop, excluded = self.rows.shop, set(request.exclude)

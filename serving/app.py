@@ -25,7 +25,7 @@ from serving.direct import Caller, Direct, Raw, Route, Streamed, until_gone
 from serving.guard import App, Guard, Receive
 from serving.openapi import ExactJson
 from serving.pull_log import by_key
-from serving.strict import parse
+from serving.strict import parameters, parse
 
 POSTS = ("/v1/decisions", "/v1/scores", "/v1/recommendations", "/v1/outcomes", "/v1/events", "/v1/decisions/batch")
 REPEATED = "retain-repeated"
@@ -74,6 +74,11 @@ DIRECT = {
 """What is answered without the framework between."""
 
 
+def _query(request: Request[Any, Any, Any]) -> None:
+    """Refuse parameters that the route does not know."""
+    parameters(request.scope["query_string"], request.route_handler.opt.get("query", ()))
+
+
 def _desk(request: Request[Any, Any, Any]) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
@@ -113,7 +118,7 @@ async def decisions_batch(data: JSONBody[schemas.DecisionsRequest], request: Req
 async def recommendations(data: JSONBody[schemas.RecommendationsRequest], request: Request[Any, Any, Any]) -> schemas.RecommendationsAnswer:
     """A ranked list of items: all, new to the customer, or bought before."""
     desk = _desk(request)
-    answer = desk.answers.recommendations(data)
+    answer = desk.answers.recommendations(data, batches.over(Caller.of(request.scope), data.budget_ms))
     desk.count("recommendations", answer.source)
     return answer
 
@@ -130,7 +135,7 @@ async def events(data: JSONBody[schemas.EventsRequest], request: Request[Any, An
     return await _answered("/v1/events", request, data)
 
 
-@get("/v1/lists/churn", responses=DOOR, summary="Customers by what their leaving would cost")
+@get("/v1/lists/churn", opt={"query": ("top", "channel", "language")}, responses=DOOR, summary="Customers by what their leaving would cost")
 async def churn_list(
     request: Request[Any, Any, Any],
     top: Top = 100,
@@ -157,6 +162,7 @@ def application() -> Litestar:
     return Litestar(
         [decisions, decisions_batch, scores, recommendations, outcomes, events, churn_list, decision],
         request_class=StrictRequest,
+        before_request=_query,
         exception_handlers=problems.HANDLERS,
         logging_config=None,
         openapi_config=OpenAPIConfig(

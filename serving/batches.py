@@ -41,7 +41,7 @@ async def scores(desk: Desk, asked: schemas.ScoresRequest, caller: Caller) -> Ra
     at = answers.clock()
     frame = scored.around(answers, asked, at)
     desk.count("scores", frame.source)
-    groups = scored.groups(answers, asked, at, _over(caller, asked.budget_ms), desk.without_erased)
+    groups = scored.groups(answers, asked, at, over(caller, asked.budget_ms), desk.without_erased)
     if not caller.wants_lines and len(asked.customer_ids) <= SMALL:
         return Raw(_encode(msgspec.structs.replace(frame, scores=[one for group in groups for one in group])))
     head, tail = _encode(frame).split(b'"scores":[]', 1)
@@ -64,7 +64,7 @@ async def decisions(desk: Desk, asked: schemas.DecisionsRequest, caller: Caller)
         TooManyError: more requests than the cap of one call.
     """
     refuse_too_many("requests", len(asked.requests), desk.answers.policy.batch_cap)
-    rows = map(_encode, _decided(desk, asked, _over(caller, asked.budget_ms)))
+    rows = map(_encode, _decided(desk, asked, over(caller, asked.budget_ms)))
     return Streamed(_lines(desk, rows), lines=True) if caller.wants_lines else Streamed(_document(desk, rows, b'{"results":[', b"]}"))
 
 
@@ -97,5 +97,6 @@ def _without_scores(whole: schemas.ScoresAnswer) -> dict[str, object]:
     return {name: getattr(whole, name) for name in whole.__struct_fields__ if name != "scores"}
 
 
-def _over(caller: Caller, budget_ms: int | None) -> Callable[[], bool]:
+def over(caller: Caller, budget_ms: int | None) -> Callable[[], bool]:
+    """Whether the caller's time is up, counted from when the request was whole."""
     return lambda: budget_ms is not None and (time.monotonic() - caller.since) * 1000 > budget_ms

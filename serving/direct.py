@@ -16,7 +16,7 @@ from serving import problems
 from serving.access import GOES_ON
 from serving.desk import Desk
 from serving.guard import App, Arrival, Receive, Scope, Send
-from serving.strict import parse
+from serving.strict import parameters, parse
 
 LINES = "application/x-ndjson"
 LONG = 2**17
@@ -93,6 +93,7 @@ class Direct:
             return
         status = 200
         try:
+            parameters(scope.get("query_string", b""), ())
             # What is long enough to hold others up is read beside them.
             asked = parse(body, route.body) if len(body) < LONG else await asyncio.to_thread(parse, body, route.body)
             answer = await route.answer(self._desk(), asked, Caller.of(scope))

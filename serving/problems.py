@@ -36,6 +36,7 @@ WORDS = {
     500: "An error that we did not foresee.",
     503: "The service cannot answer now.",
 }
+NO_PATH = "The service has no such path; its OpenAPI document lists those that it has."
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "media_type"}
 _STATUS: tuple[tuple[type[RetainError], int], ...] = (
     (SyntaxProblem, 400),
@@ -68,7 +69,7 @@ def of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Respo
         field = first.get("key")
         allowed = choices(request.route_handler.signature_model, f"$.{field}")
         return answer(422, Problem("content", plain(str(first.get("message", error.detail)), allowed), field))
-    message = WORDS.get(error.status_code, "the request cannot be answered")
+    message = NO_PATH if error.status_code == 404 else WORDS.get(error.status_code, "the request cannot be answered")
     return answer(error.status_code, Problem(_CODES.get(error.status_code, "request"), message), dict(error.headers or {}))
 
 

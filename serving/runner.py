@@ -37,7 +37,7 @@ GRACE_S = 20
 
 
 class Health:
-    """Answers ``/livez``, ``/readyz`` and ``/metrics``; everything else goes to the application."""
+    """Answers ``/livez`` (also as ``/healthz``), ``/readyz`` and ``/metrics``; everything else goes to the application."""
 
     def __init__(self, app: App, desk: Desk, metrics: Metrics) -> None:
         self.app = app
@@ -48,9 +48,9 @@ class Health:
         """Answer, or hand on."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["type"] != "http" or scope["method"] != "GET":
+        elif scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
-        elif scope["path"] == "/livez":
+        elif scope["path"] in ("/livez", "/healthz"):
             await send_whole(send, 200, msgspec.json.encode({"alive": True}))
         elif scope["path"] == "/readyz":
             reason = self.desk.unready()

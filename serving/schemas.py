@@ -278,6 +278,8 @@ class RecommendationsRequest(Struct, frozen=True, forbid_unknown_fields=True):
     exclude: Annotated[list[Id], Meta(max_length=1000)] = field(default_factory=list)
     described: Annotated[dict[Id, Id], Meta(max_length=20)] = field(default_factory=dict)
     """What is known of somebody who has bought nothing yet, by column of the profile: ``{"country": "France"}``."""
+    budget_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+    """Once it is spent before scoring, what is popular is listed and ``degraded`` says ``over_budget``."""
 
 
 class Recommendation(Struct, frozen=True):

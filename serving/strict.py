@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import inspect
@@ -59,6 +60,18 @@ def parse(body: bytes, kind: type[T]) -> T:
         raise SyntaxProblem(f"the body is not JSON: {error}") from error
     except ValueError as error:
         raise ContentProblem("a number has more digits than any number here can have") from error
+
+
+def parameters(query: bytes, known: Collection[str]) -> None:
+    """Refuse a query that names what a route does not know, so that a typing error is told.
+
+    Raises:
+        ContentProblem: names the first of them.
+    """
+    strange = next((name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name not in known), None)
+    if strange is not None:
+        expected = f"it knows {', '.join(known)}" if known else "it knows none"
+        raise ContentProblem(f"the route does not know this parameter of the query; {expected}", field=strange[:LONGEST_WORD])
 
 
 def _beyond(body: bytes) -> msgspec.ValidationError | None:

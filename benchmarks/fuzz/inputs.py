@@ -33,7 +33,7 @@ SEEDS: dict[str, dict[str, Any]] = {
         "budget_ms": 5000,
     },
     "/v1/scores": {"customer_ids": ["C00000001", "C00000002"]},
-    "/v1/recommendations": {"customer_id": "C00000001", "purpose": "new", "k": 5},
+    "/v1/recommendations": {"customer_id": "C00000001", "purpose": "new", "k": 5, "budget_ms": 1000},
     "/v1/outcomes": {
         "outcome_id": "o",
         "decision_id": "d",

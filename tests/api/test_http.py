@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, cast
 
@@ -12,7 +14,7 @@ import pytest
 from retain.tables import EVENTS
 from serving.app import application, direct
 from serving.desk import Desk
-from serving.guard import App, Guard
+from serving.guard import App, Arrival, Guard
 from serving.runner import Health
 
 Call = Callable[..., httpx.Response]
@@ -145,7 +147,9 @@ def test_large_bodies_are_refused_whatever_their_length_claims(app: Health) -> N
 
 
 def test_unknown_paths_and_methods(call: Call) -> None:
-    assert error(call("GET", "/v1/nowhere"))[:2] == (404, "not_found")
+    nowhere = call("GET", "/v1/nowhere")
+    assert error(nowhere)[:2] == (404, "not_found")
+    assert "no such path" in nowhere.json()["error"]["message"]
     assert error(call("GET", "/"))[:2] == (404, "not_found")
     refused = call("PUT", "/v1/decisions", "{}")
     assert error(refused)[:2] == (405, "method_not_allowed")
@@ -158,6 +162,12 @@ def test_query_parameters_are_checked(call: Call) -> None:
     assert error(call("GET", "/v1/lists/churn?top=0"))[:3] == (422, "content", "top")
     assert error(call("GET", "/v1/lists/churn?top=many"))[:3] == (422, "content", "top")
     assert error(call("GET", "/v1/lists/churn?channel=pigeon"))[:3] == (422, "content", "channel")
+    assert error(call("GET", "/v1/lists/churn?topp=5"))[:3] == (422, "content", "topp")
+    assert error(call("GET", "/v1/lists/churn?request=5"))[:3] == (422, "content", "request")
+    assert error(call("GET", "/v1/decisions/d_unknown?top=5"))[:3] == (422, "content", "top")
+    for path in ("decisions", "recommendations"):
+        assert error(call("POST", f"/v1/{path}?dry_run", {"customer_id": "nobody"}))[:3] == (422, "content", "dry_run")
+    assert call("GET", "/v1/lists/churn?top=5&language=zh").status_code == 200
 
 
 def test_a_decision_is_answered_logged_and_repeated(call: Call, desk: Desk) -> None:
@@ -235,7 +245,25 @@ def test_recommendations_separate_new_from_bought(call: Call, desk: Desk) -> Non
     assert len(unknown["recommendations"]) == 3
 
 
+def test_who_has_no_time_is_shown_what_is_popular(desk: Desk) -> None:
+    framework = application()
+    framework.state.desk = desk
+
+    async def late(scope: Any, receive: Any, send: Any) -> None:
+        await cast(App, framework)({**scope, Arrival.KEY: Arrival(time.monotonic() - 1.0)}, receive, send)
+
+    def asked(budget_ms: int) -> Any:
+        body = json.dumps({"customer_id": known(desk), "k": 3, "budget_ms": budget_ms}).encode()
+        return json.loads(asyncio.run(_asked(late, "/v1/recommendations", body))[2])
+
+    over, within = asked(500), asked(60_000)
+    assert (over["source"], over["degraded"]) == ("popularity", ["over_budget"])
+    assert len(over["recommendations"]) == 3
+    assert "over_budget" not in within["degraded"]
+
+
 def test_health_readiness_and_metrics(call: Call) -> None:
+    assert {call(method, path).status_code for method in ("GET", "HEAD") for path in ("/livez", "/readyz", "/healthz")} == {200}
     assert call("GET", "/livez").json() == {"alive": True}
     assert call("GET", "/readyz").json() == {"ready": True, "reason": None, "degraded": []}
     assert "retain_answers_total" in call("GET", "/metrics").text
