@@ -122,16 +122,22 @@ class Erased:
 
 def bury(folder: Path, customer_id: str, random: bytes) -> Tombstones:
     """Add a tombstone; ``random`` (32 bytes) becomes the key where there is none yet."""
+    prepare(folder, random)
     with alone(folder / HASHES):
-        if not (folder / HASHES).is_file() and not (folder / KEY).is_file():
-            _write_key(folder, random)
-        if not (folder / HASHES).is_file():
-            write_json(folder / HASHES, {"hashes": []})
         found = tombstones(folder)
         if customer_id not in found:
             found = Tombstones(found.key, found.hashes | {found.of(customer_id)})
             write_json(folder / HASHES, {"hashes": sorted(found.hashes)})
     return found
+
+
+def prepare(folder: Path, random: bytes) -> None:
+    """Lay down a key where there is none yet, with nobody under it: by its copy later tombstones are known to be those of the same customers."""
+    with alone(folder / HASHES):
+        if not (folder / HASHES).is_file() and not (folder / KEY).is_file():
+            _write_key(folder, random)
+        if not (folder / HASHES).is_file():
+            write_json(folder / HASHES, {"hashes": []})
 
 
 def merge(folder: Path, other: Path) -> Tombstones:
@@ -150,6 +156,8 @@ def merge(folder: Path, other: Path) -> Tombstones:
             write_json(folder / HASHES, {"hashes": []})
         ours = tombstones(folder)
         if ours.key != theirs.key:
+            if not theirs:
+                return ours
             raise RefusedError(f"{other}: these tombstones have another key than those in {folder}; keep the ones that belong to these customers")
         found = Tombstones(ours.key, ours.hashes | theirs.hashes)
         if found != ours:

@@ -54,6 +54,12 @@ def restore(argv: Sequence[str]) -> int:
             say(f"{made.tombstones} customers were erased and did not come back")
         if made.keys:
             say(f"{made.keys} API keys hold again as they did then; `retain keys list` shows them: revoke again what was revoked since")
+    if not made.is_later_known:
+        lay = "" if made.about.tombstones is None else f" (they lay in {made.about.tombstones})"
+        note(
+            f"nobody here knows who was erased after {made.about.made_at:%Y-%m-%d %H:%M} UTC, so whoever was is back: "
+            f"restore again with --tombstones DIR or RETAIN_TOMBSTONES naming the workspace's tombstones{lay}"
+        )
     for words in made.problems:
         note(f"not in order when it was backed up: {words}")
     return DAMAGED if made.problems else 0
@@ -71,8 +77,9 @@ exit codes: 0 done, 2 wrong option, 4 no such workspace, 5 there is something at
 _RESTORE = """Make a workspace of a backup, under a name that is free. Each file is checked before anything appears there; a backup that was
 changed is refused with the name of the file, and nothing is overwritten.
 
-Who was erased does not come back, also who was erased after the backup: tombstones are taken from the backup, from RETAIN_TOMBSTONES, from
-the place itself (a folder that holds nothing but tombstones/) and from --tombstones, and everybody they mean is removed again before.
+Who was erased does not come back, also who was erased after the backup, as long as a place that knows is there: tombstones are taken from
+the backup, from where it was made, from RETAIN_TOMBSTONES, from the place itself (a folder that holds nothing but tombstones/) and from
+--tombstones, and everybody they mean is removed again before. Where nobody knows who was erased later, that is said.
 
 exit codes: 0 done, 2 wrong option, 4 no backup there, 5 something is at the place or tombstones do not fit, 7 the backup was changed or is
             not signed as demanded (nothing was restored), or it was done and something was not in order before: it is named"""

@@ -54,6 +54,8 @@ class About(BaseModel):
     """Hash of the tables."""
     catalogue: str
     """Where MLflow's catalogue lay: its database names its files by it."""
+    tombstones: str | None = None
+    """Where whoever is erased later is found; None of a backup of an earlier release, which does not say."""
     segments: int
     """Segments of the ledger."""
     ledger_bytes: int
@@ -95,14 +97,17 @@ def backup(workspace: Workspace, target: Path, now: datetime | None = None, *, l
         raise RefusedError(f"--out {target}: it lies within the workspace that is copied; name a folder outside", field="out")
     remove_halves(target)
     copy = _Copy(link)
+    buried = erasure.place(workspace)
     with atomic_folder(target, signing.signature) as made:
         made.chmod(0o700)
         with workspace.lock("retain backup"):
+            # By this key a restore knows the tombstones of whoever is erased from now on.
+            erasure.prepare(buried, os.urandom(32))
             segments = copy.log(workspace.ledger / "log", made / WORKSPACE / "ledger" / "log")
             copy.pulls(workspace, made / WORKSPACE)
-            copy.tree(workspace.root, made / WORKSPACE, besides={workspace.mlruns, erasure.place(workspace)})
+            copy.tree(workspace.root, made / WORKSPACE, besides={workspace.mlruns, buried})
             copy.tree(workspace.mlruns, made / CATALOGUE)
-            copy.tree(erasure.place(workspace), made / TOMBSTONES)
+            copy.tree(buried, made / TOMBSTONES)
             state = workspace.state() if workspace.is_filled else None
         about = About(
             made_at=now or computer_time(),
@@ -110,6 +115,7 @@ def backup(workspace: Workspace, target: Path, now: datetime | None = None, *, l
             source="" if state is None else state.source,
             digest="" if state is None else state.digest,
             catalogue=str(workspace.mlruns.resolve()),
+            tombstones=str(buried.resolve()),
             segments=len(segments),
             ledger_bytes=sum(segments),
         )

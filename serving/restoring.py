@@ -1,7 +1,8 @@
 """A backup made a workspace again: every byte checked before anything stands under the final name, and nobody who was erased comes back.
 
 The copy is made beside its place and takes its name last. Tombstones that are newer than the backup (where RETAIN_TOMBSTONES points, at
-the place itself, or in a folder that is named) are merged with those of the backup, and everybody they mean is removed again before.
+the place itself, where the backup was made, or in a folder that is named) are merged with those of the backup, and everybody they mean is
+removed again before. Where nobody knows who was erased later, that is said.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Restored:
     tombstones: int
     removed: dict[str, int]
     """What of the erased the backup held, by where; none of it stands in the workspace."""
+    is_later_known: bool
+    """Whether somebody told who was erased after the backup."""
     keys: int
     """API keys that hold again, also those that were revoked after the backup."""
     problems: tuple[str, ...]
@@ -81,7 +84,7 @@ def restore(folder: Path, workspace: Workspace, newer: Path | None = None) -> Re
             if name != ABOUT:
                 place, _, rest = name.partition("/")
                 _copied(folder / name, targets[place] / rest, digest, name)
-        buried = _tombstones(workspace, made, targets[TOMBSTONES], newer)
+        buried, is_later_known = _tombstones(workspace, made, targets[TOMBSTONES], newer, about)
         problems = (*(f"{name} is not what its own manifest says" for name in damaged(folder, files)), *_problems(made))
         _relocate(made, about.catalogue, str(workspace.mlruns.resolve()))
         removed = erase(made, None, b"")["removed"] if buried else {}
@@ -93,7 +96,7 @@ def restore(folder: Path, workspace: Workspace, newer: Path | None = None) -> Re
         keys = sum(key.revoked_at is None for key in keys_of(workspace.keys))
     except RetainError as error:
         keys, problems = 0, (*problems, error.message)
-    return Restored(about, len(files), signed, buried, removed, keys, problems)
+    return Restored(about, len(files), signed, buried, removed, is_later_known, keys, problems)
 
 
 def _checked(folder: Path) -> tuple[dict[str, str], signing.Signed, About]:
@@ -169,17 +172,31 @@ def _changed(name: str) -> IntegrityError:
     return IntegrityError(f"{name} of the backup is not what was backed up; nothing was restored, use another backup")
 
 
-def _tombstones(workspace: Workspace, made: Workspace, backed_up: Path, newer: Path | None) -> int:
-    """Bring together whoever was erased, by every place that knows; return how many."""
+def _tombstones(workspace: Workspace, made: Workspace, backed_up: Path, newer: Path | None, about: About) -> tuple[int, bool]:
+    """Bring together whoever was erased, by every place that knows; return how many, and whether one tells who was after the backup."""
     elsewhere = Settings.read().tombstones
     place = made.root / "tombstones" if elsewhere is None else elsewhere
-    known = [folder for folder in (workspace.root / "tombstones", newer, backed_up) if folder is not None and (folder / HASHES).is_file()]
-    if newer is not None and newer not in known:
+    if newer is not None and not (newer / HASHES).is_file():
         raise NotReadyError(f"--tombstones {newer}: there are no tombstones; name the folder that holds {HASHES}", field="tombstones")
-    for folder in known:
+    key = erasure.tombstones(backed_up).key
+    later = [folder for folder in (workspace.root / "tombstones", newer, elsewhere) if folder is not None and (folder / HASHES).is_file()]
+    is_known = any(not key or erasure.tombstones(folder).key == key for folder in later)
+    source = None if about.tombstones is None else Path(about.tombstones)
+    if source is not None and key and _key(source) == key:
+        later.append(source)
+        is_known = True
+    for folder in (*later, backed_up):
         erasure.merge(place, folder)
     shutil.rmtree(backed_up)
-    return len(erasure.tombstones(place).hashes)
+    return len(erasure.tombstones(place).hashes), is_known
+
+
+def _key(folder: Path) -> bytes:
+    """The key of tombstones that may be there; of other customers' it is another."""
+    try:
+        return erasure.tombstones(folder).key
+    except (RetainError, OSError):
+        return b""
 
 
 def _problems(made: Workspace) -> Iterator[str]:

@@ -87,8 +87,8 @@ def dump(path: Path) -> str:
 
 
 def test_what_is_restored_is_what_was_backed_up(own: Workspace, tmp_path: Path) -> None:
-    before = content(own.root)
     made = backup(own, tmp_path / "backup", NOW)
+    before = content(own.root)
     verify_folder(tmp_path / "backup")
     assert made.damaged == ()
     assert made.linked > 5
@@ -194,7 +194,51 @@ def test_whoever_was_erased_after_the_backup_does_not_come_back(own: Workspace, 
         assert gone not in people(new)
         assert gone not in [entry.customer_id for entry in reading(new.ledger, lambda ledger: list(ledger.decisions()))]
     later = restore(tmp_path / "backup", Workspace.at(tmp_path / "later"))
-    assert later.tombstones == 1, "nobody told it of the other one"
+    assert (later.tombstones, later.is_later_known) == (1, False), "nobody told it of the other one"
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("is_first", [True, False])
+def test_beside_the_workspace_that_was_backed_up_whoever_was_erased_since_does_not_come_back(own: Workspace, tmp_path: Path, is_first: bool) -> None:
+    if not is_first:
+        erase(own, people(own)[2], bytes(32), NOW)
+    gone = people(own)[1]
+    backup(own, tmp_path / "backup", NOW)
+    erase(own, gone, bytes(range(32)), NOW)
+    new = Workspace.at(tmp_path / "new")
+    restored = restore(tmp_path / "backup", new)
+    assert (restored.tombstones, restored.is_later_known) == (2 - is_first, True)
+    assert gone not in people(new)
+    assert open_rows(new).get(gone) is None
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("instead", ["nothing", "those of others", "no key"])
+def test_where_nobody_knows_who_was_erased_since_that_is_said(
+    own: Workspace, tmp_path: Path, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone, folder = people(own)[1], place(own)
+    backup(own, tmp_path / "backup", NOW)
+    erase(own, gone, bytes(32), NOW)
+    folder.rename(tmp_path / "moved")
+    if instead == "those of others":
+        bury(folder, gone, bytes(range(32)))
+    if instead == "no key":
+        shutil.copytree(tmp_path / "moved", folder)
+        (folder / "key").unlink()
+    assert main(["restore", str(tmp_path / "backup"), "--workspace", str(tmp_path / "new")]) == 0
+    said = capsys.readouterr().err
+    assert "nobody here knows who was erased after" in said
+    assert "--tombstones DIR or RETAIN_TOMBSTONES" in said
+    assert str(folder) in said
+    assert said.count("\n") == 1
+    assert gone in people(Workspace.at(tmp_path / "new")), "the tombstones of other customers remove nobody"
+    assert main(["restore", str(tmp_path / "backup"), "--workspace", str(tmp_path / "again"), "--tombstones", str(tmp_path / "moved")]) == 0
+    assert capsys.readouterr().err == ""
+    assert gone not in people(Workspace.at(tmp_path / "again"))
+    about = read_json(tmp_path / "backup" / "backup.json")
+    del about["tombstones"]
+    assert backups.About.model_validate(about).tombstones is None, "of an earlier release"
 
 
 def people_ever(folder: Path) -> list[str]:
