@@ -31,7 +31,7 @@ from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading
 from serving.older import TAKEN
 from serving.publishing import Content, point, write
 from serving.rows import POINTER, Rows
-from serving.segments import Place, blank
+from serving.segments import Place, blank, blanked_with_keys, forget_blanked
 
 RECEIPTS = "erasures"
 
@@ -158,15 +158,20 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
         blank(log, place)
     named = grounds.sweep(workspace.ledger, buried)
     counts = {"ledger/grounds": named} if named else {}
+    places += blanked_with_keys(log)
     ledger = Ledger(workspace.ledger)
     try:
         with ledger.journal.alone():
             ledger.journal.catch_up()
             found = list(_records(ledger, buried.__contains__))
-            write_json(plan, [list(record.place) for record in found])
-            for kind, place, _ in found:
+            places += [record.place for record in found]
+            write_json(plan, [list(place) for place in places])
+            for place in places:
                 blank(log, place)
-                counts[f"ledger/{kind}"] = counts.get(f"ledger/{kind}", 0) + 1
+            for number in sorted({place.segment for place in places}):
+                forget_blanked(log, number)
+            for record in found:
+                counts[f"ledger/{record.kind}"] = counts.get(f"ledger/{record.kind}", 0) + 1
         plan.unlink()
     finally:
         ledger.close()

@@ -28,6 +28,8 @@ BLANK = 254
 """Kind of a record whose customer was erased; nothing reads it."""
 _FRAME = struct.Struct("<II")
 _META = struct.Struct("<qBB")
+_KIND = _FRAME.size + 8
+"""Bytes of a record before its kind."""
 
 
 class Place(NamedTuple):
@@ -97,17 +99,33 @@ def read_at(file: int, place: Place) -> Record:
 
 
 def blank(folder: Path, place: Place) -> None:
-    """Overwrite a record with nothing and sync. Its length and keys stay, so places, indices and open files hold. Only within the gate."""
+    """Overwrite a record with nothing, its keys included, and sync. Its length stays, so places and open files hold. Only within the gate."""
     file = os.open(segment_path(folder, place.segment), os.O_RDWR)
     try:
         size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
-        at, _, count = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
-        keys = os.pread(file, 8 * count, place.offset + _FRAME.size + _META.size)
-        payload = (_META.pack(at, BLANK, count) + keys).ljust(size, b"\0")
+        at, _, _ = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
+        payload = _META.pack(at, BLANK, 0).ljust(size, b"\0")
         os.pwrite(file, _FRAME.pack(size, zlib.crc32(payload)) + payload, place.offset)
         os.fdatasync(file)
     finally:
         os.close(file)
+
+
+def blanked_with_keys(folder: Path) -> Iterator[Place]:
+    """Records that an earlier release blanked and left their keys: of who knows an id, a key says whether it is that one's."""
+    for path in sorted(folder.glob("[0-9]*.log")):
+        if path.stat().st_size:
+            with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                yield from (record.place for record, _ in parse(data, int(path.stem), 0) if record.kind == BLANK and record.keys)
+
+
+def forget_blanked(folder: Path, number: int) -> None:
+    """Lay the index of a full segment anew, without the keys of records that were blanked since. Whoever has the one before open reads on in it."""
+    size = segment_path(folder, number).stat().st_size
+    found = _mapped(index_path(folder, number), size)
+    if found is not None:
+        rows = np.column_stack([found["row_kinds"].astype(np.uint64), found["rows"].astype(np.uint64)])
+        _lay(folder, number, size, found["keys"].astype(np.uint64), found["offsets"].astype(np.uint64), rows)
 
 
 @dataclass
@@ -235,12 +253,30 @@ def _flat(index: Mapping[int, int | tuple[int, ...]], rows: Sequence[tuple[int, 
 
 
 def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows: Whole) -> None:
-    """Write an index: keys in order, each with its places in order; kinds and places of the records."""
+    """Write an index: keys in order, each with its places in order; kinds and places of the records. Of what was blanked it holds no key.
+
+    Looked at again once it is laid: whoever blanks a record meanwhile in another process finds the index, or is found here.
+    """
     order = np.lexsort((offsets, keys))
-    header = np.array([size, len(keys), len(rows)], dtype=np.uint64)
-    with atomic_path(index_path(folder, number)) as partial, partial.open("wb") as out:
-        for array in (header, keys[order], offsets[order], rows[:, 1], rows[:, 0].astype(np.uint8)):
-            out.write(array.tobytes())
+    keys, offsets, kinds = keys[order], offsets[order], rows[:, 0].astype(np.uint8)
+    blanks = None
+    while blanks is None or len(blanks) != len(_blanks(folder, number, rows[:, 1])):
+        blanks = _blanks(folder, number, rows[:, 1])
+        stays = ~np.isin(offsets, blanks)
+        header = np.array([size, stays.sum(), len(rows)], dtype=np.uint64)
+        kinds[np.isin(rows[:, 1], blanks)] = BLANK
+        with atomic_path(index_path(folder, number)) as partial, partial.open("wb") as out:
+            for array in (header, keys[stays], offsets[stays], rows[:, 1], kinds):
+                out.write(array.tobytes())
+
+
+def _blanks(folder: Path, number: int, offsets: Whole) -> Whole:
+    """Places of a segment's records that are blank now."""
+    if not len(offsets):
+        return offsets
+    raw = np.memmap(segment_path(folder, number), dtype=np.uint8, mode="r")
+    found: Whole = offsets[raw[offsets + np.uint64(_KIND)] == BLANK]
+    return found
 
 
 def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | None:

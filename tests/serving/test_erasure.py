@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from retain.errors import IntegrityError
 from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
 from retain.tables import TABLES
 from retain.workspace import Workspace
-from serving import batches, erasure
+from serving import batches, erasure, journal, segments
 from serving.answers import Answers
 from serving.decisions.facts import Offer
 from serving.desk import ConflictError, Desk
@@ -39,11 +40,13 @@ from serving.erasure import erase, export
 from serving.export import write_rows
 from serving.export import write_table as export_table
 from serving.grounds import opener
+from serving.incoming import Fact
 from serving.ledger import Ledger, reading
 from serving.publishing import Content, write
 from serving.replay import replay
 from serving.rows import open_rows
 from serving.schemas import DecisionRequest, OutcomeRequest, ScoresRequest
+from serving.segments import BLANK, Record, Sealed, prefixed
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 WHEN = datetime(2026, 3, 10, 13, tzinfo=UTC)
@@ -202,6 +205,71 @@ def test_the_ledger_reads_on_and_keeps_the_places_of_the_others(own: Workspace) 
         assert ledger.decision(before[gone].decision_id) is None
         assert [each.outcome_id for each in ledger.everything()] == ["o2"]
         ledger.close()
+
+
+def keyed(workspace: Workspace, customer: str) -> list[str]:
+    """Files of the log that hold the key under which a customer's facts are found."""
+    key = blake2b(f"facts\n{customer}".encode(), digest_size=8).digest()
+    return [path.name for path in sorted((workspace.ledger / "log").iterdir()) if key in path.read_bytes() or key[::-1] in path.read_bytes()]
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_who_knows_an_id_cannot_tell_from_the_log_that_it_was_erased(own: Workspace, monkeypatch: pytest.MonkeyPatch, is_earlier: bool) -> None:
+    """Also where an earlier release blanked the record and left its keys."""
+    monkeypatch.setattr(journal, "SEGMENT_RECORDS", 5)
+    gone, other = people(own)[1], people(own)[2]
+    running = Ledger(own.ledger)
+    at = "2026-03-10T12:00:00.000000+00:00"
+    facts = [Fact("events", f"e{number}", "hash", (gone, other)[number % 2], at, at, b"{}") for number in range(20)]
+    for fact in facts:
+        running.take(fact)
+    running.journal.sync()
+    log = own.ledger / "log"
+    deadline = time.monotonic() + 20
+    while len(list(log.glob("*.index"))) < len(list(log.glob("*.log"))) - 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(list(log.glob("*.index"))) >= 4
+    assert keyed(own, gone)
+    if is_earlier:
+        for record in list(running.journal.records((4,))):
+            if record.keys and msgspec.msgpack.decode(record.body, type=Fact).customer_id == gone:
+                left_keys(log, record)
+        assert keyed(own, gone)
+    removed = erase(own, gone, bytes(32), WHEN)["removed"]
+    assert removed.get("ledger/facts") == (None if is_earlier else 10)
+    assert keyed(own, gone) == []
+    assert len(keyed(own, other)) >= 4
+    laid = {path.name: path.read_bytes() for path in log.glob("*.index")}
+    for ledger in (running, Ledger(own.ledger), Ledger(own.ledger, read_only=True)):
+        assert ledger.facts_of(gone) == []
+        assert ledger.facts_of(other) == facts[1::2]
+        assert [fact for _, fact in ledger.facts()] == facts[1::2]
+        ledger.close()
+    for path in log.glob("*.index"):
+        path.unlink()
+    Ledger(own.ledger).close()
+    assert {path.name: path.read_bytes() for path in log.glob("*.index")} == laid, "it is the index that the segment would give"
+
+
+def left_keys(log: Path, record: Record) -> None:
+    """A record blanked as releases before did it."""
+    whole = bytearray(prefixed(BLANK, record.at, record.keys, bytes(len(record.body))))
+    with (log / f"{record.place.segment:08d}.log").open("r+b") as file:
+        file.seek(record.place.offset)
+        file.write(whole + bytes(len(record.body)))
+
+
+def test_what_is_erased_before_its_segment_has_an_index_is_not_in_it(tmp_path: Path) -> None:
+    written = journal.Journal(tmp_path, segment_bytes=1 << 20)
+    places = [written.append(1, number, (number, 1000), b"body") for number in range(10)]
+    sealed = Sealed(tmp_path, 1, dict(written._index), list(written._rows))
+    segments.blank(tmp_path, places[3])
+    sealed.load()
+    assert [record.at for record in sealed.find(1000, 1)] == [9, 8, 7, 6, 5, 4, 2, 1, 0]
+    assert sealed.columns is not None
+    assert 3 not in sealed.columns["keys"].tolist()
+    written.close()
 
 
 def test_interrupted_anywhere_the_same_command_completes(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
