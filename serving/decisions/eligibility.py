@@ -68,16 +68,22 @@ def passing(
         closed = None if consented else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
         owned = customer.owned if customer is not None and is_personal and lens != "retention" else None
         wants_new = lens == "cross_sell"
-        verdicts: dict[int, _Verdict] = {}
+        said = _said(known, lens, consented) if closed is None else {}
         for terms, offers in groups:
             key = id(terms)
             rule = nobody.get(key) if closed is None else None
             if rule is not None:
                 withheld += [Withheld(offer.offer_id, "eligibility", rule) for offer in offers]
                 continue
-            verdict = closed or verdicts.get(key)
+            verdict = closed
             if verdict is None:
-                verdict = verdicts[key] = _judged(known, terms, lens, consented)
+                before = said.get(key)
+                if before is not None:
+                    verdict = before[1]
+                else:
+                    verdict = _judged(known, terms, lens, consented)
+                    if terms.is_for_all and not policy.laws:
+                        said[key] = terms, verdict
             if verdict.reach == _OFFER and not ask.exclude:
                 withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
                 continue
@@ -164,6 +170,16 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
 
 def _bought_or_not(offer_id: str, wants_new: bool) -> Withheld:
     return Withheld(offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+
+
+def _said(known: Standing, lens: Lens, channels: tuple[str, ...]) -> dict[int, tuple[Terms, _Verdict]]:
+    """What was said of terms that are for everybody, by their id, to whoever stood so towards the rules; to be filled in."""
+    customer = known.customer
+    who = None if customer is None else (customer.scores.stage, customer.cause)
+    stands = who, known.is_personal, known.has_open_complaint, known.quiet, known.limit, *known.limits.items()
+    rules = tuple([id(rule) for rule in known.unsuitable]), known.kinds
+    found: dict[int, tuple[Terms, _Verdict]] = known.shop.remembered(known.policy, (lens, channels, known.shop.span(known.ask.at), stands, rules))
+    return found
 
 
 def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
 from operator import attrgetter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -310,6 +310,10 @@ class Alone(dict[str, Offer]):
         return made
 
 
+REMEMBERED = 50_000
+"""So many terms are remembered of, over all keys: some 10 MB."""
+
+
 class Shop(msgspec.Struct, frozen=True, dict=True):
     """What is the same for every customer: one snapshot of offers, items and prices of contact."""
 
@@ -351,12 +355,35 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
 
     def made_by_nobody(self, at: datetime, channels: tuple[str, ...]) -> Mapping[int, str]:
         """By id of terms in this shop: why offers with them are made to nobody at a moment on any of some channels."""
-        key = bisect_right(self._borders, at), channels
+        key = self.span(at), channels
         found = self._nobody.get(key)
         if found is None:
             rules = ((terms, terms.closed(at) or (None if terms.among(channels) else "channel")) for terms, _ in self.offered)
             found = self._nobody[key] = {id(terms): rule for terms, rule in rules if rule is not None}
         return found
+
+    def span(self, at: datetime) -> int:
+        """Number of the time within which no offer begins or ends, of a moment."""
+        return bisect_right(self._borders, at)
+
+    def remembered(self, rules: object, key: Hashable) -> dict[int, Any]:
+        """What was worked out of terms by the same rules under the same key, by id of the terms; who fills it in keeps the terms with it.
+
+        Bounded: full, it begins anew.
+        """
+        if self._remembered[0] is not rules:
+            self.__dict__["_remembered"] = rules, {}
+        by_key = self._remembered[1]
+        found = by_key.get(key)
+        if found is None:
+            if len(by_key) > REMEMBERED // (len(self.offered) + 1):
+                by_key.clear()
+            found = by_key[key] = {}
+        return found
+
+    @cached_property
+    def _remembered(self) -> tuple[object, dict[Hashable, dict[int, Any]]]:
+        return None, {}
 
     @cached_property
     def _borders(self) -> list[datetime]:

@@ -29,19 +29,36 @@ RULES = Policy(
 )
 
 
+LAWLESS = RULES.model_copy(update={"laws": ()})
+"""Where no law looks at who somebody is, what was said of terms is remembered from one customer to the next."""
+
+
 @pytest.mark.parametrize("seed", range(150))
 def test_judging_terms_once_is_judging_every_proposal(seed: int) -> None:
     draw = random.Random(seed)
     shop, customer, ask = _shop(draw), _customer(draw), _ask(draw)
+    _agrees(shop, customer, ask, RULES, is_personal=customer is not None and draw.random() < 0.8)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_was_said_to_others_of_the_same_terms_is_what_would_be_said(seed: int) -> None:
+    draw = random.Random(seed)
+    shop = _shop(draw)
+    for _ in range(25):
+        customer, ask = _customer(draw), replace(_ask(draw), at=NOW + timedelta(hours=draw.randrange(-72, 72)))
+        policy = LAWLESS if draw.random() < 0.9 else RULES
+        _agrees(shop, customer, ask, policy, is_personal=customer is not None and draw.random() < 0.8)
+
+
+def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, is_personal: bool) -> None:
     proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in shop.offers]
-    is_personal = customer is not None and draw.random() < 0.8
-    passed, withheld = passing(ask, customer, [(lens, shop.offered) for lens in LENSES], shop, RULES, is_personal=is_personal)
+    passed, withheld = passing(ask, customer, [(lens, shop.offered) for lens in LENSES], shop, policy, is_personal=is_personal)
     found = {(one.offer.offer_id, one.lens): (one.channels, one.items) for one in passed}
     if for_everything(ask, customer) is not None:
         assert not passed
         assert withheld == [for_everything(ask, customer)]
         return
-    known = standing(ask, customer, shop, RULES, is_personal=is_personal)
+    known = standing(ask, customer, shop, policy, is_personal=is_personal)
     plain = [_plainly(known, offer, lens) for offer, lens in proposals]
     assert found == {(offer.offer_id, lens): one for (offer, lens), one in zip(proposals, plain, strict=True) if not isinstance(one[0], str)}
     said = [(offer.offer_id, *one) for (offer, _), one in zip(proposals, plain, strict=True) if isinstance(one[0], str)]
