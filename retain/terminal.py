@@ -19,6 +19,8 @@ from retain.settings import Settings
 from retain.workspace import Workspace
 
 Item = TypeVar("Item")
+CLOSED = 0o027
+"""What a command writes holds customers: its group may read it, others may not."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,6 +92,9 @@ def run(name: str, load: Callable[[], Callable[[Sequence[str]], int]], arguments
     if threading.current_thread() is threading.main_thread():
         # A polite stop is an interrupt: whatever is half-done is undone on the way out. The service puts its own handler in this place.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    mask = os.umask(CLOSED)
+    # Whoever closes more than we do keeps it closed.
+    os.umask(mask | CLOSED)
     try:
         return load()(arguments)
     except RetainError as error:
@@ -110,3 +115,5 @@ def run(name: str, load: Callable[[], Callable[[Sequence[str]], int]], arguments
         note(f"retain {name}: an error that we did not foresee; please report it with the lines below")
         traceback.print_exc()
         return 1
+    finally:
+        os.umask(mask)

@@ -1,13 +1,17 @@
 """The dispatcher is quick, honest about what it does not know, and turns errors into one sentence and a code."""
 
 import importlib
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from retain.cli import COMMANDS, main
 from retain.errors import RefusedError
+from retain.files import write_json
 from retain.terminal import parser, run, table
 
 
@@ -69,3 +73,18 @@ def test_a_polite_stop_is_an_interrupt() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 130
     assert "nothing was left half-written" in done.stderr
+
+
+@pytest.mark.parametrize(("mask", "modes"), [(0o022, (0o640, 0o750)), (0o077, (0o600, 0o700))])
+def test_what_a_command_writes_is_closed_to_others(tmp_path: Path, mask: int, modes: tuple[int, int]) -> None:
+    def write(_: Sequence[str]) -> int:
+        write_json(tmp_path / "new" / "list.json", {})
+        return 0
+
+    before = os.umask(mask)
+    try:
+        assert run("x", lambda: write, []) == 0
+        assert os.umask(mask) == mask, "who called it has its own again"
+    finally:
+        os.umask(before)
+    assert tuple(path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "list.json", tmp_path / "new")) == modes
