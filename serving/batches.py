@@ -14,6 +14,8 @@ import msgspec
 from serving import problems, schemas, scored
 from serving.desk import Desk
 from serving.direct import Caller, Raw, Streamed
+from serving.keys import Key
+from serving.pull_log import by_key
 from serving.scored import refuse_too_many
 
 SMALL = 32
@@ -41,6 +43,7 @@ async def scores(desk: Desk, asked: schemas.ScoresRequest, caller: Caller) -> Ra
     at = answers.clock()
     frame = scored.around(answers, asked, at)
     desk.count("scores", frame.source)
+    await desk.noted(by_key(caller.key), "scores", {"explain": asked.explain, "language": asked.language}, asked.customer_ids)
     groups = scored.groups(answers, asked, at, over(caller, asked.budget_ms), desk.without_erased)
     if not caller.wants_lines and len(asked.customer_ids) <= SMALL:
         return Raw(_encode(msgspec.structs.replace(frame, scores=[one for group in groups for one in group])))
@@ -51,9 +54,9 @@ async def scores(desk: Desk, asked: schemas.ScoresRequest, caller: Caller) -> Ra
     return Streamed(_document(desk, rows, head + b'"scores":[', b"]" + tail))
 
 
-async def whole(desk: Desk, asked: schemas.ScoresRequest) -> bytes:
-    """The same scores in one piece, for those who cannot take several."""
-    answer = await scores(desk, asked, Caller(time.monotonic()))
+async def whole(desk: Desk, asked: schemas.ScoresRequest, key: Key | None = None) -> bytes:
+    """The same scores in one piece, for those who cannot take several; ``key`` is what opened the request."""
+    answer = await scores(desk, asked, Caller(time.monotonic(), key=key))
     return answer.body if isinstance(answer, Raw) else b"".join([piece async for piece in answer.pieces])
 
 
@@ -64,6 +67,8 @@ async def decisions(desk: Desk, asked: schemas.DecisionsRequest, caller: Caller)
         TooManyError: more requests than the cap of one call.
     """
     refuse_too_many("requests", len(asked.requests), desk.answers.policy.batch_cap)
+    dry = sum(each.dry_run for each in asked.requests)
+    await desk.noted(by_key(caller.key), "decisions", {"dry_run": dry}, [each.customer_id for each in asked.requests])
     rows = map(_encode, _decided(desk, asked, over(caller, asked.budget_ms)))
     return Streamed(_lines(desk, rows), lines=True) if caller.wants_lines else Streamed(_document(desk, rows, b'{"results":[', b"]}"))
 

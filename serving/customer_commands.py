@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +27,16 @@ def customer(argv: Sequence[str]) -> int:
     place = workspace(arguments)
     if not place.root.is_dir():
         raise NotReadyError(f"the workspace {place.root} is not there; name another with --workspace")
-    from serving import erasure
+    from serving import erasure, pull_log
 
     if arguments.what == "export":
-        found = erasure.export(place, arguments.customer)
+        found = _plain(erasure.export(place, arguments.customer))
+        # By the hash of all that is handed over, which nobody can guess: that of one id could be, also after an erasure.
+        pull_log.note(place.root, pull_log.by_command(), "customer", {}, [json.dumps(found, sort_keys=True)], {})
         if arguments.out is None:
-            say_json(_plain(found))
+            say_json(found)
         else:
-            write_json(arguments.out, _plain(found))
+            write_json(arguments.out, found)
             note(f"written to {arguments.out}; it names the customer, so keep it where only the customer gets it")
         return 0
     receipt = erasure.erase(place, arguments.customer, os.urandom(32))

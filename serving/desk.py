@@ -7,12 +7,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from retain import erasure
 from retain.erasure import Erased
 from retain.errors import IntegrityError, RetainError
 from retain.settings import Settings
-from retain.workspace import Workspace
+from retain.workspace import Workspace, computer_time
 from serving import grounds, incoming, pull_log, schemas
 from serving.answers import Answers
 from serving.basis import LIMITS_UNKNOWN, packed
@@ -33,6 +33,7 @@ from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
 from serving.incoming import AHEAD, Fact, is_ahead
 from serving.ledger import REPEAT, Ledger, LedgerError, stamp
+from serving.noting import Noting
 from serving.opening import Opener
 from serving.pacing import Pace
 from serving.strict import ContentProblem
@@ -108,6 +109,7 @@ class Desk:
         self._grounds = grounds.opener(ledger.folder)
         self._together = Together(self._noted, ledger)
         self._lists, self._pulling = ThreadPoolExecutor(1, "lists"), 0
+        self._noting = Noting(ledger.folder.parent)
         self.pace = Pace()
         """What long answers share."""
         self.turn: Callable[[str], AbstractContextManager[Callable[[], bool]]] | None = None
@@ -196,6 +198,7 @@ class Desk:
     def close(self) -> None:
         """Write what waits and let go."""
         self._lists.shutdown(cancel_futures=True)
+        self._noting.close()
         self.ledger.close()
 
     def unready(self) -> str | None:
@@ -429,6 +432,16 @@ class Desk:
             return await asyncio.get_running_loop().run_in_executor(self._lists, self.churn_list, who, top, channel, language, is_gone)
         finally:
             self._pulling -= 1
+
+    async def noted(self, who: str, kind: str, asked: Mapping[str, Any], customers: Sequence[str]) -> None:
+        """Write down who is told of several customers in one call, before it is told; of one nothing is written.
+
+        Raises:
+            NotReadyError: that cannot be written down.
+            IntegrityError: the log of pulls was changed.
+        """
+        if len(customers) > 1:
+            await self._noting.note(pull_log.pulled(who, kind, asked, customers, msgspec.structs.asdict(self.current.models), computer_time()))
 
     def trace(self, decision_id: str) -> schemas.DecisionTrace:
         """A logged decision with what it rested on and what came of it.

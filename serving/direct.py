@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from serving import problems
-from serving.access import GOES_ON
+from serving.access import GOES_ON, holder
 from serving.desk import Desk
 from serving.guard import App, Arrival, Receive, Scope, Send
+from serving.keys import Key
 from serving.strict import parameters, parse
 
 LINES = "application/x-ndjson"
@@ -49,12 +50,14 @@ class Caller(NamedTuple):
     since: float
     """When it was whole, on the clock of ``time.monotonic``."""
     headers: Sequence[tuple[bytes, bytes]] = ()
+    key: Key | None = None
+    """What opened it; None where none was demanded."""
 
     @classmethod
     def of(cls, scope: Mapping[str, Any]) -> Caller:
         """Of an ASGI scope."""
         arrival = scope.get(Arrival.KEY)
-        return cls(time.monotonic() if arrival is None else arrival.at, scope["headers"])
+        return cls(time.monotonic() if arrival is None else arrival.at, scope["headers"], holder(scope))
 
     @property
     def wants_lines(self) -> bool:

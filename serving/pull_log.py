@@ -1,6 +1,7 @@
-"""Who pulled which list, and when: one line each, chained to the one before, so that no line can be changed, removed or added unseen.
+"""Who pulled which list, answers about several customers or the export of one, and when.
 
-The line is on disk before the list is handed over; where it cannot be written, there is no list. Beside the log lies its head (how many
+One line each, chained to the one before, so that no line can be changed, removed or added unseen.
+The line is on disk before anything is handed over; where it cannot be written, nothing is. Beside the log lies its head (how many
 lines, and the last hash): a tail that was cut off is missed too. Whoever can rewrite both can forge both: note the head elsewhere,
 ``retain pulls verify --head HASH`` says whether the log still holds it. No customer is named in it.
 """
@@ -11,7 +12,7 @@ import hashlib
 import json
 import os
 import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ from serving.schemas import ChurnList
 
 START = "0" * 64
 HEAD = "pulls.head.json"
+TOGETHER = 32
+"""At most so many lines are written with one sync, and stand without a head after a crash."""
+TAIL = 2**18
+"""Bytes at the end of the log that hold them."""
 
 
 class Pulled(BaseModel):
@@ -36,7 +41,7 @@ class Pulled(BaseModel):
     who: str
     """``key <id> <name>``, ``this machine`` where no key is demanded, or ``command <account>``."""
     list: str
-    """Which kind of list."""
+    """Which kind of list, or ``scores``, ``decisions``, ``customer`` (an export of one)."""
     asked: dict[str, Any]
     at: AwareDatetime
     """On the computer's clock."""
@@ -83,26 +88,44 @@ def note(root: Path, who: str, kind: str, asked: Mapping[str, Any], customers: I
         NotReadyError: the disk refuses; there is no list then.
         IntegrityError: the log was changed; there is none either.
     """
-    entry = pulled(who, kind, asked, customers, models, computer_time())
+    return note_all(root, [pulled(who, kind, asked, customers, models, computer_time())])[0]
+
+
+def note_all(root: Path, given: Sequence[Pulled]) -> list[Pulled]:
+    """Write down at most ``TOGETHER`` pulls at once.
+
+    Raises:
+        NotReadyError: the disk refuses; nothing is handed over then.
+        IntegrityError: the log was changed; nothing is either.
+    """
     try:
-        return keep(Workspace.at(root).pulls, entry)
+        return keep_all(Workspace.at(root).pulls, given)
     except OSError as error:
-        raise NotReadyError("who pulls this list cannot be written down, so it is not handed over; free or repair the disk") from error
+        raise NotReadyError("who pulls this cannot be written down, so it is not handed over; free or repair the disk") from error
 
 
 def keep(path: Path, entry: Pulled) -> Pulled:
-    """Append a line and sync it.
+    """Append a line and sync it; raises what ``keep_all`` raises."""
+    return keep_all(path, [entry])[0]
+
+
+def keep_all(path: Path, given: Sequence[Pulled]) -> list[Pulled]:
+    """Append at most ``TOGETHER`` lines with one sync.
 
     Raises:
         IntegrityError: the log does not end where its head says; nothing is handed over until somebody has looked.
     """
+    found: list[Pulled] = []
     with alone(path):
         sequence, chain = _end(path)
-        whole = entry.model_copy(update={"sequence": sequence + 1})
-        whole = whole.model_copy(update={"chain": _link(chain, whole)})
-        append_line(path, whole.model_dump_json())
-        write_json(path.with_name(HEAD), {"sequence": whole.sequence, "chain": whole.chain})
-    return whole
+        for entry in given:
+            whole = entry.model_copy(update={"sequence": sequence + 1})
+            whole = whole.model_copy(update={"chain": _link(chain, whole)})
+            sequence, chain = whole.sequence, whole.chain
+            found.append(whole)
+        append_line(path, "\n".join(each.model_dump_json() for each in found))
+        write_json(path.with_name(HEAD), {"sequence": sequence, "chain": chain})
+    return found
 
 
 def entries(path: Path, head: str | None = None) -> list[Pulled]:
@@ -125,7 +148,7 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
     said = _head(path)
     if said[0] > len(found):
         raise IntegrityError(f"{path.name}: {said[0] - len(found)} lines are missing at the end; {len(found)} stand, {HEAD} says {said[0]}")
-    if said[0] < len(found) - 1 or (said[0] and found[said[0] - 1].chain != said[1]):
+    if said[0] < len(found) - TOGETHER or (said[0] and found[said[0] - 1].chain != said[1]):
         raise IntegrityError(f"{HEAD} does not say how {path.name} ends: {len(found)} lines stand; one of the two was changed")
     if head is not None and head not in [START, *(entry.chain for entry in found)]:
         raise IntegrityError(f"{path.name}: no line has the hash {head[:12]}...; the log was written anew since it was noted")
@@ -133,15 +156,22 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
 
 
 def _end(path: Path) -> tuple[int, str]:
-    """Where the next line follows: the head, or the one line that a crash left without it."""
+    """Where the next line follows: the head, or the lines of one sync that a crash left without it."""
     sequence, chain = _head(path)
-    last = _last(path)
-    if last is None and sequence == 0:
+    tail = _tail(path)
+    if not tail and sequence == 0:
         return 0, START
+    last = _parsed(path, tail[-1]) if tail else None
     if last is not None and (last.sequence, last.chain) == (sequence, chain):
         return sequence, chain
-    if last is not None and last.sequence == sequence + 1 and last.chain == _link(chain, last):
-        return last.sequence, last.chain
+    if last is not None and 0 < last.sequence - sequence <= min(TOGETHER, len(tail)):
+        for line in tail[sequence - last.sequence :]:
+            entry = _parsed(path, line)
+            if entry.sequence != sequence + 1 or entry.chain != _link(chain, entry):
+                break
+            sequence, chain = entry.sequence, entry.chain
+        else:
+            return sequence, chain
     raise IntegrityError(f"{path.name} does not end where {HEAD} says; `retain pulls verify` names the place, no list is handed over until then")
 
 
@@ -156,21 +186,26 @@ def _head(path: Path) -> tuple[int, str]:
         raise IntegrityError(f"{HEAD} is broken; compare it with a backup") from error
 
 
-def _last(path: Path) -> Pulled | None:
-    """The last whole line. A line that a crash cut short was never answered and goes."""
+def _tail(path: Path) -> list[bytes]:
+    """The last whole lines, more than go down at once. A line that a crash cut short was never answered and goes."""
     if not path.is_file():
-        return None
+        return []
     size = path.stat().st_size
     with path.open("r+b") as file:
-        start = max(0, size - 65536)
+        start = max(0, size - TAIL)
         file.seek(start)
         data = file.read()
         end = data.rfind(b"\n") + 1
         if end < len(data):
             file.truncate(start + end)
-    line = data[:end].rstrip(b"\n").rpartition(b"\n")[2]
+    lines = data[:end].split(b"\n")[:-1]
+    # Where the log is longer than what was read, the first of them is cut.
+    return lines[1:] if start else lines
+
+
+def _parsed(path: Path, line: bytes) -> Pulled:
     try:
-        return Pulled.model_validate_json(line) if line else None
+        return Pulled.model_validate_json(line)
     except ValidationError as error:
         raise IntegrityError(f"{path.name}: its last line is not a pull; `retain pulls verify` names the place") from error
 

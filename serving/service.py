@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
@@ -17,13 +18,13 @@ from retain.errors import RetainError
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import batches, problems, schemas
-from serving.access import Access
+from serving.access import Access, holder
 from serving.app import POSTS, application, direct
 from serving.decisions.policy import policy
 from serving.desk import Desk
 from serving.freshening import Freshener
 from serving.guard import App, Guard, Hosts, Receive, Scope, Send
-from serving.keys import Keyring
+from serving.keys import Key, Keyring
 from serving.logs import in_lines
 from serving.metrics import Metrics, forget
 from serving.opening import Opener
@@ -42,6 +43,7 @@ TIMEOUT_S = 10
 """An answer that has not begun by then is BentoML's 504. For as long it keeps a timer of each request, finished ones too: 0.8 kB each, so its
 default of a minute is 80 MB of nothing at 1,600 requests a second; in 2 s the list of a large shop, or the scores of thousands, are not made."""
 
+_KEY: ContextVar[Key | None] = ContextVar("key", default=None)
 _app = application()
 _direct = direct(_app)
 
@@ -96,7 +98,7 @@ class Retain:
     async def scores(self, request: dict[str, Any]) -> dict[str, Any]:
         """Churn, value, band and stage; the request is that of /v1/scores."""
         with _told():
-            answer: dict[str, Any] = msgspec.json.decode(await batches.whole(self._desk, _checked(request, schemas.ScoresRequest)))
+            answer: dict[str, Any] = msgspec.json.decode(await batches.whole(self._desk, _checked(request, schemas.ScoresRequest), _KEY.get()))
         return answer
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -122,7 +124,7 @@ def _count(asked: str, answered: str) -> None:
 
 
 class Page:
-    """ASGI middleware: ``/metrics``."""
+    """ASGI middleware: ``/metrics``; and what opened a request, for methods that are not told of it."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -132,6 +134,8 @@ class Page:
         if scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/metrics"):
             await send_whole(send, 200, *_metrics().page())
         else:
+            if scope["type"] == "http":
+                _KEY.set(holder(scope))
             await self.app(scope, receive, send)
 
 

@@ -31,7 +31,7 @@ from retain.errors import IntegrityError
 from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
 from retain.tables import TABLES
 from retain.workspace import Workspace
-from serving import batches, erasure, journal, segments
+from serving import batches, erasure, journal, pull_log, segments
 from serving.answers import Answers
 from serving.decisions.facts import Offer
 from serving.desk import ConflictError, Desk
@@ -430,6 +430,10 @@ def test_export_says_everything_that_is_held(own: Workspace, tmp_path: Path) -> 
     assert found["lists"] == ["lists/calls.csv", "lists/campaigns/c/run/arms.parquet", "lists/with.xlsx"]
     assert main(["customer", "export", someone, "--out", str(tmp_path / "me.json"), "--workspace", str(own.root)]) == 0
     assert read_json(tmp_path / "me.json")["customer_id"] == someone
+    noted = pull_log.entries(own.pulls)[-1]
+    assert (noted.list, noted.rows, noted.who) == ("customer", 1, pull_log.by_command())
+    assert someone not in own.pulls.read_text()
+    assert noted.content != pull_log.pulled("", "", {}, [someone], {}, WHEN).content, "nobody can try ids on it"
     erase(own, someone, bytes(32), WHEN)
     empty = export(own, someone)
     assert empty == {**empty, "is_erased": True, "tables": {}, "quarantine": {}, "features": {}, "row": None, "lists": []}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +17,15 @@ import pytest
 from retain.cli import main
 from retain.errors import IntegrityError, NotReadyError
 from retain.workspace import Workspace
-from serving import pull_log
+from serving import batches, pull_log
 from serving.answers import Answers
 from serving.desk import LISTS, BusyError, Desk
+from serving.direct import Caller
+from serving.keys import Key
 from serving.metrics import Metrics
-from serving.pull_log import HEAD, START, entries, keep, pulled
+from serving.pull_log import HEAD, START, TOGETHER, entries, keep, keep_all, pulled
 from serving.runner import whole
+from serving.schemas import DecisionRequest, DecisionsRequest, ScoresRequest
 
 AT = datetime(2026, 3, 10, 12, tzinfo=UTC)
 Change = Callable[[list[str]], list[str]]
@@ -190,6 +195,74 @@ def test_over_http_who_hangs_up_pulls_nothing_and_who_comes_too_much_is_told_whe
     assert [status for status, _ in found] == [503, 200, 503, 200, 503]
     assert found[-1][1][b"retry-after"] == b"1"
     assert len(entries(desk.ledger.folder.parent / "pulls.jsonl")) == 2
+
+
+def test_many_go_down_with_one_sync_and_a_crash_before_their_head_is_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fill(tmp_path, 3)
+    before = path.with_name(HEAD).read_text()
+    syncs: list[int] = []
+    original = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (syncs.append(handle), original(handle))[1])
+    keep(path, entries_of(AT))
+    one = len(syncs)
+    keep_all(path, [entries_of(AT)] * (TOGETHER - 1))
+    assert len(syncs) == 2 * one
+    path.with_name(HEAD).write_text(before)
+    assert [each.sequence for each in entries(path)] == list(range(1, TOGETHER + 4))
+    keep(path, entries_of(AT))
+    assert entries(path)[-1].sequence == TOGETHER + 4
+    # What does not follow, within what a crash may leave, is no crash.
+    lines = path.read_text().splitlines()
+    path.with_name(HEAD).write_text(before)
+    path.write_text("".join(f"{line}\n" for line in (*lines[:20], *lines[21:])))
+    with pytest.raises(IntegrityError, match="retain pulls verify"):
+        keep(path, entries_of(AT))
+
+
+def test_a_log_that_is_longer_than_its_tail_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull_log, "TAIL", 1000)
+    path = fill(tmp_path, 12)
+    assert len(entries(path)) == 12
+
+
+def test_answers_about_several_customers_are_noted_once_each_and_of_one_nothing(desk: Desk, wait: Callable[[Any], Any]) -> None:
+    crm = Key(key_id="0123456789ab", name="crm", hash="0" * 64, scopes=("crm",), created_at=AT, expires_at=AT, per_minute=60)
+    caller, path = Caller(time.monotonic(), key=crm), desk.ledger.folder.parent / "pulls.jsonl"
+    many = DecisionsRequest([DecisionRequest("ann", dry_run=True), DecisionRequest("bob", placement="inbound_end")])
+
+    async def asks() -> None:
+        await batches.scores(desk, ScoresRequest(["ann"], explain=True), caller)
+        await batches.decisions(desk, DecisionsRequest(many.requests[:1]), caller)
+        assert not path.exists()
+        await batches.scores(desk, ScoresRequest(["ann", "nobody"], explain=True), caller)
+        await batches.decisions(desk, many, caller)
+        await batches.whole(desk, ScoresRequest(["bob", "ann"]))
+
+    wait(asks())
+    found = entries(path)
+    assert [(each.who, each.list, each.rows) for each in found] == [
+        ("key 0123456789ab crm", "scores", 2),
+        ("key 0123456789ab crm", "decisions", 2),
+        ("this machine", "scores", 2),
+    ]
+    assert [each.asked for each in found] == [{"explain": True, "language": "en"}, {"dry_run": 1}, {"explain": False, "language": "en"}]
+    assert found[0].models["churn"] == "churn-hand"
+    assert "ann" not in path.read_text()
+
+
+def test_many_callers_at_once_are_noted_together_and_none_is_told_where_it_cannot_be(desk: Desk, wait: Callable[[Any], Any]) -> None:
+    caller, path = Caller(time.monotonic()), desk.ledger.folder.parent / "pulls.jsonl"
+
+    async def asks(count: int) -> list[Any]:
+        asked = ScoresRequest(["ann", "bob"])
+        return await asyncio.gather(*(batches.scores(desk, asked, caller) for _ in range(count)), return_exceptions=True)
+
+    assert not [each for each in wait(asks(100)) if isinstance(each, Exception)]
+    assert len(entries(path)) == 100
+    path.unlink()
+    path.mkdir()
+    assert all(isinstance(each, NotReadyError | IntegrityError) for each in wait(asks(5)))
+    path.rmdir()
 
 
 def test_the_command_shows_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
