@@ -32,6 +32,10 @@ _KIND = _FRAME.size + 8
 """Bytes of a record before its kind."""
 
 
+LOOKED_AT = 2_000
+"""Records looked at in one step of NumPy: some milliseconds."""
+
+
 class Place(NamedTuple):
     """Where a record stands."""
 
@@ -275,8 +279,9 @@ def _blanks(folder: Path, number: int, offsets: Whole) -> Whole:
     if not len(offsets):
         return offsets
     raw = np.memmap(segment_path(folder, number), dtype=np.uint8, mode="r")
-    found: Whole = offsets[raw[offsets + np.uint64(_KIND)] == BLANK]
-    return found
+    # Some at a time: who answers must come to work in between, and each page of the segment has to be found.
+    parts = [offsets[start : start + LOOKED_AT] for start in range(0, len(offsets), LOOKED_AT)]
+    return np.concatenate([part[raw[part + np.uint64(_KIND)] == BLANK] for part in parts])
 
 
 def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | None:
