@@ -13,6 +13,7 @@ import fcntl
 import os
 import struct
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
@@ -27,6 +28,8 @@ from serving.segments import SEAL, START, Place, Record, Sealed, index_path, lat
 
 SYNC_S = 0.04
 """A sync begins at most so long after a write; with the sync itself a record is on disk within 50 ms on a disk that keeps up."""
+BREATH_S = 0.01
+"""Between two steps of laying an index, which takes a tenth of a second of work, once each 256 MB."""
 SEGMENT_BYTES = 256 * 2**20
 SEGMENT_RECORDS = 200_000
 """A segment is full at so many bytes or records: what is held of it in memory is bounded, and so is the time to open the log."""
@@ -77,6 +80,8 @@ class Journal:
                 self._sealed.append(Sealed.open(folder, number))
             self._begin(numbers[-1] if numbers else 1)
             self.catch_up()
+        self._layer: threading.Thread | None = None
+        self._is_laying, self._on_disk = False, 0
         self._thread = threading.Thread(target=self._flush, name="journal", daemon=True)
         if not read_only:
             self._thread.start()
@@ -99,6 +104,10 @@ class Journal:
                 self._closing = True
                 self._wake.notify()
             self._thread.join()
+            if self._layer is not None:
+                self._layer.join()
+            self._on_disk = self._number
+            self._lay_indices()
         for handle in (*self._left, self._file, self._gate):
             if handle >= 0:
                 os.close(handle)
@@ -362,7 +371,7 @@ class Journal:
                 error = JournalError(self._failed)
             _release(waiting, error)
             if error is None:
-                self._lay_indices(number)
+                self._lay_beside(number)
 
     def _to_disk(self) -> int:
         """Sync full segments, names, and the open segment, in this order; the number of the last.
@@ -386,14 +395,36 @@ class Journal:
         for each in done:
             os.close(each)
 
-    def _lay_indices(self, before: int) -> None:
-        """Of the full segments before a number, which are on disk: an index beside a segment says that it is whole."""
-        try:
-            for sealed in list(self._sealed):
-                if sealed.index is not None and sealed.number < before:
-                    sealed.load()
-        except OSError as failure:
-            self._fail(failure)
+    def _lay_beside(self, before: int) -> None:
+        """Lay what indices there are to lay in a thread of its own: who waits for the disk does not wait for that."""
+        with self._wake:
+            self._on_disk = before
+            if self._is_laying or self._to_lay() is None:
+                return
+            self._is_laying = True
+        self._layer = threading.Thread(target=self._lay_indices, name="indices", daemon=True)
+        self._layer.start()
+
+    def _to_lay(self) -> Sealed | None:
+        """A full segment that is on disk and has no index beside it, which would say so."""
+        return next((sealed for sealed in list(self._sealed) if sealed.index is not None and sealed.number < self._on_disk), None)
+
+    def _lay_indices(self) -> None:
+        while True:
+            with self._wake:
+                sealed = None if self._failed is not None else self._to_lay()
+                if sealed is None:
+                    self._is_laying = False
+                    return
+            try:
+                sealed.load(self._breathe)
+            except OSError as failure:
+                self._fail(failure)
+
+    def _breathe(self) -> None:
+        """Who answers goes first: beside a thread that reckons, each request would wait for the interpreter at every step."""
+        if not self._closing:
+            time.sleep(BREATH_S)
 
     def _fail(self, error: Exception) -> None:
         if self._failed is None:

@@ -10,7 +10,7 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,7 +33,8 @@ _KIND = _FRAME.size + 8
 
 
 LOOKED_AT = 2_000
-"""Records looked at in one step of NumPy: some milliseconds."""
+"""Records looked at in one step: each page of the segment has to be found, which takes a millisecond or two."""
+Breathe = Callable[[], None]
 
 
 class Place(NamedTuple):
@@ -132,6 +133,10 @@ def forget_blanked(folder: Path, number: int) -> None:
         _lay(folder, number, size, found["keys"].astype(np.uint64), found["offsets"].astype(np.uint64), rows)
 
 
+def _at_once() -> None:
+    """Nobody else comes to work meanwhile, or has to."""
+
+
 @dataclass
 class Sealed:
     """A full segment. Its index is in memory until ``build`` has laid it beside the segment."""
@@ -154,10 +159,13 @@ class Sealed:
         sealed.load()
         return sealed
 
-    def load(self) -> None:
+    def load(self, breathe: Breathe = _at_once) -> None:
         """Take the index that lies beside the segment, made now where there is none; nothing of it stays in memory.
 
         What is in memory is laid down as it is: to read the segment again would take a second or two, in which who answers hardly comes to work.
+
+        Args:
+            breathe: called between steps of some milliseconds; it may wait.
         """
         path, size = index_path(self.folder, self.number), segment_path(self.folder, self.number).stat().st_size
         found = _mapped(path, size)
@@ -165,7 +173,7 @@ class Sealed:
             if self.index is None:
                 build(self.folder, self.number)
             else:
-                _lay(self.folder, self.number, size, *_flat(self.index, self.rows))
+                _lay(self.folder, self.number, size, *_flat(self.index, self.rows, breathe), breathe)
             found = _mapped(path, size)
         self.columns = found
         self.index, self.rows = None, ()
@@ -242,46 +250,59 @@ def build(folder: Path, number: int) -> None:
 Whole = NDArray[np.uint64]
 
 
-def _flat(index: Mapping[int, int | tuple[int, ...]], rows: Sequence[tuple[int, int]]) -> tuple[Whole, Whole, Whole]:
+def _flat(index: Mapping[int, int | tuple[int, ...]], rows: Sequence[tuple[int, int]], breathe: Breathe) -> tuple[Whole, Whole, Whole]:
     """Keys, their offsets, and (rows, 2) kinds and offsets, of an index in memory."""
     keys, found = np.fromiter(index, np.uint64, len(index)), list(index.values())
+    breathe()
     # Few keys have several places.
     several = [(place, each) for place, each in enumerate(found) if isinstance(each, tuple)]
+    breathe()
     for place, each in several:
         found[place] = each[0]
     more_keys = [int(keys[place]) for place, each in several for _ in each[1:]]
     more = [offset for _, each in several for offset in each[1:]]
+    breathe()
     offsets = np.array(found, dtype=np.uint64)
+    breathe()
     flat = np.fromiter(chain.from_iterable(rows), np.uint64, 2 * len(rows)).reshape(-1, 2)
+    breathe()
     return np.append(keys, np.array(more_keys, dtype=np.uint64)), np.append(offsets, np.array(more, dtype=np.uint64)), flat
 
 
-def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows: Whole) -> None:
+def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows: Whole, breathe: Breathe = _at_once) -> None:
     """Write an index: keys in order, each with its places in order; kinds and places of the records. Of what was blanked it holds no key.
 
     Looked at again once it is laid: whoever blanks a record meanwhile in another process finds the index, or is found here.
     """
     order = np.lexsort((offsets, keys))
+    breathe()
     keys, offsets, kinds = keys[order], offsets[order], rows[:, 0].astype(np.uint8)
-    blanks = None
-    while blanks is None or len(blanks) != len(_blanks(folder, number, rows[:, 1])):
-        blanks = _blanks(folder, number, rows[:, 1])
-        stays = ~np.isin(offsets, blanks)
+    blanks = _blanks(folder, number, rows[:, 1], breathe)
+    while True:
+        stays = ~np.isin(offsets, blanks) if len(blanks) else np.ones(len(offsets), dtype=bool)
+        if len(blanks):
+            kinds[np.isin(rows[:, 1], blanks)] = BLANK
         header = np.array([size, stays.sum(), len(rows)], dtype=np.uint64)
-        kinds[np.isin(rows[:, 1], blanks)] = BLANK
         with atomic_path(index_path(folder, number)) as partial, partial.open("wb") as out:
             for array in (header, keys[stays], offsets[stays], rows[:, 1], kinds):
                 out.write(array.tobytes())
+                breathe()
+        before, blanks = len(blanks), _blanks(folder, number, rows[:, 1], breathe)
+        if len(blanks) == before:
+            return
 
 
-def _blanks(folder: Path, number: int, offsets: Whole) -> Whole:
+def _blanks(folder: Path, number: int, offsets: Whole, breathe: Breathe) -> Whole:
     """Places of a segment's records that are blank now."""
     if not len(offsets):
         return offsets
     raw = np.memmap(segment_path(folder, number), dtype=np.uint8, mode="r")
-    # Some at a time: who answers must come to work in between, and each page of the segment has to be found.
-    parts = [offsets[start : start + LOOKED_AT] for start in range(0, len(offsets), LOOKED_AT)]
-    return np.concatenate([part[raw[part + np.uint64(_KIND)] == BLANK] for part in parts])
+    parts = []
+    for start in range(0, len(offsets), LOOKED_AT):
+        part = offsets[start : start + LOOKED_AT]
+        parts.append(part[raw[part + np.uint64(_KIND)] == BLANK])
+        breathe()
+    return np.concatenate(parts)
 
 
 def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | None:
