@@ -15,7 +15,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from retain.errors import NotReadyError, RetainError
+from retain.errors import IntegrityError, NotReadyError, RetainError
 from retain.files import atomic_path
 from retain.settings import Settings
 from retain.tables import TABLES
@@ -142,7 +142,7 @@ class Engine:
             # A file that was cut short or written over. Anything else of that kind is a statement of ours that is wrong.
             if "parquet" not in str(error).lower():
                 raise
-            raise RetainError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
+            raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
         except duckdb.IOException as error:
             raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 
 from retain.engine import Engine, identifier, quoted
-from retain.errors import ConfigError, DataError
+from retain.errors import ConfigError, DataError, IntegrityError
 from retain.mapping import File, Source
 
 _CHUNK = 1 << 20
@@ -103,9 +103,9 @@ def opened(engine: Engine, files: Mapping[File, list[Path]], stage: Path) -> Ope
                 _refuse_bombs(engine, paths)
                 result.relations[entry] = f"read_parquet({_listed(paths)}, union_by_name = true)"
             described = engine.rows(f"describe select * from {result.relations[entry]}")
-        except duckdb.Error as error:
+        except (duckdb.Error, IntegrityError) as error:
             raise DataError(
-                f"{entry.path[0]}: cannot be read as {entry.kind} ({_line(error)}); check the file and its format in the mapping"
+                f"{entry.path[0]}: cannot be read as {entry.kind} ({_line(error.__cause__ or error)}); check the file and its format in the mapping"
             ) from error
         if len(described) > _MOST_COLUMNS:
             raise DataError(f"{entry.path[0]}: has {len(described)} columns; more than {_MOST_COLUMNS} are refused")
@@ -128,7 +128,7 @@ def _refuse_bombs(engine: Engine, paths: list[Path]) -> None:
             raise DataError(f"{path.name}: claims {rows:,} rows in {size:,} bytes; more than {_MOST_ROWS_PER_BYTE} rows a byte are refused")
 
 
-def _line(error: duckdb.Error) -> str:
+def _line(error: BaseException) -> str:
     return str(error).splitlines()[0]
 
 

@@ -55,14 +55,19 @@ async def asked(app: App, sent: Input) -> tuple[int, dict[bytes, bytes], bytes]:
     size = max(1, -(-len(sent.body) // sent.pieces))
     waiting = [sent.body[at : at + size] for at in range(0, len(sent.body), size)] or [b""]
     answer: list[Any] = []
+    is_answered = asyncio.Event()
 
     async def receive() -> Any:
         if not waiting:
+            # Whoever asked stays until the answer is whole.
+            await is_answered.wait()
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
     async def send(message: Any) -> None:
         answer.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            is_answered.set()
 
     scope: dict[str, Any] = {
         "type": "http",
