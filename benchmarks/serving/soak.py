@@ -2,8 +2,9 @@
 
     python -m benchmarks.serving soak --workspace DIR [--minutes 60] [--rate 0] [--out DIR]
 
-What the machine takes away from everybody the sleeping process feels too: a pause of the service counts as its own only where the other
-slept well, and as made by us alone only where the kernel did not let the service wait for a core either. The plots (``soak_latency.svg``,
+What the machine takes away from everybody two sleeping processes feel too, one beside the service and one beside the load generator, who asks
+late where its core stands still. A pause counts as the service's own only where both slept well, and as made by us alone only where the
+kernel did not let the service wait for a core either. The plots (``soak_latency.svg``,
 ``soak_memory.svg``) and the figures (``soak.json``) lie in ``--out``. Each decision writes a receipt of 5 to 10 KB: an hour at 800 a second
 takes some 20 GB of the temporary folder; it is removed afterwards.
 """
@@ -37,8 +38,10 @@ STYLE = (
 )
 SLEEPER = """
 import sys, time
-late_s, waits = float(sys.argv[1]) / 1000, open(f"/proc/{sys.argv[2]}/schedstat")
+late_s, waits = float(sys.argv[1]) / 1000, open(f"/proc/{sys.argv[2]}/schedstat") if len(sys.argv) > 2 else None
 def waited():
+    if waits is None:
+        return 0.0
     waits.seek(0)
     return int(waits.read().split()[1]) / 1e9
 before, looked, stood = time.monotonic(), time.monotonic(), waited()
@@ -54,7 +57,8 @@ while True:
             print(f"waited {looked:.6f} {stands - stood:.6f}", flush=True)
         looked, stood = now, stands
 """
-"""Says when it woke late, and when the kernel let the service wait for a core though it had work: on a machine that others use, both happen."""
+"""Says when it woke late, and of a process that is named when the kernel let it wait for a core though it had work: on a machine that others use,
+both happen."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +193,8 @@ def main(arguments: list[str]) -> int:
             most = load(program, port, server, 0, 10, folder / "most.txt", others)["per_s"]
             rate = options.rate or most / 2
             print(f"it can do {most:.0f} decisions a second; {rate:.0f} a second for {options.minutes:g} minutes", flush=True)
-            sleeper = subprocess.Popen([*pinned(core), sys.executable, "-c", SLEEPER, "10", str(pid)], stdout=asleep)
+            watch = (sys.executable, "-c", SLEEPER, "10")
+            sleepers = [subprocess.Popen(command, stdout=asleep) for command in ((*pinned(core), *watch, str(pid)), (*pinned(others), *watch))]
             begin, resent_before = time.monotonic(), resent()
             command = (*pinned(others), program, port, server.path, ours, 16, rate, seconds, samples)
             caller = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
@@ -200,8 +205,9 @@ def main(arguments: list[str]) -> int:
                     if time.monotonic() - begin - held[-1].at >= min(WINDOW_S, seconds / 12):
                         held.append(looked(pid, time.monotonic() - begin))
             finally:
-                sleeper.terminate()
-                sleeper.wait()
+                for sleeper in sleepers:
+                    sleeper.terminate()
+                    sleeper.wait()
             said, again = json.loads(caller.communicate()[0]), resent() - resent_before
             asleep.seek(0)
             lines = [line.split() for line in asleep.read().splitlines()]
