@@ -69,11 +69,12 @@ class Journal:
         self._dirty = self._closing = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
         self._sealed: list[Sealed] = []
-        self._file, self._gate = -1, -1
+        self._file, self._gate, self._names = -1, -1, -1
         self._number, self._end = 0, 0
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)
             self._gate = os.open(folder / ".gate", os.O_RDWR | os.O_CREAT, 0o640)
+            self._names = os.open(folder, os.O_RDONLY)
         with self.alone():
             numbers = self._whole(sorted(int(path.stem) for path in folder.glob("[0-9]*.log")))
             for number in numbers[:-1]:
@@ -108,10 +109,10 @@ class Journal:
                 self._layer.join()
             self._on_disk = self._number
             self._lay_indices()
-        for handle in (*self._left, self._file, self._gate):
+        for handle in (*self._left, self._file, self._gate, self._names):
             if handle >= 0:
                 os.close(handle)
-        self._left, self._file, self._gate = [], -1, -1
+        self._left, self._file, self._gate, self._names = [], -1, -1, -1
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -385,7 +386,7 @@ class Journal:
             os.fdatasync(each)
         self._close_left(len(left))
         if is_begun:
-            sync_folder(self.folder)
+            os.fsync(self._names)
         os.fdatasync(file)
         return number
 
