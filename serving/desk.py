@@ -315,7 +315,7 @@ class Desk:
                 found.append(kept)
                 if not (kept.is_duplicate or kept.is_of_another):
                     # What limits and consent must know holds at once, also if the disk refuses: that errs on the side of the customer.
-                    self.answers.fresh.add(kept.entry)
+                    self._current.answers.fresh.add(kept.entry)
             self._hear()
         return found
 
