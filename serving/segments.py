@@ -69,6 +69,11 @@ def index_path(folder: Path, number: int) -> Path:
     return folder / f"{number:08d}.index"
 
 
+def _blanked_path(folder: Path, number: int) -> Path:
+    """What is there once a record of a segment was blanked."""
+    return folder / f"{number:08d}.blanked"
+
+
 def prefixed(kind: int, at: int, keys: Sequence[int], body: bytes) -> bytes:
     """What stands before a body."""
     meta = _META.pack(at, kind, len(keys)) + struct.pack(f"<{len(keys)}Q", *keys)
@@ -105,6 +110,8 @@ def read_at(file: int, place: Place) -> Record:
 
 def blank(folder: Path, place: Place) -> None:
     """Overwrite a record with nothing, its keys included, and sync. Its length stays, so places and open files hold. Only within the gate."""
+    # First: whoever lays an index looks for blank records only where it is told that there are some.
+    _blanked_path(folder, place.segment).touch()
     file = os.open(segment_path(folder, place.segment), os.O_RDWR)
     try:
         size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
@@ -279,12 +286,13 @@ def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows
     keys, offsets, kinds = keys[order], offsets[order], rows[:, 0].astype(np.uint8)
     blanks = _blanks(folder, number, rows[:, 1], breathe)
     while True:
-        stays = ~np.isin(offsets, blanks) if len(blanks) else np.ones(len(offsets), dtype=bool)
         if len(blanks):
+            stays = ~np.isin(offsets, blanks)
+            keys, offsets = keys[stays], offsets[stays]
             kinds[np.isin(rows[:, 1], blanks)] = BLANK
-        header = np.array([size, stays.sum(), len(rows)], dtype=np.uint64)
+        header = np.array([size, len(keys), len(rows)], dtype=np.uint64)
         with atomic_path(index_path(folder, number)) as partial, partial.open("wb") as out:
-            for array in (header, keys[stays], offsets[stays], rows[:, 1], kinds):
+            for array in (header, keys, offsets, rows[:, 1], kinds):
                 out.write(array.tobytes())
                 breathe()
         before, blanks = len(blanks), _blanks(folder, number, rows[:, 1], breathe)
@@ -293,9 +301,10 @@ def _lay(folder: Path, number: int, size: int, keys: Whole, offsets: Whole, rows
 
 
 def _blanks(folder: Path, number: int, offsets: Whole, breathe: Breathe) -> Whole:
-    """Places of a segment's records that are blank now."""
-    if not len(offsets):
-        return offsets
+    """Places of a segment's records that were blanked after they were written."""
+    if not len(offsets) or not _blanked_path(folder, number).exists():
+        # To look at each would touch every page of the segment, beside who answers.
+        return offsets[:0]
     raw = np.memmap(segment_path(folder, number), dtype=np.uint8, mode="r")
     parts = []
     for start in range(0, len(offsets), LOOKED_AT):

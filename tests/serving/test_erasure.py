@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import html
+import itertools
 import json
 import shutil
 import time
@@ -269,6 +270,25 @@ def test_what_is_erased_before_its_segment_has_an_index_is_not_in_it(tmp_path: P
     assert [record.at for record in sealed.find(1000, 1)] == [9, 8, 7, 6, 5, 4, 2, 1, 0]
     assert sealed.columns is not None
     assert 3 not in sealed.columns["keys"].tolist()
+    written.close()
+
+
+@pytest.mark.parametrize("step", range(11))
+def test_nor_is_what_is_erased_while_it_is_laid(tmp_path: Path, step: int) -> None:
+    written = journal.Journal(tmp_path, segment_bytes=1 << 20)
+    places = [written.append(1, number, (number, 1000), b"body") for number in range(10)]
+    sealed = Sealed(tmp_path, 1, dict(written._index), list(written._rows))
+    steps = itertools.count()
+
+    def breathe() -> None:
+        if next(steps) == step:
+            segments.blank(tmp_path, places[3])
+
+    sealed.load(breathe)
+    assert next(steps) > step, "the test looks at every step, and at no others"
+    assert sealed.columns is not None
+    assert 3 not in sealed.columns["keys"].tolist()
+    assert sorted(record.at for record in sealed.records((1,))) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
     written.close()
 
 
