@@ -17,13 +17,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from retain.errors import IntegrityError, RetainError
 from retain.files import sync_folder
+from serving import spare
 from serving.segments import SEAL, START, Place, Record, Sealed, index_path, latest, parse, prefixed, read_at, segment_path
 
 SYNC_S = 0.04
@@ -48,6 +49,31 @@ class Torn(NamedTuple):
     bytes: int
 
 
+class _Alone(AbstractContextManager[None]):
+    """The mutex of this process and the gate between processes; each decision passes here, so it is no generator."""
+
+    def __init__(self) -> None:
+        self.mutex, self.gate, self._depth = threading.RLock(), -1, 0
+
+    def __enter__(self) -> None:
+        self.mutex.acquire()
+        if self.gate >= 0 and self._depth == 0:
+            try:
+                fcntl.flock(self.gate, fcntl.LOCK_EX)
+            except BaseException:
+                self.mutex.release()
+                raise
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        try:
+            if self.gate >= 0 and self._depth == 0:
+                fcntl.flock(self.gate, fcntl.LOCK_UN)
+        finally:
+            self.mutex.release()
+
+
 class Journal:
     """The log of one folder. Safe to share between threads and, each with its own, between processes."""
 
@@ -57,8 +83,6 @@ class Journal:
         """Called with each record that another process wrote, before anything is written behind it."""
         self._sync_s, self._segment_bytes, self._read_only = sync_s, segment_bytes, read_only
         self._failed: str | None = None
-        self._mutex = threading.RLock()
-        self._depth = 0
         self._swap = threading.Lock()
         """Held for the moment in which the open segment changes, never while the disk is waited for."""
         self._left: list[int] = []
@@ -69,13 +93,19 @@ class Journal:
         self._dirty = self._closing = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
         self._sealed: list[Sealed] = []
-        self._file, self._gate, self._names = -1, -1, -1
+        self._spare, self._without_spare = spare.Spare(folder), 0
+        """The segment behind which there is none, because there is no room for it."""
+        self._file, self._names = -1, -1
+        self._alone = _Alone()
+        self._mutex = self._alone.mutex
         self._number, self._end = 0, 0
         if not read_only:
             folder.mkdir(parents=True, exist_ok=True)
-            self._gate = os.open(folder / ".gate", os.O_RDWR | os.O_CREAT, 0o640)
+            self._alone.gate = os.open(folder / ".gate", os.O_RDWR | os.O_CREAT, 0o640)
             self._names = os.open(folder, os.O_RDONLY)
         with self.alone():
+            if not read_only:
+                spare.tidy(folder)
             numbers = self._whole(sorted(int(path.stem) for path in folder.glob("[0-9]*.log")))
             for number in numbers[:-1]:
                 self._sealed.append(Sealed.open(folder, number))
@@ -109,24 +139,15 @@ class Journal:
                 self._layer.join()
             self._on_disk = self._number
             self._lay_indices()
-        for handle in (*self._left, self._file, self._gate, self._names):
+        for handle in (*self._left, self._file, self._alone.gate, self._names):
             if handle >= 0:
                 os.close(handle)
-        self._left, self._file, self._gate, self._names = [], -1, -1, -1
+        self._left, self._file, self._alone.gate, self._names = [], -1, -1, -1
+        self._spare.close()
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """Nobody else writes within; what others wrote before has to be read with ``catch_up`` first. May be nested."""
-        with self._mutex:
-            if self._gate >= 0 and self._depth == 0:
-                fcntl.flock(self._gate, fcntl.LOCK_EX)
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-                if self._gate >= 0 and self._depth == 0:
-                    fcntl.flock(self._gate, fcntl.LOCK_UN)
+        return self._alone
 
     def is_behind(self) -> bool:
         """Whether another process wrote something that was not read yet."""
@@ -271,7 +292,8 @@ class Journal:
         self._rows: list[tuple[int, int]] = []
         file = -1
         if not self._read_only:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+            file = self._spare.take(path)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o640) if file < 0 else file
         elif path.is_file():
             file = os.open(path, os.O_RDONLY)
         with self._swap:
@@ -384,6 +406,7 @@ class Journal:
             left = self._left.copy()
         for each in left:
             os.fdatasync(each)
+            spare.fit(each)
         self._close_left(len(left))
         if is_begun:
             os.fsync(self._names)
@@ -397,10 +420,10 @@ class Journal:
             os.close(each)
 
     def _lay_beside(self, before: int) -> None:
-        """Lay what indices there are to lay in a thread of its own: who waits for the disk does not wait for that."""
+        """Lay what indices there are to lay, and make room ahead, in a thread of its own: who waits for the disk does not wait for that."""
         with self._wake:
             self._on_disk = before
-            if self._is_laying or self._to_lay() is None:
+            if self._is_laying or (self._to_lay() is None and not self._ahead()):
                 return
             self._is_laying = True
         self._layer = threading.Thread(target=self._lay_indices, name="indices", daemon=True)
@@ -410,13 +433,25 @@ class Journal:
         """A full segment that is on disk and has no index beside it, which would say so."""
         return next((sealed for sealed in list(self._sealed) if sealed.index is not None and sealed.number < self._on_disk), None)
 
+    def _ahead(self) -> int:
+        """Bytes for which room is to be made for the next segment: as many as this one will have, once half of it is full; 0 where none is."""
+        if self._spare.is_there or self._closing or self._number == self._without_spare:
+            return 0
+        full = max(self._end / self._segment_bytes, len(self._rows) / SEGMENT_RECORDS)
+        return int(self._end / full) if full > 0.5 else 0
+
     def _lay_indices(self) -> None:
         while True:
             with self._wake:
                 sealed = None if self._failed is not None else self._to_lay()
-                if sealed is None:
+                ahead, number = 0 if self._failed is not None else self._ahead(), self._number
+                if sealed is None and not ahead:
                     self._is_laying = False
                     return
+            if ahead:
+                self._without_spare = 0 if self._spare.make(ahead) else number
+            if sealed is None:
+                continue
             try:
                 sealed.load(self._breathe)
             except OSError as failure:

@@ -80,6 +80,8 @@ def copied(workspace: Workspace, folder: Path) -> Path:
     for part in ("rows", "models"):
         shutil.copytree(workspace.root / part, target / part)
     shutil.copy(workspace.root / "workspace.json", target)
+    # Or the system would write it to disk beside the service that is measured.
+    os.sync()
     return target
 
 

@@ -243,8 +243,8 @@ def _unique(withheld: list[Withheld], candidates: Collection[str]) -> tuple[With
     """Each offer once, with the objection furthest down the funnel; what another lens let through (a candidate, by its id) is not withheld."""
     deepest: dict[str, Withheld] = {}
     for one in withheld:
-        before = deepest.get(one.offer_id)
-        if before is None or _depth(one) > _depth(before):
+        before = deepest.setdefault(one.offer_id, one)
+        if before is not one and _depth(one) > _depth(before):
             deepest[one.offer_id] = one
     if EVERYTHING in deepest:
         return (deepest[EVERYTHING],)
