@@ -30,6 +30,7 @@ REPEAT = timedelta(hours=24)
 """For so long the same request_id is the same request."""
 DECISION, OUTCOME, CONFLICT, FACT = 1, 2, 3, 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 _ENTRY = msgspec.msgpack.Decoder(Entry)
@@ -310,7 +311,7 @@ def stamp(moment: datetime) -> str:
 
 def micros(moment: datetime) -> int:
     """Microseconds since 1970."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
+    return (moment - EPOCH) // _MICROSECOND
 
 
 def is_late(windows: str, offer_id: str | None, occurred_at: str) -> bool:

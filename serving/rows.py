@@ -156,14 +156,14 @@ class Row(msgspec.Struct, frozen=True):
         """
         if not self.has_history:
             return () if purpose == "repeat" else self.rows.segment_likings(self.segments, most)
-        names, shares = self.rows.card.names, self.rows.card.shares[purpose]
+        names = self.rows.card.names
         found = self.rows.arrays[f"list_{purpose}"][self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
-        by_rank = shares[0 if churn is None else 1]
+        by_rank = self.rows.by_rank[purpose][0 if churn is None else 1]
         return tuple(
             [
-                Liking(names[item], rank, Estimate(p.value * factor, p.low * factor, p.high * factor))
-                for rank, (item, p) in enumerate(zip(found, by_rank, strict=False), start=1)
+                Liking(names[item], rank, Estimate(value * factor, low * factor, high * factor))
+                for item, (rank, value, low, high) in zip(found, by_rank, strict=False)
                 if item >= 0
             ]
         )
@@ -319,6 +319,13 @@ class Rows:
     def burying(self, buried: Tombstones | None) -> Rows:
         """The same rows, in which nobody who was erased since is known any more."""
         return Rows(self.card, self.shop, self.arrays, buried)
+
+    @cached_property
+    def by_rank(self) -> dict[str, list[list[tuple[int, float, float, float]]]]:
+        """By purpose, of all and of those who buy: each rank from 1 with the share that buys what stands there, and its interval."""
+        return {
+            purpose: [[(rank, *p.triple) for rank, p in enumerate(listed, start=1)] for listed in both] for purpose, both in self.card.shares.items()
+        }
 
     @cached_property
     def buried(self) -> NDArray[np.bool_]:

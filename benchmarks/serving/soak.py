@@ -3,8 +3,9 @@
     python -m benchmarks.serving soak --workspace DIR [--minutes 60] [--rate 0] [--out DIR]
 
 What the machine takes away from everybody two sleeping processes feel too, one beside the service and one beside the load generator, who asks
-late where its core stands still. A pause counts as the service's own only where both slept well, and as made by us alone only where the
-kernel did not let the service wait for a core either. The plots (``soak_latency.svg``,
+late where its core stands still. They also read what the machine below took from their core while somebody had work ("steal"), which one who
+mostly sleeps does not feel. A pause counts as the service's own only where both slept well, and as made by us alone only where the kernel
+did not let the service wait for a core either and the machine below took nothing to speak of. The plots (``soak_latency.svg``,
 ``soak_memory.svg``) and the figures (``soak.json``) lie in ``--out``. Each decision writes a receipt of 5 to 10 KB: an hour at 800 a second
 takes some 20 GB of the temporary folder; it is removed afterwards.
 """
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +34,26 @@ from training import svg
 
 WINDOW_S = 10.0
 PAUSE_MS = 50.0
+STOLEN = 0.1
+"""A pause of which the machine below took so much of a core is not ours: half of a core that is half used leaves the other half to answer."""
 Floats = NDArray[np.float64]
 STYLE = (
     "<style>text{font:12px sans-serif;fill:#5b6875} .grid{stroke:#e3e8ee} polyline{fill:none;stroke-width:1.5} "
     ".s0 polyline{stroke:#1f5fbf} .s1 polyline{stroke:#d9730d} .s2 polyline{stroke:#0f8a63} .s3 polyline{stroke:#a3348f}</style>"
 )
 SLEEPER = """
-import sys, time
+import os, sys, time
+core = f"cpu{min(os.sched_getaffinity(0))} "
+def stolen():
+    with open("/proc/stat") as lines:
+        return next((int(line.split()[8]) / os.sysconf("SC_CLK_TCK") for line in lines if line.startswith(core)), 0.0)
 late_s, waits = float(sys.argv[1]) / 1000, open(f"/proc/{sys.argv[2]}/schedstat") if len(sys.argv) > 2 else None
 def waited():
     if waits is None:
         return 0.0
     waits.seek(0)
     return int(waits.read().split()[1]) / 1e9
-before, looked, stood = time.monotonic(), time.monotonic(), waited()
+before, looked, stood, took = time.monotonic(), time.monotonic(), waited(), stolen()
 while True:
     time.sleep(0.001)
     now = time.monotonic()
@@ -55,10 +64,13 @@ while True:
         stands = waited()
         if stands - stood > late_s:
             print(f"waited {looked:.6f} {stands - stood:.6f}", flush=True)
-        looked, stood = now, stands
+        takes = stolen()
+        if takes > took:
+            print(f"stolen {looked:.6f} {takes - took:.6f}", flush=True)
+        looked, stood, took = now, stands, takes
 """
-"""Says when it woke late, and of a process that is named when the kernel let it wait for a core though it had work: on a machine that others use,
-both happen."""
+"""Says when it woke late, when its core was taken away, and of a process that is named when the kernel let it wait for a core though it had
+work: on a machine that others use, all of that happens."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +153,29 @@ def drawn(path: Path, lines: list[svg.Line], y_label: str, *, from_zero: bool = 
     path.write_text(f'{first} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n', encoding="utf-8")
 
 
-def told(due: Floats, took_ms: Floats, held: list[Process], slept: list[tuple[float, float]], waited: list[tuple[float, float]]) -> dict[str, Any]:
+def cost_us(due: Floats, held: list[Process]) -> Floats:
+    """Processor time of a request between one look at the service and the next: where it rises, the same work took longer."""
+    at = np.array([each.at for each in held])
+    requests = np.diff(np.searchsorted(due, at))
+    return np.diff([each.processor_s for each in held])[requests > 0] / requests[requests > 0] * 1e6
+
+
+def told(
+    due: Floats,
+    took_ms: Floats,
+    held: list[Process],
+    slept: list[tuple[float, float]],
+    waited: list[tuple[float, float]],
+    stolen: Sequence[tuple[float, float]] = (),
+) -> dict[str, Any]:
     """The figures of a run."""
     windows = by_window(due, took_ms)
     found = pauses(due, took_ms)
     ours = own(found, slept)
     alone = own(ours, waited)
+    left = own(alone, list(stolen), share=STOLEN)
+    begins = [0.0, *(begin for begin, _ in found), float(due[-1])]
+    cost = cost_us(due, held)
     quarters = np.array_split(windows["p99"], min(4, len(windows["p99"])))
     at = np.array([each.at for each in held])
     return {
@@ -160,7 +189,11 @@ def told(due: Floats, took_ms: Floats, held: list[Process], slept: list[tuple[fl
         "pauses_above_50_ms": len(found),
         "pauses_that_the_sleeper_does_not_show": len(ours),
         "and_in_which_it_waited_for_no_core": len(alone),
-        "longest_of_those_ms": max((1000 * (end - begin) for begin, end in alone), default=0.0),
+        "and_in_which_nothing_was_stolen": len(left),
+        "longest_of_those_ms": max((1000 * (end - begin) for begin, end in left), default=0.0),
+        "longest_minutes_without_a_pause": max(after - before for before, after in pairwise(begins)) / 60,
+        "seconds_stolen": sum(long for _, long in stolen),
+        "cpu_us_of_a_request_least_median_most": np.quantile(cost, (0.0, 0.5, 1.0)).tolist() if len(cost) else [],
         "gaps_of_the_sleeper_above_50_ms": sum(long > PAUSE_MS / 1000 for _, long in slept),
         "seconds_it_waited_for_a_core": sum(long for _, long in waited),
         "resident_mb": [held[0].resident_mb, held[-1].resident_mb],
@@ -211,13 +244,13 @@ def main(arguments: list[str]) -> int:
             said, again = json.loads(caller.communicate()[0]), resent() - resent_before
             asleep.seek(0)
             lines = [line.split() for line in asleep.read().splitlines()]
-            slept, waited = ([(float(at) - begin, float(long)) for kind, at, long in lines if kind == wanted] for wanted in ("slept", "waited"))
+            felt = {kind: [(float(at) - begin, float(long)) for said, at, long in lines if said == kind] for kind in ("slept", "waited", "stolen")}
         rows = np.loadtxt(samples)
     due, took_ms = rows[:, 0], rows[:, 1] / 1000
     # When each of the slowest was due, what it took, its status and the number of its body.
     slowest = [[round(float(each), 3) for each in rows[place]] for place in np.argsort(-rows[:, 1])[:5]]
     bad = {"not_2xx": said["4xx"] + said["5xx"] + said["lost"], "lost": said["lost"], "segments_sent_again": again, "slowest": slowest}
-    figures = {"rate": rate, "most": most, **bad, **told(due, took_ms, held, slept, waited)}
+    figures = {"rate": rate, "most": most, **bad, **told(due, took_ms, held, **felt)}
     windows = by_window(due, took_ms)
     minutes = windows["at"].tolist()
     lines_of = [svg.Line(each, number, minutes, windows[each].tolist()) for number, each in enumerate(("p50", "p99"))]

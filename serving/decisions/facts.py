@@ -82,7 +82,7 @@ class Habits(msgspec.Struct, frozen=True):
     """Length of the periods of spend and orders."""
 
 
-HABITS = ("recency_days", "tenure_days", "usual_gap_days", "pause_days", "spend", "spend_before", "orders", "orders_before", "returned_share")
+HABITS = Habits.__struct_fields__[:-1]
 """The figures of ``Habits``, in the order in which the serving rows hold them."""
 
 

@@ -75,6 +75,13 @@ def test_a_pause_is_our_own_only_where_the_sleeper_slept_well() -> None:
     found = soak.pauses(due, took_ms)
     assert found == [(0.0, 0.08), (9.0, 9.1)]
     assert soak.own(found, [(8.99, 0.1)]) == [(0.0, 0.08)]
+    held = [soak.Process(at, 100.0, 9, 9, spent) for at, spent in ((0.0, 0.0), (4.0, 0.2), (8.0, 0.2), (10.0, 0.5))]
+    said = soak.told(due, took_ms, held, [(0.0, 0.01)], [], stolen=[(9.0, 0.02)])
+    counted = ("pauses_above_50_ms", "and_in_which_it_waited_for_no_core", "and_in_which_nothing_was_stolen")
+    assert [said[name] for name in counted] == [2, 2, 1], "a tenth of a second of which a fifth was taken away is not ours"
+    assert said["longest_of_those_ms"] == pytest.approx(80)
+    assert said["longest_minutes_without_a_pause"] == pytest.approx(9 / 60)
+    assert said["cpu_us_of_a_request_least_median_most"] == pytest.approx([0.0, 1e5, 3e5])
     at = np.linspace(0, 3600, 100)
     assert soak.slope_per_hour(at, 200 + at / 3600 * 7) == pytest.approx(7)
     windows = soak.by_window(np.arange(0, 30, 0.1), np.full(300, 2.0))

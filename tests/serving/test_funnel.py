@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,9 +51,22 @@ def test_what_was_said_to_others_of_the_same_terms_is_what_would_be_said(seed: i
         _agrees(shop, customer, ask, policy, is_personal=customer is not None and draw.random() < 0.8)
 
 
-def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, is_personal: bool) -> None:
-    proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in shop.offers]
-    passed, withheld = passing(ask, customer, [(lens, shop.offered) for lens in LENSES], shop, policy, is_personal=is_personal)
+@pytest.mark.parametrize("seed", range(40))
+def test_so_it_is_where_most_have_nothing_of_their_own_to_be_asked(seed: int) -> None:
+    draw = random.Random(seed)
+    shop = _plain_shop(draw)
+    for _ in range(25):
+        customer, ask = _customer(draw), replace(_ask(draw), at=NOW + timedelta(hours=draw.choice((-1, 0, 5))))
+        ask = ask if draw.random() < 0.2 else replace(ask, exclude=frozenset())
+        customer = customer if customer is None or draw.random() < 0.2 else replace(customer, contacts=())
+        listed = [shop.alone[item] for item in draw.sample([*shop.items], draw.randrange(12))]
+        _agrees(shop, customer, ask, LAWLESS, is_personal=customer is not None and draw.random() < 0.8, alone=listed)
+
+
+def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, is_personal: bool, alone: Sequence[Offer] = ()) -> None:
+    groups = (*shop.offered, (alone[0].terms, alone)) if alone else shop.offered
+    proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in (*shop.offers, *alone)]
+    passed, withheld = passing(ask, customer, [(lens, groups) for lens in LENSES], shop, policy, is_personal=is_personal)
     found = {(one.offer.offer_id, one.lens): (one.channels, one.items) for one in passed}
     if for_everything(ask, customer) is not None:
         assert not passed
@@ -177,6 +191,23 @@ def _shop(draw: random.Random) -> Shop:
         return replace(one, is_once=draw.random() < 0.2, needs_credit=draw.random() < 0.2)
 
     return Shop(NOW, items, tuple(items)[:3], tuple(offer(f"O{n}") for n in range(25)), 90)
+
+
+def _plain_shop(draw: random.Random) -> Shop:
+    """Few terms, and items whose sale nothing limits, but for a few in some shops."""
+    new = NOW - timedelta(minutes=30)
+    items = {f"I{n}": Item(f"I{n}", f"I{n}", draw.random(), 5.0, launched_at=_some(draw, 0.1, new)) for n in range(12)}
+    for odd in draw.sample([*items], draw.choice((0, 0, 1))):
+        items[odd] = replace(items[odd], stock=_some(draw, 0.5, 0.0), retired_at=_some(draw, 0.5, NOW, NOW + timedelta(hours=3)))
+    offers: list[Offer] = []
+    for _ in range(6):
+        like = Offer("", "", draw.choice(KINDS), draw.choice(("any", *LENSES)), channels=_some(draw, 0.3, ("email",), ("sms", "email")))
+        like = replace(like, valid_to=_some(draw, 0.1, NOW, NOW + timedelta(hours=3)), is_once=draw.random() < 0.1)
+        sizes = (0, 1, 1, 1, 3) if draw.random() < 0.3 else (0, 1)
+        for _ in range(draw.randrange(1, 5)):
+            name, covered = f"O{len(offers)}", draw.sample([*items], draw.choice(sizes))
+            offers.append(replace(like, offer_id=name, name=name, items=tuple(covered)))
+    return Shop(NOW, items, tuple(items)[:3], tuple(offers), 90)
 
 
 def _customer(draw: random.Random) -> Customer | None:
