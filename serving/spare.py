@@ -7,6 +7,7 @@ to read first where blocks are free: a tenth of a second on a busy disk, for who
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import sys
 import uuid
@@ -36,7 +37,7 @@ class Spare:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
         except OSError:
             return False
-        if not _reserve(file, size):
+        if not (_is_ours(file) and _reserve(file, size)):
             os.close(file)
             self._path.unlink(missing_ok=True)
             return False
@@ -48,7 +49,7 @@ class Spare:
         file, self._file = self._file, -1
         if file < 0:
             return -1
-        # Another process may have tidied up.
+        # Somebody may have removed it.
         with suppress(OSError):
             if not path.exists():
                 self._path.rename(path)
@@ -66,9 +67,20 @@ class Spare:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what those left who died. Who lives and loses one does without."""
+    """Remove what those left who died: who lives holds a lock on it."""
     for path in folder.glob("*.spare"):
-        path.unlink(missing_ok=True)
+        with suppress(OSError), path.open("rb") as file:
+            if _is_ours(file.fileno()):
+                path.unlink()
+
+
+def _is_ours(file: int) -> bool:
+    """Whether nobody else holds a file, which is ours then until it is closed."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def fit(file: int) -> None:
