@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import uuid
@@ -23,6 +24,10 @@ from retain.workspace import Workspace
 
 ROW_GROUP = 100_000
 """Rows of one Parquet row group: small enough to skip by customer, large enough to compress."""
+
+_MORE = "raise RETAIN_MEMORY_GB or free disk space"
+_UNPACKING = re.compile(r"""file ["'](.+?)["']: .*decompress""", re.IGNORECASE)
+"""What DuckDB says of a file whose pages it could not unpack: because they are damaged, or because there was no memory to do it in."""
 
 Relation: TypeAlias = Path | pd.DataFrame | pa.Table
 T = TypeVar("T")
@@ -132,19 +137,22 @@ class Engine:
         try:
             return work()
         except duckdb.OutOfMemoryException as error:
-            raise RetainError(f"SQL ran out of memory or disk ({_first_line(error)}); raise RETAIN_MEMORY_GB or free disk space") from error
+            raise RetainError(f"SQL ran out of memory or disk ({_first_line(error)}); {_MORE}") from error
         except RuntimeError as error:
             # DuckDB takes Ctrl-C for itself and tells of it in its own words.
             if str(error) == "Query interrupted":
                 raise KeyboardInterrupt from error
             raise
-        except duckdb.InvalidInputException as error:
-            # A file that was cut short or written over. Anything else of that kind is a statement of ours that is wrong.
-            if "parquet" not in str(error).lower():
-                raise
-            raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
         except duckdb.IOException as error:
             raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
+        except duckdb.Error as error:
+            # A file that was cut short or written over: its reader's own errors have no kind. Anything else is a statement of ours that is wrong.
+            is_of_file = isinstance(error, duckdb.InvalidInputException) and "parquet" in str(error).lower()
+            if not is_of_file and type(error) is not duckdb.Error:
+                raise
+            if "bad alloc" in str(error).replace("_", " ") or _is_whole(error):
+                raise RetainError(f"SQL ran out of memory ({_first_line(error)}); {_MORE}") from error
+            raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
 
 
 def of(workspace: Workspace) -> Engine:
@@ -165,6 +173,24 @@ def empty(workspace: Workspace) -> Engine:
     """An engine without tables that spills into a workspace."""
     settings = Settings.read()
     return Engine(workspace.temporary, settings.threads, settings.memory_gb)
+
+
+def _is_whole(error: Exception) -> bool:
+    """Whether a file that could not be unpacked can be, now that nothing else is in memory."""
+    named = _UNPACKING.search(str(error))
+    if named is None:
+        return False
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(named[1]) as file:
+            for batch in file.iter_batches(batch_size=10_000, use_threads=False):
+                batch.validate()
+    except MemoryError:
+        return True
+    except (OSError, pa.ArrowException):
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

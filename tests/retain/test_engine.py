@@ -12,7 +12,7 @@ import pytest
 
 from retain import engine
 from retain.engine import ROW_GROUP, Engine, identifier, quoted
-from retain.errors import NotReadyError, RetainError
+from retain.errors import IntegrityError, NotReadyError, RetainError
 from retain.workspace import Workspace
 
 
@@ -111,3 +111,25 @@ def test_a_table_that_was_cut_short_is_one_sentence(tmp_path: Path, left: bytes)
         sql.attach({"events": tmp_path / "events.parquet"})
     with Engine() as sql, pytest.raises(duckdb.InvalidInputException):
         sql.rows("select error('no table is meant')")
+
+
+@pytest.mark.parametrize("damage", ["none", "length", "many"])
+def test_a_table_that_cannot_be_unpacked_is_damaged_or_there_is_no_memory(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "events.parquet"
+    pq.write_table(pa.table({"n": [number * number % 1009 for number in range(200_000)]}), path, compression="zstd")
+    raw = bytearray(path.read_bytes())
+    if damage == "length":
+        # Of the first page: what it says of itself is not so any more.
+        raw[4:12] = bytes(255 - each for each in raw[4:12])
+    elif damage == "many":
+        raw[len(raw) // 4 : len(raw) // 2] = bytes(len(raw) // 2 - len(raw) // 4)
+    path.write_bytes(raw)
+    if damage != "none":
+        with Engine() as sql, pytest.raises(IntegrityError, match="could not read a table"):
+            sql.rows(f"select sum(n) from {quoted(path)}")
+
+    def unpacked() -> None:
+        raise duckdb.InvalidInputException(f'Invalid Input Error: Failed to read file "{path}": ZSTD Decompression failure')
+
+    with Engine() as sql, pytest.raises(RetainError, match="ran out of memory" if damage == "none" else "restore it from a backup"):
+        sql._run(unpacked)
