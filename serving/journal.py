@@ -93,8 +93,9 @@ class Journal:
         self._dirty = self._closing = False
         self._waiting: list[tuple[asyncio.AbstractEventLoop | None, Any]] = []
         self._sealed: list[Sealed] = []
-        self._spare, self._without_spare = spare.Spare(folder), 0
-        """The segment behind which there is none, because there is no room for it."""
+        self._spare = spare.Spare(folder)
+        self._without_spare = 0
+        """Number of the segment whose next could be given no room: it is not asked for again."""
         self._file, self._names = -1, -1
         self._alone = _Alone()
         self._mutex = self._alone.mutex

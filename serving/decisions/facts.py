@@ -82,7 +82,7 @@ class Habits(msgspec.Struct, frozen=True):
     """Length of the periods of spend and orders."""
 
 
-HABITS = Habits.__struct_fields__[:-1]
+HABITS = tuple(name for name in Habits.__struct_fields__ if name != "period_days")
 """The figures of ``Habits``, in the order in which the serving rows hold them."""
 
 
