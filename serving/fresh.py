@@ -169,7 +169,8 @@ class Fresh:
 
     def on(self, customer: Customer, at: datetime | None = None) -> Customer:
         """The customer with what came in since, and with the contacts that are held at a moment (all that are, where none is named)."""
-        held = tuple(one.contact for one in self._holds.get(customer.customer_id, ()) if at is None or one.until > at)
+        holds = self._holds.get(customer.customer_id)
+        held = tuple(one.contact for one in holds if at is None or one.until > at) if holds else ()
         since = self._since.get(customer.customer_id)
         if since is None:
             return msgspec.structs.replace(customer, contacts=(*customer.contacts, *held)) if held else customer

@@ -19,7 +19,7 @@ from serving.decisions.control import Groups, arm
 from serving.decisions.eligibility import may_contact
 from serving.decisions.facts import Customer, Language
 from serving.decisions.figures import Floats
-from serving.decisions.reasons import of_risk
+from serving.decisions.reasons import Reason, of_risk
 from serving.decisions.value_parts import total
 from serving.fresh import Fresh
 from serving.rows import Row, Rows
@@ -134,9 +134,9 @@ class Pull:
         return [each for each in channels if may_contact(customer, each, "retention") or may_contact(customer, each, "marketing")]
 
 
-def why(rows: Rows, customer: Customer, language: Language) -> list[schemas.ReasonOut]:
+def why(rows: Rows, customer: Customer, language: Language) -> list[Reason]:
     """Why a customer may leave."""
-    return [schemas.ReasonOut(sign.code, sign.text) for sign in of_risk(customer, rows.card.moment, rows.shop.currency, language)]
+    return of_risk(customer, rows.card.moment, rows.shop.currency, language)
 
 
 def parts(rows: Rows) -> dict[str, schemas.PartOut]:

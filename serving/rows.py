@@ -41,6 +41,7 @@ _NUMBERS = ("complaint", "birth_year", "credit_limit", "cause")
 CANDIDATES = 20
 """Items of each list that a decision looks at."""
 DAY_S = 86_400.0
+_NOTHING: frozenset[str] = frozenset()
 RECENT = 50
 """Most contacts of a customer that limits look at; the latest count."""
 SEGMENTS_KEPT = 512
@@ -145,8 +146,10 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def stored(self) -> Scores:
         """The scores that were made when the rows were published."""
-        churn, clv = (each if each == each else None for each in self.rows.arrays["scores"][self.position].tolist())
+        churn, clv = self.rows.arrays["scores"][self.position].tolist()
         words = self.rows.card.vocabulary
+        # Only NaN differs from itself.
+        churn, clv = churn if churn == churn else None, clv if clv == clv else None
         return Scores(churn, clv, words["band"][self.rows.arrays["band"][self.position]], words["stage"][self.rows.arrays["stage"][self.position]])
 
     def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
@@ -155,7 +158,7 @@ class Row(msgspec.Struct, frozen=True):
         Who has bought nothing has no list: what the customer's segments buy answers, and nothing where repeats are asked for.
         """
         if not self.has_history:
-            return () if purpose == "repeat" else self.rows.segment_likings(self.segments, most)
+            return () if purpose == "repeat" else self.rows.likings_of(self.segment_rows, most)
         names = self.rows.card.names
         found = self.rows.arrays[f"list_{purpose}"][self.position, :most].tolist()
         factor = 1.0 if churn is None else 1.0 - churn
@@ -182,8 +185,12 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def segments(self) -> dict[str, str]:
         """Column -> word, of the segments that the customer is in."""
-        known = self.rows.card.segments
-        return known.words(self.rows.arrays["segment"][self.position].tolist()) if known.cells else {}
+        return self.rows.card.segments.words(self.segment_rows)
+
+    @property
+    def segment_rows(self) -> list[int]:
+        """Rows of the segments' table that the customer is in, column by column; -1 is none."""
+        return list(self.rows.arrays["segment"][self.position].tolist()) if self.rows.card.segments.cells else []
 
     def habits(self) -> Habits:
         """How the customer buys."""
@@ -217,6 +224,7 @@ class Row(msgspec.Struct, frozen=True):
         ]
         complaint, born, limit, cause = [arrays[name].item(i) for name in _NUMBERS]
         passed_days = max((at - card.moment).days, 0)
+        taken = rows.entries("taken", i, ("offer_id",))
         return Customer(
             customer_id=rows.id(i),
             consents=_names(rows.word("consents", i)),
@@ -235,13 +243,8 @@ class Row(msgspec.Struct, frozen=True):
             preferred_channel=preferred,
             complaint_at=None if complaint < 0 else _moment(complaint),
             unsubscribed=_names(rows.word("unsubscribed", i)),
-            contacts=tuple(
-                [
-                    Contact(_moment(micros), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer))
-                    for micros, channel, offer in rows.entries("contacts", i, ("micros", "channel", "offer_id"))[-RECENT:]
-                ]
-            ),
-            accepted=frozenset([words["offer_id"][offer] for (offer,) in rows.entries("taken", i, ("offer_id",))]),
+            contacts=self._contacts(),
+            accepted=frozenset([words["offer_id"][offer] for (offer,) in taken]) if taken else _NOTHING,
             owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))},
             habits=self.habits(),
             signs=self.signs() if explain else (),
@@ -249,6 +252,15 @@ class Row(msgspec.Struct, frozen=True):
             scores=scores,
             likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (card.shares if purposes is None else purposes)},
             effects=self.effects(scores.clv),
+        )
+
+    def _contacts(self) -> tuple[Contact, ...]:
+        rows = self.rows
+        found = rows.entries("contacts", self.position, ("micros", "channel", "offer_id"))[-RECENT:]
+        if not found:
+            return ()
+        return tuple(
+            [Contact(_moment(at), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer)) for at, channel, offer in found]
         )
 
 
@@ -358,8 +370,12 @@ class Rows:
 
     def segment_likings(self, words: Mapping[str, str], most: int) -> tuple[Liking, ...]:
         """What customers with these words in their profile buy, for one without history; empty where none of them is a segment."""
-        found = self.card.segments.rows(words)
-        return self._of_segments(tuple(found.values()), most) if found else ()
+        return self.likings_of(list(self.card.segments.rows(words).values()), most)
+
+    def likings_of(self, segments: Sequence[int], most: int) -> tuple[Liking, ...]:
+        """The same by the rows of the segments' table, column by column; -1 is none."""
+        found = tuple([row for row in segments if row >= 0])
+        return self._of_segments(found, most) if found else ()
 
     def word(self, name: str, position: int) -> str | None:
         """A customer's word in a column of words."""

@@ -12,6 +12,8 @@ from msgspec import Meta, Struct, field
 
 from retain.tables import CHANNELS
 from serving.contract import NAME, EventRow, TransactionRow
+from serving.decisions.facts import Withheld
+from serving.decisions.reasons import Reason
 
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=NAME)]
 Word = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME)]
@@ -76,13 +78,6 @@ class DecisionRequest(Struct, frozen=True, forbid_unknown_fields=True):
     language: Literal["en", "zh"] = "en"
 
 
-class ReasonOut(Struct, frozen=True):
-    """Why, as a code and in words."""
-
-    code: str
-    text: str
-
-
 class OfferOut(Struct, frozen=True):
     """One proposal."""
 
@@ -109,21 +104,13 @@ class OfferOut(Struct, frozen=True):
     outcome_until: Moment
     """Outcomes up to here count for this decision."""
     text: str | None
-    reasons: list[ReasonOut]
+    reasons: list[Reason]
     priority: float = 0.0
     """What was compared: margin x weight x lever - costs; the probability x weight x lever where no margin is known."""
     strategy: Literal["loyalty", "extension", "acquisition", "diversification"] | None = None
     """Existing or new customer by existing or new product; null where what was bought must not be looked at."""
     is_individual_price: bool = False
     """The offer declares that its price is one person's own: say so to the customer."""
-
-
-class WithheldOut(Struct, frozen=True):
-    """What was not proposed; ``*`` stands for every offer."""
-
-    offer_id: str
-    stage: str
-    rule: str
 
 
 class Freshness(Struct, frozen=True, omit_defaults=True):
@@ -167,7 +154,7 @@ class DecisionAnswer(Struct, frozen=True):
     degraded: list[str]
     is_personal: bool
     offers: list[OfferOut]
-    withheld: list[WithheldOut]
+    withheld: list[Withheld]
     currency: str
     assumed: list[str]
     synthetic: bool
@@ -236,7 +223,7 @@ class Score(Struct, frozen=True):
     band: str | None = None
     stage: str | None = None
     segment: str | None = None
-    reasons: list[ReasonOut] = field(default_factory=list)
+    reasons: list[Reason] = field(default_factory=list)
     """Up to three true signs of leaving, strongest first; empty where nothing raises the risk, or where ``explain`` was not asked for."""
     cause: CauseOut | None = None
     """Null where ``explain`` was not asked for."""
@@ -416,7 +403,7 @@ class ChurnRow(Struct, frozen=True):
     stage: str
     channels: list[str]
     """Channels with a consent for retention or marketing."""
-    reasons: list[ReasonOut]
+    reasons: list[Reason]
     cause: CauseOut
     value_parts: dict[str, float]
     """What ``value`` is made of: ``purchase`` and the parts that are on and have data."""

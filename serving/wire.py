@@ -37,7 +37,7 @@ def decision_answer(
         degraded=list(decided.degraded),
         is_personal=decided.is_personal,
         offers=[_offer(rank, each, ends) for rank, each in enumerate(decided.offers, start=1)],
-        withheld=[schemas.WithheldOut(each.offer_id, each.stage, each.rule) for each in decided.withheld] if request.explain else [],
+        withheld=list(decided.withheld) if request.explain else [],
         currency=shop.currency,
         assumed=[*shop.assumed, *_assumed_effect(decided, policy)],
         synthetic=shop.synthetic,
@@ -49,6 +49,7 @@ def decision_answer(
 
 def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas.OfferOut:
     worth, offer = offered.worth, offered.worth.passed.offer
+    channels = worth.passed.channels
     return schemas.OfferOut(
         rank=rank,
         offer_id=offer.offer_id,
@@ -56,7 +57,7 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas
         kind=offer.kind,
         goal=worth.passed.lens,
         # The one that its price is of stands first.
-        channels=[worth.channel, *(each for each in worth.passed.channels if each != worth.channel)],
+        channels=[*channels] if channels[0] == worth.channel else [worth.channel, *(each for each in channels if each != worth.channel)],
         p_shown=offered.p_shown,
         accept_prob=worth.p.triple,
         expected_margin=worth.gain,
@@ -67,7 +68,7 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas
         expires_at=offer.valid_to,
         outcome_until=ends[offer.offer_id],
         text=offer.text,
-        reasons=[schemas.ReasonOut(reason.code, reason.text) for reason in offered.reasons],
+        reasons=list(offered.reasons),
         priority=worth.priority,
         strategy=offered.strategy,
         is_individual_price=offer.is_individual_price,
@@ -76,6 +77,9 @@ def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas
 
 def _assumed_effect(decided: Decision, policy: Policy) -> list[str]:
     """What the money of retention proposals takes for granted."""
-    if not any(offered.worth.passed.lens == "retention" and offered.worth.effect is None for offered in decided.offers):
-        return []
-    return [f"saved_share = {policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"]
+    for offered in decided.offers:
+        if offered.worth.passed.lens == "retention" and offered.worth.effect is None:
+            return [
+                f"saved_share = {policy.saved_share}: an accepted retention proposal keeps this share of the expected loss; no effect was measured"
+            ]
+    return []

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
-from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Passed, for_everything, may_profile, passing
+from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Objection, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import NONE, Mixture, draw, exploring, random, settled
-from serving.decisions.facts import LENSES, Alike, Ask, Customer, Lens, Owned, Shop, Withheld, looked_at
+from serving.decisions.facts import Alike, Ask, Customer, Lens, Owned, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
@@ -22,7 +22,6 @@ Source = Literal["fresh", "materialised", "previous_model", "popularity", "none"
 """The rung of the ladder that answered."""
 OVER_BUDGET = "over_budget"
 """The code of an answer whose caller's time was up before scoring."""
-_ORDER = {lens: place for place, lens in enumerate(LENSES)}
 _DEPTHS = {stage: place for place, stage in enumerate(STAGES)}
 """How far down the funnel each stage is; what is no stage of it comes after."""
 
@@ -105,7 +104,7 @@ def decide(
     elif not customer.owned:
         codes.append("no_history")
     person = customer if is_personal else None
-    passed, withheld = _through(ask, customer, person, group, shop, policy, is_personal=is_personal)
+    passed, objections = _through(ask, customer, person, group, shop, policy, is_personal=is_personal)
     if passed and is_over():
         codes.append(OVER_BUDGET)
         person = None
@@ -114,7 +113,7 @@ def decide(
     mixture = _mixture(ask, customer, person, group, policy, len(ranked))
     drawn = draw(mixture, policy.exploration.seed, ask.chance or "")
     other: tuple[Offered, ...] = ()
-    if customer is not None and group == "control" and any(one.stage == CONTROL and one.offer_id == EVERYTHING for one in withheld):
+    if customer is not None and group == "control" and any(stage == CONTROL and EVERYTHING in named for named, stage, _ in objections):
         # Nobody is told; it is kept, so that those to whom it was shown can be compared with those to whom it would have been.
         group_else = instead(customer.customer_id, policy.groups)
         other = decide(ask, customer, shop, policy, source=source, degraded=degraded, is_over=is_over, prices=prices, as_if=group_else).offers
@@ -123,7 +122,7 @@ def decide(
     offered = _offered([ranked[place] for place in drawn.order], drawn.p, person, ask, shop, customer is None)
     return Decision(
         offers=offered,
-        withheld=_unique([*withheld, *more], candidates),
+        withheld=_withheld([*objections, *more], candidates),
         source=source if offered else "none",
         degraded=tuple(codes),
         is_personal=is_personal,
@@ -153,12 +152,12 @@ def _is_spared(customer: Customer, ask: Ask, policy: Policy) -> bool:
 
 def _through(
     ask: Ask, customer: Customer | None, person: Customer | None, group: Arm, shop: Shop, policy: Policy, *, is_personal: bool
-) -> tuple[list[Passed], list[Withheld]]:
+) -> tuple[list[Passed], list[Objection]]:
     """Proposals through the funnel. The control group is contacted only to put right what it complained of."""
     is_held = group == "control" and not ask.is_inbound and not (customer is not None and is_complaining(customer, ask, policy))
     if is_held:
         objection = for_everything(ask, customer)
-        return [], [Withheld(EVERYTHING, CONTROL, "no_contact_group") if objection is None else objection]
+        return [], [((EVERYTHING,), CONTROL, "no_contact_group") if objection is None else objection]
     return passing(ask, customer, _proposals(ask, person, shop), shop, policy, is_personal=is_personal)
 
 
@@ -177,7 +176,7 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
     proposals: list[tuple[Lens, Sequence[Alike]]] = []
-    items, alone_of, found = shop.items, shop.alone, dict[str, Sequence[Alike]]()
+    found: dict[str, tuple[Alike, ...]] = {}
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
         offers = shop.offers_for[lens] if ask.goal == "best" and person is not None else shop.offered
@@ -185,75 +184,73 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
         alone = found.get(purpose)
         if alone is None:
             listed = None if person is None else person.likings.get(purpose)
-            single = (
-                [alone_of[one.item] for one in listed if one.item in items] if listed else [alone_of[item] for item in shop.popular if item in items]
-            )
-            alone = found[purpose] = ((single[0].terms, single),) if single else ()
+            alone = found[purpose] = shop.alone.of([one.item for one in listed] if listed else shop.popular)
         proposals.append((lens, (*offers, *alone)))
     return proposals
 
 
-def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], set[str], list[Withheld]]:
+def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], set[str], list[Objection]]:
     """Candidates, one per offer and per item, and their ids: first what a list has for the customer, then the best; equal ones by offer id.
 
     What is expected to bring nothing is no candidate; only the random group, which is there to tell, does not ask.
     """
-    keyed = sorted(
-        [(not one.is_listed, -one.priority, one.passed.offer.offer_id, _ORDER[one.passed.lens], place) for place, one in enumerate(priced)]
-    )
+    # What was priced stands lens by lens, so that of the looks at one offer that are worth the same the first lens stands first.
+    keyed = sorted([(not one.is_listed, -one.priority, one.passed.offer.offer_id, place) for place, one in enumerate(priced)])
     ranked: list[Worth] = []
-    withheld: list[Withheld] = []
-    items: set[str] = set()
+    objections: list[Objection] = []
+    items: set[str | None] = set()
     offers: set[str] = set()
-    for _, cost, offer_id, _, place in keyed:
+    asks = group != "random"
+    for _, cost, offer_id, place in keyed:
         if offer_id in offers:
             continue
         one = priced[place]
         gain, item = one.gain, one.item
         if one.contact == math.inf:
-            withheld.append(Withheld(offer_id, "arbitration", "limit_used_up"))
-        elif group != "random" and (cost >= 0 or (gain is not None and gain <= 0)):
-            withheld.append(Withheld(offer_id, "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
+            objections.append(((offer_id,), "arbitration", "limit_used_up"))
+        elif asks and (cost >= 0 or (gain is not None and gain <= 0)):
+            objections.append(((offer_id,), "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
         elif item is not None and item in items:
-            withheld.append(Withheld(offer_id, "arbitration", "same_item_offered"))
+            objections.append(((offer_id,), "arbitration", "same_item_offered"))
         else:
             ranked.append(one)
             offers.add(offer_id)
-            if item is not None:
-                items.add(item)
-    return ranked, offers, withheld
+            items.add(item)
+    return ranked, offers, objections
 
 
 def _offered(chosen: Sequence[Worth], p: Sequence[float], person: Customer | None, ask: Ask, shop: Shop, is_unknown: bool) -> tuple[Offered, ...]:
     """What is shown, with reasons and its field of the strategy matrix."""
     owned: Mapping[str, Owned] = {} if person is None else person.owned
-    scores = None if person is None else person.scores
-    is_kept = ask.explain and person is not None and any(one.passed.lens == "retention" for one in chosen)
-    why = reasons.of_risk(person, shop.moment, shop.currency, ask.language) if is_kept and person is not None else []
+    risk = None
+    if ask.explain and person is not None and any(one.passed.lens == "retention" for one in chosen):
+        signs = reasons.of_risk(person, shop.moment, shop.currency, ask.language)
+        risk = reasons.at_risk(person.scores, signs, shop, ask.language)
     found = []
     for one, probability in zip(chosen, p, strict=True):
         item = None if one.item is None else shop.items[one.item]
         tag = None if person is None and not is_unknown else strategy(bool(owned), owned, item, one.passed.lens, ask.at)
-        said = tuple(reasons.of_offer(one, shop, owned, scores, why, ask.language)) if ask.explain else ()
+        said = tuple(reasons.of_offer(one, shop, owned, risk, ask.language)) if ask.explain else ()
         found.append(Offered(one, said, probability, tag))
     return tuple(found)
 
 
-def _unique(withheld: list[Withheld], candidates: Collection[str]) -> tuple[Withheld, ...]:
+def _withheld(objections: Iterable[Objection], candidates: set[str]) -> tuple[Withheld, ...]:
     """Each offer once, with the objection furthest down the funnel; what another lens let through (a candidate, by its id) is not withheld."""
     deepest: dict[str, Withheld] = {}
-    for one in withheld:
-        before = deepest.setdefault(one.offer_id, one)
-        if before is not one and _depth(one) > _depth(before):
-            deepest[one.offer_id] = one
-    if EVERYTHING in deepest:
-        return (deepest[EVERYTHING],)
-    return tuple([one for offer_id, one in deepest.items() if offer_id not in candidates])
+    for offer_ids, stage, rule in objections:
+        for offer_id in offer_ids:
+            if offer_id in candidates:
+                continue
+            before = deepest.get(offer_id)
+            if before is None or (before.stage != stage and _depth(stage) > _depth(before.stage)):
+                deepest[offer_id] = Withheld(offer_id, stage, rule)
+    return (deepest[EVERYTHING],) if EVERYTHING in deepest else tuple(deepest.values())
 
 
-def _depth(one: Withheld) -> int:
-    """How far down the funnel it was withheld."""
-    return _DEPTHS.get(one.stage, len(STAGES))
+def _depth(stage: str) -> int:
+    """How far down the funnel a stage is."""
+    return _DEPTHS.get(stage, len(STAGES))
 
 
 __all__ = ["OVER_BUDGET", "Decision", "Offered", "Source", "decide"]

@@ -9,12 +9,12 @@ each proposal is then asked only for what is its own, in the order of the funnel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from serving.decisions import credit
-from serving.decisions.facts import Alike, Ask, Customer, Item, Lens, Offer, Shop, Terms, Withheld
+from serving.decisions.facts import Alike, Ask, Customer, Item, Lens, Offer, Owned, Shop, Terms, Withheld
 from serving.decisions.policy import Policy
 from serving.decisions.standing import EVERYTHING, Standing, grants, may_contact, may_profile, standing
 
@@ -33,6 +33,10 @@ class Passed(msgspec.Struct, frozen=True, gc=False):
     """The covered items that count for this lens."""
 
 
+Objection = tuple[Sequence[str], str, str]
+"""Ids of offers that a rule withholds together, the stage at which it does, and its name. ``*`` is every offer."""
+
+
 class _Verdict(msgspec.Struct, frozen=True, gc=False):
     """What the rules say of all proposals with the same terms under one lens."""
 
@@ -44,13 +48,15 @@ class _Verdict(msgspec.Struct, frozen=True, gc=False):
     """Channels that are left, where nothing objects."""
 
 
+_WAYS = ("not_on_sale", "no_ware", "out_of_stock", "minimum_age")
+"""What may stand in the way of the sale of an item, in the order in which it is asked."""
 _OFFER, _PERSON, _GOAL, _SUIT, _LIMITS, _CHANNEL, _THROUGH = range(7)
 """Steps at which terms may meet an objection; between them stands what is a proposal's own."""
 
 
 def passing(
     ask: Ask, customer: Customer | None, proposals: Iterable[tuple[Lens, Sequence[Alike]]], shop: Shop, policy: Policy, *, is_personal: bool
-) -> tuple[list[Passed], list[Withheld]]:
+) -> tuple[list[Passed], list[Objection]]:
     """Split proposals, lens by lens, into those that may be made, and those withheld with stage and rule.
 
     Where the choice must not be personal, what was bought, the cause and the lifecycle stage are not looked at; consent, law and limits always are.
@@ -60,23 +66,25 @@ def passing(
         return [], [objection]
     known = standing(ask, customer, shop, policy, is_personal=is_personal)
     passed: list[Passed] = []
-    withheld: list[Withheld] = []
-    plain = shop.plain if ask.at >= shop.moment else frozenset()
+    objections: list[Objection] = []
+    is_now = ask.at >= shop.moment
+    plain = shop.plain if is_now else frozenset()
+    stands = _stands(known)
     named, nobody = known.named, {} if ask.exclude else shop.made_by_nobody(ask.at, ask.channels)
     for lens, groups in proposals:
         consented = known.retention if lens == "retention" else known.marketing
         closed = None if consented else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
         owned = customer.owned if customer is not None and is_personal and lens != "retention" else None
         wants_new = lens == "cross_sell"
-        said = _said(known, lens, consented) if closed is None else {}
-        for terms, offers in groups:
-            key = id(terms)
-            rule = nobody.get(key) if closed is None else None
-            if rule is not None:
-                withheld += [Withheld(offer.offer_id, "eligibility", rule) for offer in offers]
-                continue
+        said: dict[int, tuple[Terms, _Verdict]] = shop.remembered(policy, (lens, consented, *stands)) if closed is None else {}
+        for terms, offers, offer_ids, items, is_plain in groups:
             verdict = closed
             if verdict is None:
+                key = id(terms)
+                rule = nobody.get(key)
+                if rule is not None:
+                    objections.append((offer_ids, "eligibility", rule))
+                    continue
                 before = said.get(key)
                 if before is not None:
                     verdict = before[1]
@@ -84,40 +92,60 @@ def passing(
                     verdict = _judged(known, terms, lens, consented)
                     if terms.is_for_all and not policy.laws:
                         said[key] = terms, verdict
-            if verdict.reach == _OFFER and not ask.exclude:
-                withheld += [Withheld(offer.offer_id, verdict.stage, verdict.rule) for offer in offers]
+            reach, channels = verdict.reach, verdict.channels
+            if reach == _OFFER and not ask.exclude:
+                objections.append((offer_ids, verdict.stage, verdict.rule))
                 continue
-            # Most proposals cover no item, or one whose sale nothing limits: only what was bought is left to ask, below what their terms stand for.
-            is_unasked, reach, channels = terms.is_unasked, verdict.reach, verdict.channels
+            # Most proposals cover nothing, or what nothing limits the sale of: only what was bought is left to ask, below what their terms stand for.
+            is_unasked = terms.is_unasked and is_plain and is_now
+            if is_unasked and named.isdisjoint(offer_ids) and (reach <= _GOAL or _is_alike(items, owned, wants_new)):
+                if reach == _THROUGH:
+                    for offer in offers:
+                        passed.append(Passed(offer, lens, channels, offer.items))
+                else:
+                    objections.append((offer_ids, verdict.stage, verdict.rule))
+                continue
             for offer in offers:
-                items = offer.items
-                if is_unasked and (not items or (len(items) == 1 and items[0] in plain)) and not (named and offer.offer_id in named):
-                    if reach > _GOAL and owned is not None and items and (items[0] in owned) is wants_new:
-                        withheld.append(_bought_or_not(offer.offer_id, wants_new))
+                offer_id, covered = offer.offer_id, offer.items
+                if is_unasked and len(covered) < 2 and offer_id not in named:
+                    if reach > _GOAL and owned is not None and covered and (covered[0] in owned) is wants_new:
+                        objections.append(((offer_id,), "applicability", _bought_or_not(wants_new)))
                     elif reach == _THROUGH:
-                        passed.append(Passed(offer, lens, channels, items))
+                        passed.append(Passed(offer, lens, channels, covered))
                     else:
-                        withheld.append(Withheld(offer.offer_id, verdict.stage, verdict.rule))
+                        objections.append(((offer_id,), verdict.stage, verdict.rule))
                     continue
                 found = _examined(known, offer, lens, verdict, plain)
                 if isinstance(found, Withheld):
-                    withheld.append(found)
+                    objections.append(((offer_id,), found.stage, found.rule))
                 else:
                     passed.append(Passed(offer, lens, channels, found))
-    return passed, withheld
+    return passed, objections
 
 
-def for_everything(ask: Ask, customer: Customer | None) -> Withheld | None:
+def for_everything(ask: Ask, customer: Customer | None) -> Objection | None:
     """What rules out every offer at once."""
     if customer is None:
-        return None if ask.is_inbound else Withheld(EVERYTHING, "consent", "unknown_customer_no_consent")
+        return None if ask.is_inbound else _to_everything("consent", "unknown_customer_no_consent")
     if customer.is_minor:
-        return Withheld(EVERYTHING, "consent", "minor")
+        return _to_everything("consent", "minor")
     if customer.do_not_contact:
-        return Withheld(EVERYTHING, "suppression", "do_not_contact")
-    if not any(may_contact(customer, channel, purpose) for channel in ask.channels for purpose in ("marketing", "retention")):
-        return Withheld(EVERYTHING, "consent", "no_consent")
-    return None
+        return _to_everything("suppression", "do_not_contact")
+    for channel in ask.channels:
+        if may_contact(customer, channel, "marketing") or may_contact(customer, channel, "retention"):
+            return None
+    return _to_everything("consent", "no_consent")
+
+
+def _to_everything(stage: str, rule: str) -> Objection:
+    return (EVERYTHING,), stage, rule
+
+
+def _is_alike(items: Sequence[str], owned: Mapping[str, Owned] | None, wants_new: bool) -> bool:
+    """Whether what was bought objects to none of these: it is not looked at (``owned`` is None), or each is as the lens wants it."""
+    if owned is None or not items:
+        return True
+    return owned.keys().isdisjoint(items) if wants_new else all(map(owned.__contains__, items))
 
 
 def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plain: frozenset[str]) -> tuple[str, ...] | Withheld:
@@ -147,7 +175,7 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
         if len(items) > 1 or (items[0] in owned) is wants_new:
             items = tuple([item for item in items if (item not in owned) is wants_new])
             if not items:
-                return _bought_or_not(offer_id, wants_new)
+                return Withheld(offer_id, "applicability", _bought_or_not(wants_new))
     if reach == _SUIT:
         return Withheld(offer_id, verdict.stage, verdict.rule)
     if not is_plain:
@@ -168,18 +196,17 @@ def _examined(known: Standing, offer: Offer, lens: Lens, verdict: _Verdict, plai
     return items
 
 
-def _bought_or_not(offer_id: str, wants_new: bool) -> Withheld:
-    return Withheld(offer_id, "applicability", "already_bought" if wants_new else "never_bought")
+def _bought_or_not(wants_new: bool) -> str:
+    return "already_bought" if wants_new else "never_bought"
 
 
-def _said(known: Standing, lens: Lens, channels: tuple[str, ...]) -> dict[int, tuple[Terms, _Verdict]]:
-    """What was said of terms that are for everybody, by their id, to whoever stood so towards the rules; to be filled in."""
+def _stands(known: Standing) -> tuple[Hashable, ...]:
+    """How somebody stands towards the rules: to all who stand so, the same is said of terms that are for everybody, under a lens and on channels."""
     customer = known.customer
     who = None if customer is None else (customer.scores.stage, customer.cause)
-    stands = who, known.is_personal, known.has_open_complaint, known.quiet, known.limit, *known.limits.items()
-    rules = tuple([id(rule) for rule in known.unsuitable]), known.kinds
-    found: dict[int, tuple[Terms, _Verdict]] = known.shop.remembered(known.policy, (lens, channels, known.shop.span(known.ask.at), stands, rules))
-    return found
+    limits = known.quiet, known.limit, *known.limits.items()
+    rules = tuple(map(id, known.unsuitable)), known.kinds
+    return known.shop.span(known.ask.at), who, known.is_personal, known.has_open_complaint, limits, rules
 
 
 def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
@@ -213,20 +240,28 @@ def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) 
 
 
 def _for_sale(known: Standing, covered: Sequence[str]) -> tuple[tuple[str, ...], str | None]:
-    """The covered items that are for sale now; an objection where none is."""
-    at, items = known.ask.at, known.shop.items
-    found = [items[item] for item in covered if item in items]
-    marketed = [item for item in found if (item.launched_at is None or item.launched_at <= at) and (item.retired_at is None or at < item.retired_at)]
-    if not marketed:
-        return (), "not_on_sale"
-    wares = [item for item in marketed if item.is_offerable]
-    if not wares:
-        return (), "no_ware"
-    stocked = [item for item in wares if item.stock is None or item.stock > 0]
-    if not stocked:
-        return (), "out_of_stock"
-    of_age = [item for item in stocked if _is_old_enough(known, item.minimum_age)]
-    return tuple(item.item_id for item in of_age), None if of_age else "minimum_age"
+    """The covered items that are for sale now; where none is, what stands in the way of the one that came furthest."""
+    found, furthest = list[str](), 0
+    for name in covered:
+        item = known.shop.items.get(name)
+        way = 0 if item is None else _way(known, item)
+        if way == len(_WAYS):
+            found.append(name)
+        else:
+            furthest = max(furthest, way)
+    return tuple(found), None if found else _WAYS[furthest]
+
+
+def _way(known: Standing, item: Item) -> int:
+    """How many of the questions about its sale an item answers well, in their order."""
+    at = known.ask.at
+    if (item.launched_at is not None and item.launched_at > at) or (item.retired_at is not None and at >= item.retired_at):
+        return 0
+    if not item.is_offerable:
+        return 1
+    if not (item.stock is None or item.stock > 0):
+        return 2
+    return len(_WAYS) if _is_old_enough(known, item.minimum_age) else 3
 
 
 def _law(known: Standing, terms: Terms, channels: Sequence[str]) -> tuple[Sequence[str], str | None]:
@@ -293,4 +328,4 @@ def _suits(known: Standing, item: Item, lens: Lens) -> bool:
 
 STAGES = ("consent", "eligibility", "applicability", "suitability", "suppression", "fatigue")
 
-__all__ = ["CONTROL", "EVERYTHING", "STAGES", "Passed", "for_everything", "grants", "may_contact", "may_profile", "passing"]
+__all__ = ["CONTROL", "EVERYTHING", "STAGES", "Objection", "Passed", "for_everything", "grants", "may_contact", "may_profile", "passing"]

@@ -6,8 +6,7 @@ from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
-from itertools import groupby
-from operator import attrgetter
+from itertools import chain, groupby
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -288,26 +287,44 @@ class Offer(msgspec.Struct, frozen=True, dict=True):
         return shared
 
 
-Alike = tuple[Terms, Sequence[Offer]]
-"""Offers that follow each other and have the same terms: what the rules say of those is said of all of them."""
+class Alike(NamedTuple):
+    """Offers that follow each other and have the same terms: what the rules say of those is said of all of them.
 
+    Nothing limits the sale of what they cover from the shop's moment on (``is_plain``), or something may of what each of them covers.
+    """
 
-def alike(offers: Iterable[Offer]) -> tuple[Alike, ...]:
-    """Offers in their order, those that follow each other and are alike together."""
-    return tuple((terms, tuple(group)) for terms, group in groupby(offers, attrgetter("terms")))
+    terms: Terms
+    offers: Sequence[Offer]
+    offer_ids: Sequence[str]
+    """Of the offers, in their order."""
+    items: Sequence[str]
+    """Everything that the offers cover."""
+    is_plain: bool
 
 
 class Alone(dict[str, Offer]):
     """Items standing for themselves as proposals, as ``product:ID`` or ``category:ID``: made when they are first asked for."""
 
-    def __init__(self, items: Mapping[str, Item], kind: str) -> None:
+    def __init__(self, items: Mapping[str, Item], plain: frozenset[str], kind: str) -> None:
         super().__init__()
-        self._items, self._kind = items, kind
+        self._items, self._plain, self._kind = items, plain, kind
 
     def __missing__(self, item: str) -> Offer:
         """An item of the shop that nobody asked for yet."""
         made = self[item] = Offer(f"{self._kind}:{item}", self._items[item].name, self._kind, items=(item,), is_item=True)
         return made
+
+    def of(self, items: Sequence[str]) -> tuple[Alike, ...]:
+        """Those of some items that are in the shop, in their order; they have the same terms."""
+        there = [item for item in items if item in self._items]
+        offers = [self[item] for item in there]
+        offer_ids = [one.offer_id for one in offers]
+        groups, start = list[Alike](), 0
+        for is_plain, run in groupby(there, self._plain.__contains__):
+            end = start + len(list(run))
+            groups.append(Alike(offers[0].terms, offers[start:end], offer_ids[start:end], there[start:end], is_plain))
+            start = end
+        return tuple(groups)
 
 
 REMEMBERED = 50_000
@@ -339,9 +356,9 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     synthetic: bool = False
 
     @cached_property
-    def alone(self) -> Mapping[str, Offer]:
+    def alone(self) -> Alone:
         """Each item standing for itself."""
-        return Alone(self.items, self.item_kind)
+        return Alone(self.items, self.plain, self.item_kind)
 
     @cached_property
     def plain(self) -> frozenset[str]:
@@ -351,14 +368,26 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def offered(self) -> tuple[Alike, ...]:
         """All offers."""
-        return alike(self.offers)
+        return self.alike(self.offers)
+
+    def alike(self, offers: Iterable[Offer]) -> tuple[Alike, ...]:
+        """Offers in their order, those that follow each other and are alike together."""
+
+        def key(one: Offer) -> tuple[Terms, bool]:
+            return one.terms, self.plain.issuperset(one.items)
+
+        groups = [(*said, tuple(group)) for said, group in groupby(offers, key)]
+        return tuple(
+            Alike(terms, group, tuple(one.offer_id for one in group), tuple(chain(*(one.items for one in group))), is_plain)
+            for terms, is_plain, group in groups
+        )
 
     def made_by_nobody(self, at: datetime, channels: tuple[str, ...]) -> Mapping[int, str]:
         """By id of terms in this shop: why offers with them are made to nobody at a moment on any of some channels."""
         key = self.span(at), channels
         found = self._nobody.get(key)
         if found is None:
-            rules = ((terms, terms.closed(at) or (None if terms.among(channels) else "channel")) for terms, _ in self.offered)
+            rules = ((terms, terms.closed(at) or (None if terms.among(channels) else "channel")) for terms, *_ in self.offered)
             found = self._nobody[key] = {id(terms): rule for terms, rule in rules if rule is not None}
         return found
 
@@ -388,7 +417,7 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def _borders(self) -> list[datetime]:
         """Moments at which an offer begins or ends."""
-        return sorted({at for terms, _ in self.offered for at in (terms.valid_from, terms.valid_to) if at is not None})
+        return sorted({at for terms, *_ in self.offered for at in (terms.valid_from, terms.valid_to) if at is not None})
 
     @cached_property
     def _nobody(self) -> dict[tuple[int, tuple[str, ...]], Mapping[int, str]]:
@@ -397,7 +426,7 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def offers_for(self) -> Mapping[Lens, tuple[Alike, ...]]:
         """The offers that are made under each lens."""
-        return {lens: alike(offer for offer in self.offers if offer.goal in ("any", lens)) for lens in LENSES}
+        return {lens: self.alike(offer for offer in self.offers if offer.goal in ("any", lens)) for lens in LENSES}
 
     def _is_plain(self, item: Item) -> bool:
         is_there = (item.launched_at is None or item.launched_at <= self.moment) and item.retired_at is None

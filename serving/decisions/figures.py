@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import isnan, nan
 from typing import Any
 
@@ -133,6 +134,7 @@ def pace(unit: str, recent: str, change: str) -> Figure:
     return Figure(unit, (recent, change), lambda known: known.value(recent) - known.value(change), 1)
 
 
+@lru_cache(maxsize=4096)
 def count(number: float, unit: str, language: Language, decimals: int = 0) -> str:
     """A count with what is counted; whole unless decimals are asked for.
 

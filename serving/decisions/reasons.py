@@ -28,15 +28,32 @@ class Reason(msgspec.Struct, frozen=True):
     text: str
 
 
-def of_offer(worth: Worth, shop: Shop, owned: Mapping[str, Owned], scores: Scores | None, why: Sequence[Reason], language: Language) -> list[Reason]:
+class Risk(msgspec.Struct, frozen=True):
+    """What every proposal to keep a customer says of the customer."""
+
+    why: tuple[Reason, ...]
+    """The risk, and its first sign where there is one."""
+    stake: tuple[Reason, ...]
+    """What would be lost, where that is known."""
+
+
+def at_risk(scores: Scores, signs: Sequence[Reason], shop: Shop, language: Language) -> Risk | None:
+    """What proposals to keep a customer say of them, once for all; None where no risk was estimated."""
+    if scores.churn is None:
+        return None
+    horizon, loss = count(shop.horizon_days, "day", language), expected_loss(scores.churn, scores.clv)
+    why = (_reason("RISK", language, churn=percent(scores.churn), horizon=horizon), *signs[:1])
+    return Risk(why, () if loss is None else (_reason("AT_STAKE", language, loss=money(loss, shop.currency), horizon=horizon),))
+
+
+def of_offer(worth: Worth, shop: Shop, owned: Mapping[str, Owned], risk: Risk | None, language: Language) -> list[Reason]:
     """Up to three reasons for one proposal.
 
     Args:
         worth: the priced proposal.
         shop: items and their popularity.
         owned: what the customer has bought, by item; empty where nothing personal may be said.
-        scores: what the models say; None where nothing personal may be said.
-        why: signs that the customer may leave; a retention proposal names the first.
+        risk: what a proposal to keep the customer says of them; None where nothing personal may be said.
         language: of the sentences.
     """
     reasons: list[Reason] = []
@@ -54,14 +71,9 @@ def of_offer(worth: Worth, shop: Shop, owned: Mapping[str, Owned], scores: Score
         accepted, contacts = shop.accepted.get(worth.passed.offer.kind, (0, 0))
         if contacts:
             reasons.append(_reason("ACCEPT_RATE", language, accepted=accepted, contacts=contacts))
-    if worth.passed.lens == "retention" and scores is not None and scores.churn is not None:
-        horizon = count(shop.horizon_days, "day", language)
-        reasons.insert(0, _reason("RISK", language, churn=percent(scores.churn), horizon=horizon))
-        reasons[1:1] = why[:1]
-        loss = expected_loss(scores.churn, scores.clv)
-        if loss is not None:
-            # Why this customer, then why this offer, then what is at stake.
-            reasons.insert(3 if why else 2, _reason("AT_STAKE", language, loss=money(loss, shop.currency), horizon=horizon))
+    if risk is not None and worth.passed.lens == "retention":
+        # Why this customer, then why this offer, then what is at stake.
+        reasons = [*risk.why, *reasons[:1], *risk.stake, *reasons[1:]]
     return reasons[:MOST]
 
 

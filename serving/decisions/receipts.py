@@ -21,10 +21,11 @@ def fingerprint(canonical: bytes) -> str:
 
 def windows(decision: Decision, shop: Shop, at: datetime) -> dict[str, datetime]:
     """Until when outcomes count, by offer; ``*`` is any other."""
-    ends = {"*": later(at, shop.horizon_days)}
+    mostly = later(at, shop.horizon_days)
+    ends = {"*": mostly}
     for offered in decision.offers:
         offer = offered.worth.passed.offer
-        ends[offer.offer_id] = later(at, shop.horizon_days if offer.outcome_days is None else offer.outcome_days)
+        ends[offer.offer_id] = mostly if offer.outcome_days is None else later(at, offer.outcome_days)
     return ends
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Protocol
 
 import msgspec
@@ -22,6 +22,9 @@ from serving.decisions.policy import Policy, Prior
 
 PURPOSE: dict[str, str] = {"cross_sell": "new", "repeat": "repeat", "retention": "repeat"}
 """The ranked list of a customer that each lens reads."""
+
+
+_ITEM = attrgetter("item")
 
 
 @lru_cache
@@ -119,7 +122,8 @@ class Pricing(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, prices: SeatPrices | None = None) -> Pricing:
         """Look everything up."""
-        likings = {} if customer is None else {purpose: {one.item: one for one in listed} for purpose, listed in customer.likings.items()}
+        listed = {} if customer is None else customer.likings
+        likings = {purpose: dict(zip(map(_ITEM, each), each, strict=True)) for purpose, each in listed.items()}
         held = None if ask.is_inbound else prices
         stake, contact = _stake(customer, shop, policy, held), _contact(ask, customer, shop, policy, held)
         weights = dict.fromkeys(LENSES, 1.0) if ask.goal != "best" else policy.intents.get(ask.intent or "", policy.weights)
@@ -132,27 +136,30 @@ class Pricing(msgspec.Struct, frozen=True):
 
     def worths(self, passed: Sequence[Passed]) -> list[Worth]:
         """The same of many."""
-        lenses, stake, shop, cheapest, levers = self.lenses, self.stake, self.shop, self.cheapest, self.policy.levers
+        shop, cheapest, levers = self.shop, self.cheapest, self.policy.levers
         seats, effects = self.prices if self.ask.goal == "retention" else None, self.effects
+        lens: Lens | None = None
         found: list[Worth] = []
         for one in passed:
-            offer, lens, items, channels = one.offer, one.lens, one.items, one.channels
-            weight, likings = lenses[lens]
+            if one.lens != lens:
+                lens = one.lens
+                weight, likings = self.lenses[lens]
+                stake = self.stake if lens == "retention" else None
+            offer, items, channels = one.offer, one.items, one.channels
             item = items[0] if len(items) == 1 else self._best(likings, items)
             liking = None if item is None else likings.get(item)
             p = self._unlisted(offer, item) if liking is None else liking.p
             value = p.value
-            assumed, basis = stake if lens == "retention" else _margin(offer, item, shop)
+            assumed, basis = _margin(offer, item, shop) if stake is None else stake
             margin = None if assumed is None else value * assumed
-            cost, lever = value * offer.cost, offer.lever
+            cost, lever, effect, is_listed = value * offer.cost, offer.lever, None, False
             if levers:
                 lever *= levers.get(offer.offer_id, levers.get(offer.kind, 1.0))
-            effect, is_listed = None, False
             if seats is not None:
                 listed = seats.set_aside(offer)
                 if listed is not None and listed in channels and self._contact(offer, listed, cost, is_listed=False) < math.inf:
                     channels, is_listed = (listed,), True
-            if offer.is_item or not effects:
+            if not effects or offer.is_item:
                 contact, channel = cheapest.get(channels) or self._cheapest(offer, channels, cost, is_listed=is_listed)
             else:
                 channel, contact, margin, effect, basis = self._tried(

@@ -94,7 +94,7 @@ def standing(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *,
         retention=consented(customer, ask.channels, "retention"),
         has_open_complaint=is_complaining(customer, ask, policy),
         quiet=quiet,
-        unsuitable=tuple(rule for rule in policy.suitability if rule.holds(customer)) if is_personal else (),
+        unsuitable=tuple([rule for rule in policy.suitability if rule.holds(customer)]) if is_personal and policy.suitability else (),
         kinds=policy.remedies.get(customer.cause) if is_personal and customer.cause is not None else None,
         limit=_total(contacts, ask, customer, policy),
         limits=_reached(contacts, ask, policy),
@@ -125,19 +125,20 @@ def _zone(name: str) -> ZoneInfo | None:
 
 def _total(contacts: Sequence[Contact], ask: Ask, customer: Customer, policy: Policy) -> str | None:
     """The limit over all channels that is used up, the house's before that of the relation's level."""
-    rule = next((limit.rule for limit in policy.total_limits if _is_reached(contacts, ask, limit)), None)
-    level = next((each for each in policy.level_limits if each == customer.relation_level), None)
-    if rule is not None or level is None:
+    rule = _first_reached(contacts, ask, policy.total_limits)
+    if rule is not None or customer.relation_level is None:
         return rule
-    return next((f"{level}_{limit.rule}" for limit in policy.level_limits[level] if _is_reached(contacts, ask, limit)), None)
+    level = next((each for each in policy.level_limits if each == customer.relation_level), None)
+    rule = None if level is None else _first_reached(contacts, ask, policy.level_limits[level])
+    return None if rule is None else f"{level}_{rule}"
 
 
 def _reached(contacts: Sequence[Contact], ask: Ask, policy: Policy) -> dict[str, str]:
     """Channels whose own limit is used up. A contact without a channel counts on every channel."""
     found: dict[str, str] = {}
     for channel in ask.channels:
-        mine = [each for each in contacts if each.channel in (None, channel)]
-        rule = next((limit.rule for limit in policy.channel_limits.get(channel, ()) if _is_reached(mine, ask, limit)), None)
+        limits = policy.channel_limits.get(channel, ())
+        rule = _first_reached([each for each in contacts if each.channel in (None, channel)] if contacts else (), ask, limits) if limits else None
         if rule is not None:
             found[channel] = f"{channel}_{rule}"
     return found
@@ -149,6 +150,14 @@ def _repeated(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> frozenset[
     since = ask.at - timedelta(days=limit.days)
     recent = [each.offer_id for each in contacts if each.offer_id is not None and each.at > since]
     return frozenset(offer_id for offer_id in recent if recent.count(offer_id) >= limit.most)
+
+
+def _first_reached(contacts: Sequence[Contact], ask: Ask, limits: Sequence[Limit]) -> str | None:
+    """The first limit that is used up."""
+    for limit in limits:
+        if _is_reached(contacts, ask, limit):
+            return limit.rule
+    return None
 
 
 def _is_reached(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> bool:

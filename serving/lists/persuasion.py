@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from retain.errors import RefusedError
 from serving.decisions.actions import Action
 from serving.decisions.eligibility import Passed, may_profile, passing
-from serving.decisions.facts import Ask, Customer, Shop, alike
+from serving.decisions.facts import Ask, Customer, Shop
 from serving.decisions.figures import Floats
 from serving.decisions.policy import Policy, QuietHours
 from serving.decisions.scoring import Pricing, Worth
@@ -82,7 +82,7 @@ def persuasion(
         is_spared=np.array([is_complaining(each, ask, rules) for each in customers], dtype=bool),
         withheld={},
     )
-    offers = alike({each.offer.offer_id: each.offer for each in what}.values())
+    offers = shop.alike({each.offer.offer_id: each.offer for each in what}.values())
     places = {(each.offer.offer_id, each.channel): place for place, each in enumerate(what)}
     for row, customer in enumerate(customers):
         if not may_profile(customer, rules):
@@ -96,7 +96,7 @@ def persuasion(
                 if place is not None:
                     _price(found, row, place, priced, what[place].contact_cost, customer, shop, rules, is_of_purchases)
         if not (np.isfinite(found.gain[row]) | np.isfinite(found.effect_high[row])).any():
-            found.withheld[row] = Counter(each.rule for each in objections).most_common(1)[0][0] if objections else "channel"
+            found.withheld[row] = Counter(rule for named, _, rule in objections for _ in named).most_common(1)[0][0] if objections else "channel"
     return found
 
 

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from retain.errors import ConfigError
 from serving import export
 from serving.answers import Answers
-from serving.schemas import CauseOut, ChurnList, ChurnRow, Freshness, Models, ReasonOut
+from serving.decisions.reasons import Reason
+from serving.schemas import CauseOut, ChurnList, ChurnRow, Freshness, Models
 
 UNKNOWN = CauseOut("unknown", "none", "Nothing is recorded, and no rule holds.", "Ask for the reason.", False)
 
 
 def made(*ids: str, reason: str = "No purchase for 40 days.") -> ChurnList:
     rows = [
-        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [ReasonOut("SILENT", reason)], UNKNOWN, {"purchase": -1.25})
+        ChurnRow(rank, each, 0.5, -1.25, 0.0, "vip", "mature", ["email"], [Reason("SILENT", reason)], UNKNOWN, {"purchase": -1.25})
         for rank, each in enumerate(ids, start=1)
     ]
     moment = datetime(2026, 1, 1, tzinfo=UTC)

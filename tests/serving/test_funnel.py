@@ -64,19 +64,19 @@ def test_so_it_is_where_most_have_nothing_of_their_own_to_be_asked(seed: int) ->
 
 
 def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, is_personal: bool, alone: Sequence[Offer] = ()) -> None:
-    groups = (*shop.offered, (alone[0].terms, alone)) if alone else shop.offered
+    groups = (*shop.offered, *shop.alike(alone))
     proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in (*shop.offers, *alone)]
-    passed, withheld = passing(ask, customer, [(lens, groups) for lens in LENSES], shop, policy, is_personal=is_personal)
+    passed, objections = passing(ask, customer, [(lens, groups) for lens in LENSES], shop, policy, is_personal=is_personal)
     found = {(one.offer.offer_id, one.lens): (one.channels, one.items) for one in passed}
     if for_everything(ask, customer) is not None:
         assert not passed
-        assert withheld == [for_everything(ask, customer)]
+        assert objections == [for_everything(ask, customer)]
         return
     known = standing(ask, customer, shop, policy, is_personal=is_personal)
     plain = [_plainly(known, offer, lens) for offer, lens in proposals]
     assert found == {(offer.offer_id, lens): one for (offer, lens), one in zip(proposals, plain, strict=True) if not isinstance(one[0], str)}
     said = [(offer.offer_id, *one) for (offer, _), one in zip(proposals, plain, strict=True) if isinstance(one[0], str)]
-    assert [(one.offer_id, one.stage, one.rule) for one in withheld] == said
+    assert [(offer_id, stage, rule) for offer_ids, stage, rule in objections for offer_id in offer_ids] == said
 
 
 def _plainly(known: Standing, offer: Offer, lens: Lens) -> Any:
