@@ -20,7 +20,7 @@ BLOCK = 20_000
 def signs(
     package: Package | None, columns: Sequence[str], vocabulary: Mapping[str, Sequence[str]], arrays: dict[str, NDArray[Any]]
 ) -> tuple[dict[str, float], drivers.Basis]:
-    """``sign`` and ``sign_weight`` of everybody into ``arrays``; return what is typical, and what ranked the signs.
+    """``sign``, ``sign_weight`` and ``sign_figures`` of everybody into ``arrays``; return what is typical, and what ranked the signs.
 
     Args:
         package: the churn champion; without one nothing is said.
@@ -31,6 +31,7 @@ def signs(
     count, raw = len(arrays["ids"]), arrays["raw"]
     arrays["sign"] = np.full((count, drivers.MOST), -1, dtype=np.int16)
     arrays["sign_weight"] = np.full((count, drivers.MOST), np.nan)
+    arrays["sign_figures"] = np.full((count, drivers.MOST, drivers.WIDTH), np.nan)
     people = np.flatnonzero(arrays["is_known"])
     place = {name: columns.index(name) for name in NEEDS if name in columns}
     typical = drivers.typical({name: raw[people, position] for name, position in place.items()})
@@ -47,10 +48,10 @@ def signs(
 def ranked(
     scorer: Scorer, chosen: NDArray[np.intp], columns: Sequence[str], typical: Mapping[str, float], arrays: dict[str, NDArray[Any]]
 ) -> drivers.Basis:
-    """``sign`` and ``sign_weight`` of some customers into ``arrays``; return what ranked them."""
+    """``sign``, ``sign_weight`` and ``sign_figures`` of some customers into ``arrays``; return what ranked them."""
     raw = arrays["raw"][chosen]
     known = Known({name: raw[:, columns.index(name)] for name in NEEDS if name in columns}, typical, len(chosen))
     parts = scorer.contributions(raw)
     found = drivers.by_rules(known) if parts is None else drivers.by_model(known, scorer.fitted.columns, parts)
-    arrays["sign"][chosen], arrays["sign_weight"][chosen] = found.signal, found.weight
+    arrays["sign"][chosen], arrays["sign_weight"][chosen], arrays["sign_figures"][chosen] = found.signal, found.weight, found.figures
     return "rules" if parts is None else "model"

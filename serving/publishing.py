@@ -132,6 +132,7 @@ def content(workspace: Workspace) -> Content:
         rules.stages.period_days,
         degraded,
         typical,
+        {signal.code: tuple(signal.figures) for signal in SIGNALS},
         reasons,
         priced(parts, counts, arrays["is_active"].astype(np.float64)),
         views,

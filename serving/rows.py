@@ -27,7 +27,6 @@ from retain.tables import CAUSES
 from retain.workspace import Workspace
 from serving.decisions import drivers
 from serving.decisions.facts import HABITS, WORDS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
-from serving.decisions.figures import One
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from serving.effects import Treatments, in_money
@@ -35,7 +34,7 @@ from serving.newcomers import Segments, likings
 from training.contracts import Floats
 
 POINTER = "current.json"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBERS = ("complaint", "birth_year", "credit_limit", "cause")
 CANDIDATES = 20
@@ -85,6 +84,8 @@ class RowsCard:
     degraded: tuple[str, ...] = ()
     typical: dict[str, float] = field(default_factory=dict)
     """Medians of features over all customers whose features are known: what sentences compare with."""
+    figures: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By code of a sign: the names of its figures, in the order in which the rows hold them."""
     reasons: drivers.Basis = "rules"
     """What ranks the signs of a customer: the churn model's own contributions, or rules where it has none."""
     parts: dict[str, Priced] = field(default_factory=dict)
@@ -205,13 +206,15 @@ class Row(msgspec.Struct, frozen=True):
     def signs(self) -> tuple[Sign, ...]:
         """Why the customer may leave, strongest first; a day is named where the features are older than the rows."""
         rows, i = self.rows, self.position
-        words, as_of = rows.card.vocabulary.get("sign", ()), None
-        if (self.age_s or 0.0) >= DAY_S:
-            as_of = rows.card.moment - timedelta(seconds=self.age_s or 0.0)
+        places = rows.arrays["sign"][i].tolist()
+        if places[0] < 0:
+            return ()
+        age = self.age_s or 0.0
+        as_of = rows.card.moment - timedelta(seconds=age) if age >= DAY_S else None
         found = []
-        for place, weight in zip(rows.arrays["sign"][i].tolist(), rows.arrays["sign_weight"][i].tolist(), strict=True):
-            if place >= 0 and words[place] in BY_CODE:
-                found.append(drivers.sign(words[place], weight, rows.one(BY_CODE[words[place]].needs, i), as_of))
+        for place, weight, figures in zip(places, rows.arrays["sign_weight"][i].tolist(), rows.arrays["sign_figures"][i].tolist(), strict=True):
+            if place >= 0 and (code := rows.spoken[place]) is not None:
+                found.append(drivers.sign(code, weight, figures, as_of))
         return tuple(found)
 
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
@@ -333,6 +336,12 @@ class Rows:
         return Rows(self.card, self.shop, self.arrays, buried)
 
     @cached_property
+    def spoken(self) -> list[str | None]:
+        """By position, the code of each sign of the rows; None of one that this release does not know, or says with other figures."""
+        known = {code for code, signal in BY_CODE.items() if self.card.figures.get(code) == tuple(signal.figures)}
+        return [code if code in known else None for code in self.card.vocabulary.get("sign", ())]
+
+    @cached_property
     def by_rank(self) -> dict[str, list[list[tuple[int, float, float, float]]]]:
         """By purpose, of all and of those who buy: each rank from 1 with the share that buys what stands there, and its interval."""
         return {
@@ -362,11 +371,6 @@ class Rows:
         """Raw features of some customers by column, those that the rows hold."""
         raw = self.arrays["raw"]
         return {name: raw[where, self._place[name]] for name in names if name in self._place}
-
-    def one(self, names: Sequence[str], position: int) -> One:
-        """Raw features of one customer, those that the rows hold."""
-        raw, place = self.arrays["raw"], self._place
-        return One({name: float(raw.item(position, place[name])) for name in names if name in place}, self.card.typical)
 
     def segment_likings(self, words: Mapping[str, str], most: int) -> tuple[Liking, ...]:
         """What customers with these words in their profile buy, for one without history; empty where none of them is a segment."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from serving.decisions.facts import Sign
 from serving.decisions.families import SILENT, family
-from serving.decisions.figures import Floats, Known, One
+from serving.decisions.figures import Floats, Known
 from serving.decisions.signals import BY_CODE, NEEDS, SIGNALS, Signal
 
 MOST = 3
@@ -27,6 +27,8 @@ LEAST_PUSH = 0.05
 """A family that multiplies the odds of leaving by less than about 1.05 is no reason."""
 LEAST_STRENGTH = 1.25
 """A sign by rule: one figure is a quarter above the other, or as strong by declaration."""
+WIDTH = max(len(signal.figures) for signal in SIGNALS)
+"""Figures of one sign."""
 Basis = Literal["model", "rules"]
 
 
@@ -38,6 +40,8 @@ class Drivers:
     """(customers, MOST) positions in ``SIGNALS``; -1 where there is none."""
     weight: Floats
     """(customers, MOST) what the sign's family adds to the logit of the risk, or the strength of the sign; NaN where there is none."""
+    figures: Floats
+    """(customers, MOST, WIDTH) the numbers of the sign's sentence, rounded as they are written, in the order of the sign; NaN behind them."""
 
 
 def by_model(known: Known, columns: Sequence[str], contributions: Floats) -> Drivers:
@@ -65,9 +69,9 @@ def by_rules(known: Known) -> Drivers:
     return _ranked(known, np.where(strength >= LEAST_STRENGTH, strength, -np.inf), None, LEAST_STRENGTH)
 
 
-def sign(code: str, weight: float, one: One, as_of: datetime | None = None) -> Sign:
-    """One sign of one customer with its figures, rounded as they are written."""
-    return Sign(code, weight, tuple([(name, figure.shown_of(one)) for name, figure in BY_CODE[code].figures.items()]), as_of)
+def sign(code: str, weight: float, figures: Sequence[float], as_of: datetime | None = None) -> Sign:
+    """One sign of one customer with its figures, rounded as they are written; there may be more behind them (``Drivers.figures``)."""
+    return Sign(code, weight, tuple(zip(BY_CODE[code].figures, figures, strict=False)), as_of)
 
 
 def typical(values: Mapping[str, Floats]) -> dict[str, float]:
@@ -101,7 +105,17 @@ def _ranked(known: Known, own: Floats, families: Mapping[str, Floats] | None, le
     picked = np.take_along_axis(weight, order, axis=1)
     some = np.isfinite(picked)
     signals = np.where(some, np.take_along_axis(chosen, order, axis=1), -1).astype(np.int16)
-    return Drivers(signals, np.where(some, picked, np.nan))
+    return Drivers(signals, np.where(some, picked, np.nan), _figures(known, signals))
+
+
+def _figures(known: Known, signals: NDArray[np.int16]) -> Floats:
+    """What is written of each customer's signs."""
+    found = np.full((*signals.shape, WIDTH), np.nan)
+    for number in np.unique(signals[signals >= 0]).tolist():
+        people, places = np.nonzero(signals == number)
+        for place, figure in enumerate(SIGNALS[number].figures.values()):
+            found[people, places, place] = figure.shown(known)[people]
+    return found
 
 
 def _groups(signals: Sequence[Signal]) -> dict[str, list[int]]:

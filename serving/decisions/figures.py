@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isnan, nan
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,8 +34,6 @@ UNITS: Mapping[str, tuple[str, str, str]] = {
 
 _NO_SIGN = 0.0
 """Added to what was rounded: no figure reads -0."""
-_WHOLE = 1e12
-"""Beyond, nothing is rounded: no figure is so large, and infinity has no whole number near."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -59,21 +55,6 @@ class Known(msgspec.Struct, frozen=True):
         return np.full(self.count, self.typical.get(name, np.nan))
 
 
-class One(msgspec.Struct, frozen=True):
-    """The same of one customer, as plain numbers."""
-
-    values: Mapping[str, float]
-    typical: Mapping[str, float]
-
-    def value(self, name: str) -> float:
-        """A feature; NaN where it is unknown."""
-        return self.values.get(name, nan)
-
-    def median(self, name: str) -> float:
-        """The median of a feature."""
-        return self.typical.get(name, nan)
-
-
 @dataclass(frozen=True)
 class Figure:
     """One number of a sentence."""
@@ -82,8 +63,8 @@ class Figure:
     """A key of ``UNITS``, or ``money``, ``share``, ``score``."""
     needs: tuple[str, ...]
     """The features that it is made of."""
-    of: Callable[[Any], Any]
-    """Of ``Known``: (customers,); of ``One``: a number."""
+    of: Callable[[Known], Floats]
+    """(customers,)"""
     decimals: int = 0
 
     def shown(self, known: Known) -> Floats:
@@ -92,13 +73,6 @@ class Figure:
         if self.unit == "share":
             return np.asarray(np.where((values < 0.1) | (values > 0.9), values.round(3), values.round(2)) + _NO_SIGN)
         return np.asarray(values.round(2 if self.unit == "money" else self.decimals) + _NO_SIGN)
-
-    def shown_of(self, one: One) -> float:
-        """The same of one customer, equal to the last bit."""
-        value: float = self.of(one)
-        if self.unit == "share":
-            return _rounded(value, 3 if value < 0.1 or value > 0.9 else 2)
-        return _rounded(value, 2 if self.unit == "money" else self.decimals)
 
     def written(self, value: float, currency: str, language: Language) -> str:
         """The number in words."""
@@ -109,14 +83,6 @@ class Figure:
         if self.unit == "score":
             return f"{value:.{self.decimals}f}"
         return count(value, self.unit, language, self.decimals)
-
-
-def _rounded(value: float, decimals: int) -> float:
-    """As NumPy rounds: scaled, to the nearest whole number, of two equally near ones the even one, and scaled back."""
-    if isnan(value) or abs(value) > _WHOLE:
-        return value
-    scale = 10.0**decimals
-    return float(round(value * scale)) / scale
 
 
 def feature(unit: str, name: str, decimals: int = 0) -> Figure:

@@ -23,7 +23,7 @@ from serving.decisions.signals import SIGNALS
 from serving.decisions.value_parts import KINDS
 from serving.desk import Desk
 from serving.ledger import Ledger
-from serving.rows import Rows, RowsCard
+from serving.rows import SCHEMA_VERSION, Rows, RowsCard
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 T = TypeVar("T")
@@ -140,6 +140,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         "parts": np.full((count, len(KINDS)), np.nan),
         "sign": signs.signal,
         "sign_weight": signs.weight,
+        "sign_figures": signs.figures,
         "band": np.where(np.isfinite(raw[:, 0]), 1, 2).astype(np.int32),
         "stage": np.where(np.isfinite(raw[:, 0]), 0, 1).astype(np.int32),
         "flags": np.array([(*PEOPLE[each][1], 0) for each in people], dtype=bool),
@@ -164,7 +165,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
     }
     share = [Estimate(0.5 / rank, 0.4 / rank, 0.6 / rank) for rank in range(1, 51)]
     card = RowsCard(
-        schema_version=3,
+        schema_version=SCHEMA_VERSION,
         version="hand",
         moment=NOW,
         source="hand",
@@ -176,6 +177,7 @@ def rows(shop: Shop, contacts: dict[str, list[tuple[datetime, str | None, str | 
         models={"churn": "churn-hand", "clv": "clv-hand", "recommend": "recommend-hand"},
         shares={purpose: [share, share] for purpose in ("all", "new", "repeat")},
         period_days=90,
+        figures={signal.code: tuple(signal.figures) for signal in SIGNALS},
     )
     return Rows(card, shop, arrays)
 
