@@ -69,31 +69,23 @@ def passing(
     objections: list[Objection] = []
     is_now = ask.at >= shop.moment
     plain = shop.plain if is_now else frozenset()
-    stands = _stands(known)
-    named, nobody = known.named, {} if ask.exclude else shop.made_by_nobody(ask.at, ask.channels)
+    named, excludes, stands = known.named, bool(ask.exclude), _stands(known)
     for lens, groups in proposals:
         consented = known.retention if lens == "retention" else known.marketing
         closed = None if consented else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
+        if closed is not None and not excludes:
+            objections += [(group.offer_ids, closed.stage, closed.rule) for group in groups]
+            continue
         owned = customer.owned if customer is not None and is_personal and lens != "retention" else None
         wants_new = lens == "cross_sell"
         said: dict[int, tuple[Terms, _Verdict]] = shop.remembered(policy, (lens, consented, *stands)) if closed is None else {}
         for terms, offers, offer_ids, items, is_plain in groups:
-            verdict = closed
-            if verdict is None:
-                key = id(terms)
-                rule = nobody.get(key)
-                if rule is not None:
-                    objections.append((offer_ids, "eligibility", rule))
-                    continue
-                before = said.get(key)
-                if before is not None:
-                    verdict = before[1]
-                else:
-                    verdict = _judged(known, terms, lens, consented)
-                    if terms.is_for_all and not policy.laws:
-                        said[key] = terms, verdict
-            reach, channels = verdict.reach, verdict.channels
-            if reach == _OFFER and not ask.exclude:
+            before = said.get(id(terms)) if closed is None else (terms, closed)
+            verdict = _judged(known, terms, lens, consented) if before is None else before[1]
+            reach = verdict.reach
+            if before is None and (reach == _OFFER or (terms.is_for_all and not policy.laws)):
+                said[id(terms)] = terms, verdict
+            if reach == _OFFER and not excludes:
                 objections.append((offer_ids, verdict.stage, verdict.rule))
                 continue
             # Most proposals cover nothing, or what nothing limits the sale of: only what was bought is left to ask, below what their terms stand for.
@@ -101,7 +93,7 @@ def passing(
             if is_unasked and named.isdisjoint(offer_ids) and (reach <= _GOAL or _is_alike(items, owned, wants_new)):
                 if reach == _THROUGH:
                     for offer in offers:
-                        passed.append(Passed(offer, lens, channels, offer.items))
+                        passed.append(Passed(offer, lens, verdict.channels, offer.items))
                 else:
                     objections.append((offer_ids, verdict.stage, verdict.rule))
                 continue
@@ -111,7 +103,7 @@ def passing(
                     if reach > _GOAL and owned is not None and covered and (covered[0] in owned) is wants_new:
                         objections.append(((offer_id,), "applicability", _bought_or_not(wants_new)))
                     elif reach == _THROUGH:
-                        passed.append(Passed(offer, lens, channels, covered))
+                        passed.append(Passed(offer, lens, verdict.channels, covered))
                     else:
                         objections.append(((offer_id,), verdict.stage, verdict.rule))
                     continue
@@ -119,7 +111,7 @@ def passing(
                 if isinstance(found, Withheld):
                     objections.append(((offer_id,), found.stage, found.rule))
                 else:
-                    passed.append(Passed(offer, lens, channels, found))
+                    passed.append(Passed(offer, lens, verdict.channels, found))
     return passed, objections
 
 

@@ -382,15 +382,6 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
             for terms, is_plain, group in groups
         )
 
-    def made_by_nobody(self, at: datetime, channels: tuple[str, ...]) -> Mapping[int, str]:
-        """By id of terms in this shop: why offers with them are made to nobody at a moment on any of some channels."""
-        key = self.span(at), channels
-        found = self._nobody.get(key)
-        if found is None:
-            rules = ((terms, terms.closed(at) or (None if terms.among(channels) else "channel")) for terms, *_ in self.offered)
-            found = self._nobody[key] = {id(terms): rule for terms, rule in rules if rule is not None}
-        return found
-
     def span(self, at: datetime) -> int:
         """Number of the time within which no offer begins or ends, of a moment."""
         return bisect_right(self._borders, at)
@@ -418,10 +409,6 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     def _borders(self) -> list[datetime]:
         """Moments at which an offer begins or ends."""
         return sorted({at for terms, *_ in self.offered for at in (terms.valid_from, terms.valid_to) if at is not None})
-
-    @cached_property
-    def _nobody(self) -> dict[tuple[int, tuple[str, ...]], Mapping[int, str]]:
-        return {}
 
     @cached_property
     def offers_for(self) -> Mapping[Lens, tuple[Alike, ...]]:
