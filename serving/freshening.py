@@ -15,7 +15,6 @@ from retain.workspace import Workspace
 from serving.answers import Answers
 from serving.desk import Desk
 from serving.overlay import Made
-from serving.rows import Row
 
 if TYPE_CHECKING:
     from serving.refreshing import Refresher
@@ -92,7 +91,7 @@ class Freshener:
         facts = {customer_id: self.desk.ledger.facts_of(customer_id) for customer_id in sorted(counts)}
         rows = self._ready(answers).made(answers.rows, answers.champions, facts, just_after(facts, answers.clock()))
         known_at = {customer_id: max(each.received for each in found) for customer_id, found in facts.items()}
-        answers.overlay.put({each: Made(Row(rows, place), counts[each], known_at[each]) for place, each in enumerate(facts)})
+        answers.overlay.put({each: Made(rows.row(place), counts[each], known_at[each]) for place, each in enumerate(facts)})
 
     def _ready(self, answers: Answers) -> Refresher:
         """What makes rows, by the rules of these answers."""

@@ -21,7 +21,7 @@ from retain.workspace import STATE, Workspace
 from serving.answers import Answers
 from serving.champions import SCORED, Champions, Scorer, on_rows, open_champions
 from serving.lists import prices, running
-from serving.rows import POINTER, Row, Rows, open_rows, versions
+from serving.rows import POINTER, Rows, open_rows, versions
 from serving.schemas import DecisionRequest
 from training import package
 from training.package import Package, champion, load, previous
@@ -205,7 +205,7 @@ def warm(answers: Answers) -> None:
         else:
             _ = answers.everybody
         for position in positions.tolist():
-            answers.decision(DecisionRequest(Row(rows, position).rows.id(position)), None)
+            answers.decision(DecisionRequest(rows.id(position)), None)
 
 
 @contextmanager

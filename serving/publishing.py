@@ -21,7 +21,7 @@ from retain.files import atomic_folder, read_json, remove_partials, sync_folder,
 from retain.signing import signature
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
-from serving import candidates, effects, explaining, gather, likely, new_items, newcomers, records
+from serving import candidates, effects, explaining, fixed, gather, likely, new_items, newcomers, records
 from serving.champions import SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
@@ -80,7 +80,7 @@ def write(workspace: Workspace, made: Content, *, keep_previous: bool = True) ->
     version = f"{made.card.moment:%Y%m%dT%H%M%S}-{hashlib.sha256(identity).hexdigest()[:8]}"
     card = replace(made.card, version=version)
     with atomic_folder(workspace.rows / version, signature) as folder:
-        for name, array in made.arrays.items():
+        for name, array in fixed.stored(made.arrays).items():
             np.save(folder / f"{name}.npy", array, allow_pickle=False)
         (folder / "card.json").write_bytes(msgspec.json.encode(card))
         (folder / "shop.json").write_bytes(msgspec.json.encode(made.shop))

@@ -22,7 +22,7 @@ from serving.decisions.figures import Floats
 from serving.decisions.reasons import Reason, of_risk
 from serving.decisions.value_parts import total
 from serving.fresh import Fresh
-from serving.rows import Row, Rows
+from serving.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Pull:
         found = []
         outlooks = ahead(self.rows, order, self.churn[order], self.clv[order])
         for rank, (position, (orders, next_at)) in enumerate(zip(order.tolist(), outlooks, strict=True), start=1):
-            row = Row(self.rows, position)
+            row = self.rows.row(position)
             stored = row.stored
             customer = self.fresh.on(row.customer(self.at, stored, explain=True), self.at)
             found.append(

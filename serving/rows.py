@@ -6,6 +6,7 @@ before, which is kept. No file of it can run code.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ from retain.files import read_json, verify_folder
 from retain.signing import checked
 from retain.tables import CAUSES
 from retain.workspace import Workspace
+from serving import fixed
 from serving.decisions import drivers
-from serving.decisions.facts import HABITS, WORDS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
+from serving.decisions.facts import WORDS, Contact, Customer, Effect, Estimate, Habits, Liking, Owned, Scores, Shop, Sign
 from serving.decisions.signals import BY_CODE
 from serving.decisions.value_parts import KINDS, PURCHASE, Priced
 from serving.effects import Treatments, in_money
@@ -36,7 +38,6 @@ from training.contracts import Floats
 POINTER = "current.json"
 SCHEMA_VERSION = 4
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NUMBERS = ("complaint", "birth_year", "credit_limit", "cause")
 CANDIDATES = 20
 """Items of each list that a decision looks at."""
 DAY_S = 86_400.0
@@ -102,11 +103,23 @@ class RowsCard:
     """Which segments customers without history are looked up in."""
 
 
+_FLAGS, _SCORES, _HABITS = fixed.PLACES["flags"], fixed.PLACES["scores"], fixed.PLACES["habits"]
+_SIGN, _SIGN_WEIGHT = fixed.PLACES["sign"], fixed.PLACES["sign_weight"]
+_WORDS = slice(fixed.PLACES[WORDS[0]].start, fixed.PLACES[WORDS[-1]].stop)
+_IS_KNOWN, _IS_STALE, _AGE_S, _BAND, _STAGE = map(fixed.place, ("is_known", "is_stale", "age_s", "band", "stage"))
+_CONSENTS, _UNSUBSCRIBED, _COMPLAINT, _CAUSE = map(fixed.place, ("consents", "unsubscribed", "complaint", "cause"))
+_BIRTH_YEAR, _CREDIT_LIMIT, _SIGN_FIGURES = map(fixed.place, ("birth_year", "credit_limit", "sign_figures"))
+_OWNED, _CONTACTS, _TAKEN = range(fixed.PLACES[fixed.COUNTS].start, fixed.PLACES[fixed.COUNTS].stop)
+"""How many entries there are, in the order of ``fixed.RAGGED``."""
+
+
 class Row(msgspec.Struct, frozen=True):
     """One customer's row."""
 
     rows: Rows
     position: int
+    fixed: tuple[Any, ...]
+    """What every decision reads, by ``serving.fixed.PLACES``."""
 
     @property
     def raw(self) -> Floats:
@@ -131,27 +144,27 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def has_features(self) -> bool:
         """Whether the feature store knew the customer."""
-        return bool(self.rows.arrays["is_known"][self.position])
+        return bool(self.fixed[_IS_KNOWN])
 
     @property
     def age_s(self) -> float | None:
         """Age of the oldest feature when the rows were published."""
-        age: float = self.rows.arrays["age_s"].item(self.position)
+        age: float = self.fixed[_AGE_S]
         return None if isnan(age) else age
 
     @property
     def is_stale(self) -> bool:
         """Whether a feature was older than its time to live when the rows were published."""
-        return bool(self.rows.arrays["is_stale"][self.position])
+        return bool(self.fixed[_IS_STALE])
 
     @property
     def stored(self) -> Scores:
         """The scores that were made when the rows were published."""
-        churn, clv = self.rows.arrays["scores"][self.position].tolist()
+        churn, clv = self.fixed[_SCORES]
         words = self.rows.card.vocabulary
         # Only NaN differs from itself.
         churn, clv = churn if churn == churn else None, clv if clv == clv else None
-        return Scores(churn, clv, words["band"][self.rows.arrays["band"][self.position]], words["stage"][self.rows.arrays["stage"][self.position]])
+        return Scores(churn, clv, words["band"][self.fixed[_BAND]], words["stage"][self.fixed[_STAGE]])
 
     def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
         """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one.
@@ -180,8 +193,7 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def has_history(self) -> bool:
         """Whether the customer ever bought anything."""
-        start, end = self.rows.arrays["owned.start"][self.position : self.position + 2].tolist()
-        return bool(end > start)
+        return bool(self.fixed[_OWNED])
 
     @property
     def segments(self) -> dict[str, str]:
@@ -195,8 +207,9 @@ class Row(msgspec.Struct, frozen=True):
 
     def habits(self) -> Habits:
         """How the customer buys."""
-        values = [value if value == value else None for value in self.rows.arrays["habits"][self.position].tolist()]
-        return Habits(**dict(zip(HABITS, values, strict=True)), period_days=self.rows.card.period_days)
+        figures: list[Any] = [value if value == value else None for value in self.fixed[_HABITS]]
+        figures.append(self.rows.card.period_days)
+        return Habits(*figures)
 
     def value_parts(self, purchase: float) -> dict[str, float]:
         """What the customer is worth by part: purchases as predicted, and the parts that are on and have data."""
@@ -205,37 +218,36 @@ class Row(msgspec.Struct, frozen=True):
 
     def signs(self) -> tuple[Sign, ...]:
         """Why the customer may leave, strongest first; a day is named where the features are older than the rows."""
-        rows, i = self.rows, self.position
-        places = rows.arrays["sign"][i].tolist()
+        rows, values = self.rows, self.fixed
+        places = values[_SIGN]
         if places[0] < 0:
             return ()
         age = self.age_s or 0.0
         as_of = rows.card.moment - timedelta(seconds=age) if age >= DAY_S else None
         found = []
-        for place, weight, figures in zip(places, rows.arrays["sign_weight"][i].tolist(), rows.arrays["sign_figures"][i].tolist(), strict=True):
+        for number, (place, weight) in enumerate(zip(places, values[_SIGN_WEIGHT], strict=True)):
             if place >= 0 and (code := rows.spoken[place]) is not None:
-                found.append(drivers.sign(code, weight, figures, as_of))
+                start = _SIGN_FIGURES + number * drivers.WIDTH
+                found.append(drivers.sign(code, weight, values[start : start + drivers.WIDTH], as_of))
         return tuple(found)
 
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         """What the rules may know of the customer: all ranked lists or those for some purposes; with ``explain`` also why one may leave."""
-        rows, i = self.rows, self.position
-        card, arrays, words = rows.card, rows.arrays, rows.card.vocabulary
-        flags, names = arrays["flags"][i].tolist(), card.names
-        relation, region, country, zone, level, preferred = [
-            None if (code := arrays[name].item(i)) < 0 else card.vocabulary[name][code] for name in WORDS
-        ]
-        complaint, born, limit, cause = [arrays[name].item(i) for name in _NUMBERS]
+        rows, i, values = self.rows, self.position, self.fixed
+        card, names = rows.card, rows.card.names
+        do_not_contact, refuses_profiling, is_minor, is_credit_blocked, is_vulnerable = values[_FLAGS]
+        relation, region, country, zone, level, preferred = [known[code] for known, code in zip(rows.words, values[_WORDS], strict=True)]
+        complaint, born, limit, cause = values[_COMPLAINT], values[_BIRTH_YEAR], values[_CREDIT_LIMIT], values[_CAUSE]
         passed_days = max((at - card.moment).days, 0)
-        taken = rows.entries("taken", i, ("offer_id",))
+        owned = rows.entries("owned", i, ("item", "orders", "days")) if values[_OWNED] else ()
         return Customer(
             customer_id=rows.id(i),
-            consents=_names(rows.word("consents", i)),
-            do_not_contact=flags[0],
-            refuses_profiling=flags[1],
-            is_minor=flags[2],
-            is_credit_blocked=flags[3],
-            is_vulnerable=flags[4],
+            consents=rows.consents[values[_CONSENTS]],
+            do_not_contact=do_not_contact,
+            refuses_profiling=refuses_profiling,
+            is_minor=is_minor,
+            is_credit_blocked=is_credit_blocked,
+            is_vulnerable=is_vulnerable,
             credit_limit=None if isnan(limit) else limit,
             relation=relation,
             region=region,
@@ -245,10 +257,10 @@ class Row(msgspec.Struct, frozen=True):
             relation_level=level,
             preferred_channel=preferred,
             complaint_at=None if complaint < 0 else _moment(complaint),
-            unsubscribed=_names(rows.word("unsubscribed", i)),
-            contacts=self._contacts(),
-            accepted=frozenset([words["offer_id"][offer] for (offer,) in taken]) if taken else _NOTHING,
-            owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in rows.entries("owned", i, ("item", "orders", "days"))},
+            unsubscribed=rows.unsubscribed[values[_UNSUBSCRIBED]],
+            contacts=self._contacts() if values[_CONTACTS] else (),
+            accepted=self._accepted() if values[_TAKEN] else _NOTHING,
+            owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in owned},
             habits=self.habits(),
             signs=self.signs() if explain else (),
             cause=None if cause < 0 else CAUSES[cause],
@@ -260,24 +272,29 @@ class Row(msgspec.Struct, frozen=True):
     def _contacts(self) -> tuple[Contact, ...]:
         rows = self.rows
         found = rows.entries("contacts", self.position, ("micros", "channel", "offer_id"))[-RECENT:]
-        if not found:
-            return ()
         return tuple(
             [Contact(_moment(at), rows.vocabulary_word("channel", channel), rows.vocabulary_word("offer_id", offer)) for at, channel, offer in found]
         )
+
+    def _accepted(self) -> frozenset[str]:
+        words = self.rows.card.vocabulary["offer_id"]
+        return frozenset([words[offer] for (offer,) in self.rows.entries("taken", self.position, ("offer_id",))])
 
 
 class Rows:
     """The published rows of a workspace, opened once; safe to share between threads, because nothing here changes."""
 
-    def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]], buried: Tombstones | None = None) -> None:
+    def __init__(self, card: RowsCard, shop: Shop, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.card = card
         self.shop = shop
-        self.tombstones = buried or None
+        self.tombstones: Tombstones | None = None
         """Of whoever was erased since the rows were published; None where nobody was."""
-        # Plain views of the maps: indexing a memmap object costs three times as much.
-        self.arrays = {name: np.asarray(array) for name, array in arrays.items()}
+        self.arrays, self._fixed = fixed.opened(arrays)
         """By name."""
+        # Behind the last word stands what code -1 is: none.
+        self.words = [(*card.vocabulary.get(name, ()), None) for name in WORDS]
+        """Of the arrays of words, in their order."""
+        self.consents, self.unsubscribed = ([*map(_names, card.vocabulary.get(name, ())), _NOTHING] for name in ("consents", "unsubscribed"))
         self._ids = self.arrays["ids"]
         self._place = {name: position for position, name in enumerate(card.columns)}
         names = list(card.views)
@@ -318,7 +335,11 @@ class Rows:
         position = bisect_left(self._ids, key)
         if position == len(self._ids) or self._ids[position] != key or (self.tombstones is not None and customer_id in self.tombstones):
             return None
-        return Row(self, position)
+        return self.row(position)
+
+    def row(self, position: int) -> Row:
+        """The row at a position."""
+        return Row(self, position, fixed.read(self._fixed, position * fixed.SIZE))
 
     def positions(self, customer_ids: Sequence[str]) -> NDArray[np.intp]:
         """Where those of some customers stand who are known; looked up all at once."""
@@ -333,7 +354,10 @@ class Rows:
 
     def burying(self, buried: Tombstones | None) -> Rows:
         """The same rows, in which nobody who was erased since is known any more."""
-        return Rows(self.card, self.shop, self.arrays, buried)
+        other = copy.copy(self)
+        other.tombstones = buried or None
+        other.__dict__.pop("buried", None)
+        return other
 
     @cached_property
     def spoken(self) -> list[str | None]:
@@ -381,10 +405,6 @@ class Rows:
         found = tuple([row for row in segments if row >= 0])
         return self._of_segments(found, most) if found else ()
 
-    def word(self, name: str, position: int) -> str | None:
-        """A customer's word in a column of words."""
-        return self.vocabulary_word(name, self.arrays[name].item(position))
-
     def vocabulary_word(self, name: str, code: int) -> str | None:
         """A word by its code; -1 is none."""
         return None if code < 0 else self.card.vocabulary[name][code]
@@ -424,10 +444,9 @@ def versions(workspace: Workspace) -> tuple[Path, Path | None]:
     return workspace.rows / named["version"], workspace.rows / named["previous"] if named.get("previous") else None
 
 
-@lru_cache(maxsize=4096)
-def _names(word: str | None) -> frozenset[str]:
-    """What a word with commas names; few differ."""
-    return frozenset((word or "").split(",")) - {""}
+def _names(word: str) -> frozenset[str]:
+    """What a word with commas names."""
+    return frozenset(word.split(",")) - {""}
 
 
 def _moment(micros: int) -> datetime:

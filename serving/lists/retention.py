@@ -30,7 +30,7 @@ from serving.lists.choosing import Asked, Entry
 from serving.lists.persuasion import Persuasion
 from serving.lists.power import Power, power
 from serving.pulls import Pull
-from serving.rows import Row, RowsCard
+from serving.rows import RowsCard
 
 BLOCK = 5_000
 """Customers who are held as objects at once."""
@@ -248,7 +248,7 @@ def _priced(
         block = free[start : start + BLOCK]
         people = []
         for position in block.tolist():
-            row = Row(pull.rows, position)
+            row = pull.rows.row(position)
             scores = Scores(float(pull.churn[position]), float(value[position]), row.stored.band, row.stored.stage)
             person = pull.fresh.on(row.customer(pull.at, scores), pull.at)
             held_out = answers.campaigns.held_out(person.customer_id, pull.at, but=campaign)

@@ -28,7 +28,7 @@ from serving.erasure import sweep_ledger
 from serving.fresh import since
 from serving.ledger import Ledger, micros
 from serving.overlay import MOST, Made, Overlay
-from serving.rows import Fed, Row
+from serving.rows import Fed
 from serving.schemas import DecisionRequest, EventsRequest, ScoresRequest
 from serving.strict import ContentProblem, parse
 
@@ -255,7 +255,7 @@ def test_a_row_that_was_made_again_answers_for_its_customer_only(desk: Desk, now
     raw[place, 0] = 0.75
     made = type(rows)(replace(rows.card, models={}), rows.shop, {**rows.arrays, "raw": raw})
     send(desk, [event(now)])
-    desk.answers.overlay.put({"ann": Made(Row(made, place), 1, now)})
+    desk.answers.overlay.put({"ann": Made(made.row(place), 1, now)})
     answer = scored.scores(desk.answers, ScoresRequest(["bob", "ann", "nobody", "ann", "cid"]))
     assert [(each.customer_id, each.churn) for each in answer.scores] == [("bob", 0.9), ("ann", 0.75), ("nobody", None), ("ann", 0.75), ("cid", 0.5)]
     assert decide(desk)["freshness"]["as_of_rows"] == ["lists", "band", "cause"]
@@ -264,7 +264,7 @@ def test_a_row_that_was_made_again_answers_for_its_customer_only(desk: Desk, now
 
 
 def test_rows_that_were_made_again_do_not_grow_without_end(make: Callable[..., Answers], now: datetime) -> None:
-    row = Row(make().rows, 0)
+    row = make().rows.row(0)
     overlay = Overlay()
     for number in range(MOST + 5):
         overlay.put({f"c{number}": Made(row, 1, now)})

@@ -1,0 +1,114 @@
+"""What every decision reads of a row stands in one record: it is what the arrays say, in files, in memory, and after an erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from retain.erasure import Tombstones
+from serving import fixed
+from serving.answers import Answers
+from serving.decisions import drivers
+from serving.decisions.facts import HABITS, WORDS
+from serving.erasure import without
+from serving.rows import Rows
+
+PEOPLE = 40
+Make = Callable[..., Answers]
+
+
+def arrays(seed: int = 3) -> dict[str, NDArray[Any]]:
+    """Rows of some people in which no two numbers are alike, so that none can stand in the place of another unseen."""
+    draw = np.random.default_rng(seed)
+
+    def numbers(*shape: int) -> NDArray[np.float64]:
+        found = draw.normal(0, 1e6, (PEOPLE, *shape))
+        return np.where(draw.random(found.shape) < 0.1, np.nan, found)
+
+    def codes(*shape: int) -> NDArray[np.int32]:
+        return draw.integers(-1, 30_000, (PEOPLE, *shape)).astype(np.int32)
+
+    found: dict[str, NDArray[Any]] = {"ids": np.array([f"c{number:03}".encode() for number in range(PEOPLE)])}
+    found |= {name: codes() for name in (*WORDS, "consents", "unsubscribed", "birth_year", "band", "stage")}
+    found |= {name: draw.random(PEOPLE) < 0.5 for name in ("is_known", "is_stale")} | {"flags": draw.random((PEOPLE, 5)) < 0.5}
+    found |= {"cause": codes().astype(np.int16), "sign": codes(drivers.MOST).astype(np.int16), "complaint": draw.integers(-1, 2**60, PEOPLE)}
+    found |= {"credit_limit": numbers(), "age_s": numbers(), "scores": numbers(2), "habits": numbers(len(HABITS))}
+    found |= {"sign_weight": numbers(drivers.MOST), "sign_figures": numbers(drivers.MOST, drivers.WIDTH), "parts": numbers(4)}
+    for table in fixed.RAGGED:
+        found[f"{table}.start"] = np.concatenate([[0], np.cumsum(draw.integers(0, 5, PEOPLE))])
+        found[f"{table}.item"] = np.arange(found[f"{table}.start"][-1])
+    return found
+
+
+def read(records: memoryview, position: int) -> dict[str, NDArray[Any]]:
+    values = fixed.read(records, position * fixed.SIZE)
+    return {name: np.array(values[place]) for name, place in fixed.PLACES.items()}
+
+
+def test_a_record_holds_what_the_arrays_say() -> None:
+    given = arrays()
+    found, records = fixed.opened(given)
+    assert set(found) == set(given)
+    assert set(fixed.FIELDS) <= set(given)
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array)
+    for position in range(PEOPLE):
+        values = read(records, position)
+        for name in fixed.FIELDS:
+            np.testing.assert_array_equal(values[name], np.ravel(given[name][position]))
+        counts = [int(np.diff(given[f"{table}.start"])[position]) for table in fixed.RAGGED]
+        assert values[fixed.COUNTS].tolist() == counts
+
+
+def test_what_lies_in_files_is_opened_as_it_was_and_nothing_lies_there_twice(tmp_path: Path) -> None:
+    given = arrays()
+    stored = fixed.stored(given)
+    assert not set(stored) & set(fixed.FIELDS)
+    assert fixed.stored(stored).keys() == stored.keys()
+    for name, array in stored.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=False)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in stored}
+    found, records = fixed.opened(mapped)
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype.kind == array.dtype.kind
+    # Of the map, not a copy of it: all processes share it, and nobody writes it.
+    assert records.readonly
+    assert np.shares_memory(np.frombuffer(records, dtype=np.uint8), mapped[fixed.NAME])
+
+
+def test_who_is_erased_takes_the_record_along() -> None:
+    given, keep = arrays(), np.arange(PEOPLE) % 3 != 1
+    plainly, _ = fixed.opened(without(given, keep))
+    found, records = fixed.opened(without(fixed.stored(given), keep))
+    for name, array in plainly.items():
+        np.testing.assert_array_equal(found[name], array)
+    for position in range(int(keep.sum())):
+        np.testing.assert_array_equal(read(records, position)["scores"], plainly["scores"][position])
+
+
+def test_rows_that_are_made_in_memory_read_as_published_ones(make: Make) -> None:
+    rows = make().rows
+    again = Rows(rows.card, rows.shop, fixed.stored(rows.arrays))
+    assert again.names == rows.names
+    for place in range(len(rows)):
+        assert again.row(place).fixed == pytest.approx(rows.row(place).fixed, nan_ok=True)
+        assert again.row(place).customer(rows.card.moment, rows.row(place).stored) == rows.row(place).customer(
+            rows.card.moment, rows.row(place).stored
+        )
+
+
+def test_who_is_buried_is_nobody_in_the_same_rows(make: Make) -> None:
+    rows = make().rows
+    assert not rows.buried.any()
+    other = rows.burying(Tombstones(b"k", frozenset({Tombstones(b"k").of("ann")})))
+    assert other.get("ann") is None
+    assert rows.get("ann") is not None
+    assert other.buried.sum() == 1
+    # Not one number is copied for it: a shop may have millions of rows.
+    assert all(other.array(name) is rows.array(name) for name in rows.names)
