@@ -184,7 +184,7 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens
         alone = found.get(purpose)
         if alone is None:
             listed = None if person is None else person.likings.get(purpose)
-            alone = found[purpose] = shop.alone.of([one.item for one in listed] if listed else shop.popular)
+            alone = found[purpose] = shop.alone.of([one.item for one in listed]) if listed else shop.alone_popular
         proposals.append((lens, (*offers, *alone)))
     return proposals
 

@@ -316,14 +316,13 @@ class Alone(dict[str, Offer]):
 
     def of(self, items: Sequence[str]) -> tuple[Alike, ...]:
         """Those of some items that are in the shop, in their order; they have the same terms."""
-        there = [item for item in items if item in self._items]
-        offers = [self[item] for item in there]
-        offer_ids = [one.offer_id for one in offers]
+        offers = [self[item] for item in items if item in self._items]
         groups, start = list[Alike](), 0
-        for is_plain, run in groupby(there, self._plain.__contains__):
-            end = start + len(list(run))
-            groups.append(Alike(offers[0].terms, offers[start:end], offer_ids[start:end], there[start:end], is_plain))
-            start = end
+        for is_plain, run in groupby(filter(self._items.__contains__, items), self._plain.__contains__):
+            there = list(run)
+            found = offers[start : start + len(there)]
+            groups.append(Alike(found[0].terms, found, [one.offer_id for one in found], there, is_plain))
+            start += len(there)
         return tuple(groups)
 
 
@@ -359,6 +358,11 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
     def alone(self) -> Alone:
         """Each item standing for itself."""
         return Alone(self.items, self.plain, self.item_kind)
+
+    @cached_property
+    def alone_popular(self) -> tuple[Alike, ...]:
+        """What is popular, each item standing for itself: proposed to whoever has no list, and the same for all of them."""
+        return self.alone.of(self.popular)
 
     @cached_property
     def plain(self) -> frozenset[str]:
