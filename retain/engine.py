@@ -68,6 +68,8 @@ class Engine:
             },
         )
         self._connection.execute("set TimeZone = 'UTC'")
+        self._files: dict[str, Path] = {}
+        """What is attached from files, by name."""
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +86,7 @@ class Engine:
         """Make each table a view of that name: a Parquet file or glob, a pandas frame or an Arrow table."""
         for name, table in tables.items():
             if isinstance(table, Path):
+                self._files[name] = table
                 self.execute(f"create or replace view {identifier(name)} as select * from read_parquet({quoted(table)})")
             else:
                 self._connection.register(name, table)
@@ -130,6 +133,7 @@ class Engine:
             for name, table in tables.items():
                 if isinstance(table, Path):
                     self.execute(f"drop view {identifier(name)}")
+                    self._files.pop(name, None)
                 else:
                     self._connection.unregister(name)
 
@@ -150,9 +154,18 @@ class Engine:
             is_of_file = isinstance(error, duckdb.InvalidInputException) and "parquet" in str(error).lower()
             if not is_of_file and type(error) is not duckdb.Error:
                 raise
-            if "bad alloc" in str(error).replace("_", " ") or _is_whole(error):
+            named = _UNPACKING.search(str(error))
+            if "bad alloc" in str(error).replace("_", " ") or (named is not None and _is_whole(Path(named[1]))):
                 raise RetainError(f"SQL ran out of memory ({_first_line(error)}); {_MORE}") from error
-            raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore it from a backup or make it again") from error
+            which = self._damaged(str(error))
+            raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore {which} from a backup or make it again") from error
+
+    def _damaged(self, said: str) -> str:
+        """The attached file that cannot be read, by name, where DuckDB did not say which; all are read for that, as nothing else goes on."""
+        paths = [path for glob in self._files.values() for path in sorted(glob.parent.glob(glob.name))]
+        if any(str(path) in said for path in paths):
+            return "it"
+        return next((f"{path.parent.name}/{path.name}" for path in paths if not _is_whole(path)), "it")
 
 
 def of(workspace: Workspace) -> Engine:
@@ -175,15 +188,12 @@ def empty(workspace: Workspace) -> Engine:
     return Engine(workspace.temporary, settings.threads, settings.memory_gb)
 
 
-def _is_whole(error: Exception) -> bool:
-    """Whether a file that could not be unpacked can be, now that nothing else is in memory."""
-    named = _UNPACKING.search(str(error))
-    if named is None:
-        return False
+def _is_whole(path: Path) -> bool:
+    """Whether a file can be unpacked, now that nothing else is in memory."""
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(named[1]) as file:
+        with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=10_000, use_threads=False):
                 batch.validate()
     except MemoryError:

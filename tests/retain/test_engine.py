@@ -133,3 +133,20 @@ def test_a_table_that_cannot_be_unpacked_is_damaged_or_there_is_no_memory(tmp_pa
 
     with Engine() as sql, pytest.raises(RetainError, match="ran out of memory" if damage == "none" else "restore it from a backup"):
         sql._run(unpacked)
+
+
+@pytest.mark.parametrize("start", [0.05, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize("filler", [0, 255])
+def test_a_damaged_table_is_named_whatever_duckdb_says_of_it(tmp_path: Path, start: float, filler: int) -> None:
+    numbers = pa.table({"n": [number * number % 1009 for number in range(200_000)], "word": [f"w{number % 977}" for number in range(200_000)]})
+    for name in ("contacts", "events", "offers"):
+        pq.write_table(numbers, tmp_path / f"{name}.parquet", compression="zstd", row_group_size=50_000)
+    path = tmp_path / "events.parquet"
+    raw = bytearray(path.read_bytes())
+    at, length = int(start * len(raw)), len(raw) // 20
+    raw[at : at + length] = bytes([filler]) * length
+    path.write_bytes(raw)
+    with Engine() as sql:
+        sql.attach({name: tmp_path / f"{name}.parquet" for name in ("contacts", "events", "offers")})
+        with pytest.raises(RetainError, match=r"events\.parquet"):
+            sql.rows("select sum(e.n), max(e.word), (select sum(n) from contacts), (select max(word) from offers) from events as e")
