@@ -245,7 +245,7 @@ def _withheld(objections: Iterable[Objection], candidates: set[str]) -> tuple[Wi
             before = deepest.get(offer_id)
             if before is None or (before.stage != stage and _depth(stage) > _depth(before.stage)):
                 deepest[offer_id] = Withheld(offer_id, stage, rule)
-    return (deepest[EVERYTHING],) if EVERYTHING in deepest else tuple(deepest.values())
+    return tuple(deepest.values())
 
 
 def _depth(stage: str) -> int:

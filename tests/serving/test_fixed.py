@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,40 @@ def test_who_is_buried_is_nobody_in_the_same_rows(make: Make) -> None:
     assert other.buried.sum() == 1
     # Not one number is copied for it: a shop may have millions of rows.
     assert all(other.array(name) is rows.array(name) for name in rows.names)
+
+
+def test_contacts_offers_taken_and_signs_are_read_with_the_record(make: Make, now: datetime) -> None:
+    hand = make(contacts={"ann": [(now - timedelta(days=3), "email", "spring"), (now - timedelta(days=1), None, None)]}).rows
+    # Each has as many signs as there may be, but for the first, who has none; no two figures are alike.
+    shape = (len(hand), drivers.MOST)
+    signs = np.where(np.arange(len(hand))[:, None] > 0, np.arange(drivers.MOST)[None, :], -1).astype(np.int16)
+    figures = np.arange(len(hand) * drivers.MOST * drivers.WIDTH, dtype=np.float64).reshape(*shape, drivers.WIDTH)
+    told = {"sign": signs, "sign_weight": np.arange(len(hand) * drivers.MOST, dtype=np.float64).reshape(shape), "sign_figures": figures}
+    rows = Rows(hand.card, hand.shop, {**hand.arrays, **told})
+    for place in range(len(rows)):
+        row = rows.row(place)
+        customer = row.customer(rows.card.moment, row.stored, explain=True)
+        starts = {table: rows.array(f"{table}.start") for table in fixed.RAGGED}
+        sizes = {table: int(start[place + 1] - start[place]) for table, start in starts.items()}
+        assert (len(customer.contacts), len(customer.accepted), len(customer.owned)) == (sizes["contacts"], sizes["taken"], sizes["owned"])
+        codes = [rows.card.vocabulary["sign"][code] for code in rows.array("sign")[place] if code >= 0]
+        assert [sign.code for sign in customer.signs] == codes
+        for number, sign in enumerate(customer.signs):
+            assert sign.weight == rows.array("sign_weight")[place, number]
+            held = rows.array("sign_figures")[place, number]
+            np.testing.assert_array_equal([value for _, value in sign.figures], held[: len(sign.figures)])
+    assert max(sizes_of(rows, "contacts")) == 2
+    assert max(sizes_of(rows, "taken")) > 0
+
+
+def sizes_of(rows: Rows, table: str) -> list[int]:
+    return list(np.diff(rows.array(f"{table}.start")).tolist())
+
+
+def test_a_sign_that_this_release_says_with_other_figures_is_not_said(make: Make) -> None:
+    rows = make().rows
+    place = next(place for place in range(len(rows)) if rows.row(place).signs())
+    first = rows.row(place).signs()[0]
+    for changed in ({**rows.card.figures, first.code: ("other",)}, {code: names for code, names in rows.card.figures.items() if code != first.code}):
+        other = Rows(dataclasses.replace(rows.card, figures=changed), rows.shop, rows.arrays)
+        assert [sign.code for sign in other.row(place).signs()] == [sign.code for sign in rows.row(place).signs() if sign.code != first.code]

@@ -84,6 +84,7 @@ def test_figures_are_the_stored_features_and_pass_the_test_of_their_sign() -> No
             sign = drivers.sign(signal.code, float(weight), figures)
             written = dict(sign.figures)
             assert list(written) == list(signal.figures)
+            assert list(written.values()) == [figure.shown(known)[place] for figure in signal.figures.values()]
             for name, figure in signal.figures.items():
                 stored = [known.values[need][place] for need in figure.needs]
                 exact = known.typical[figure.needs[0]] if name == "typical" else stored[0] - stored[1] if name == "before" else abs(stored[0])
