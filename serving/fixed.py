@@ -84,8 +84,14 @@ def stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def opened(arrays: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], memoryview]:
-    """All arrays of rows by name, and the bytes of their records; from files, or made here for rows that lie in no file."""
+    """All arrays of rows by name, and the bytes of their records; from files, or made here for rows that lie in no file.
+
+    Raises:
+        ValueError: the records are laid out otherwise, as another release does.
+    """
     records = np.asarray(arrays[NAME]) if NAME in arrays else packed(arrays)
+    if records.dtype != _DTYPE:
+        raise ValueError(f"{NAME}.npy is laid out otherwise")
     # Plain views of the maps: indexing a memmap object costs three times as much.
     found = {name: np.asarray(array) for name, array in arrays.items() if name != NAME}
     return found | {name: records[name] for name in FIELDS}, records.view(np.uint8).data

@@ -320,14 +320,15 @@ class Rows:
             card = msgspec.json.decode((folder / "card.json").read_bytes(), type=RowsCard)
             shop = msgspec.json.decode((folder / "shop.json").read_bytes(), type=Shop)
             arrays = {name[:-4]: np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in listed if name.endswith(".npy")}
-        except (msgspec.DecodeError, ValueError, OSError) as error:
+            rows = cls(card, shop, arrays) if card.schema_version == SCHEMA_VERSION else None
+        except (msgspec.DecodeError, ValueError, KeyError, OSError) as error:
             raise IntegrityError(f"{folder.name}: the rows cannot be read ({error}); run `retain publish`") from error
-        if card.schema_version != SCHEMA_VERSION:
+        if rows is None:
             raise IntegrityError(f"{folder.name}: rows of schema {card.schema_version}, this release reads {SCHEMA_VERSION}; run `retain publish`")
         lengths = {len(array) for name, array in arrays.items() if "." not in name}
         if lengths - {len(arrays["ids"])}:
             raise IntegrityError(f"{folder.name}: its arrays have different lengths; run `retain publish`")
-        return cls(card, shop, arrays)
+        return rows
 
     def get(self, customer_id: str) -> Row | None:
         """The row of a customer; None where nobody is known under that id."""

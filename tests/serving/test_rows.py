@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from retain.errors import IntegrityError, NotReadyError
 from retain.files import atomic_folder, write_json
 from retain.tables import ARROW, TABLES
 from retain.workspace import Assumption, State, Workspace
-from serving import candidates, gather
+from serving import candidates, fixed, gather
 from serving.rows import Rows, open_rows
 from training.segments import Rules
 
@@ -173,9 +174,9 @@ def test_shares_by_rank_never_rise() -> None:
     assert candidates.falling(np.zeros(0), np.zeros(0)).tolist() == []
 
 
-def written(folder: Path, rows: Rows) -> Path:
+def written(folder: Path, rows: Rows, arrays: dict[str, Any] | None = None) -> Path:
     with atomic_folder(folder) as partial:
-        for name, array in rows.arrays.items():
+        for name, array in (fixed.stored(rows.arrays) if arrays is None else arrays).items():
             np.save(partial / f"{name}.npy", array, allow_pickle=False)
         (partial / "card.json").write_bytes(msgspec.json.encode(rows.card))
         (partial / "shop.json").write_bytes(msgspec.json.encode(rows.shop))
@@ -192,6 +193,22 @@ def test_rows_on_disk_are_the_rows_in_memory(tmp_path: Path, make: Any) -> None:
         assert one is not None
         assert other is not None
         assert one.customer(NOW, one.stored) == other.customer(NOW, other.stored)
+
+
+@pytest.mark.parametrize("change", ["schema", "layout", "missing"])
+def test_rows_of_another_release_are_refused_with_what_to_do(tmp_path: Path, make: Any, change: str) -> None:
+    rows = make().rows
+    if change == "schema":
+        rows.card = replace(rows.card, schema_version=3)
+    stored = fixed.stored(rows.arrays)
+    if change == "layout":
+        records = stored[fixed.NAME]
+        stored[fixed.NAME] = records.astype([(name, "<i8" if name == "band" else records.dtype[name]) for name in records.dtype.names])
+    elif change == "missing":
+        del stored[fixed.NAME]
+    folder = written(tmp_path / "v", rows, stored)
+    with pytest.raises(IntegrityError, match=r"^v: .*run `retain publish`$"):
+        Rows.open(folder)
 
 
 @pytest.mark.parametrize("unknown", ["", "an", "ann ", "annn", "zzz", "Ann", "\ud800"])
