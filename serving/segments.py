@@ -318,8 +318,10 @@ def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | N
     """The arrays of an index, on disk; None where there is none for a segment of that size."""
     if not path.is_file() or path.stat().st_size < 24:
         return None
+    with path.open("rb") as file:
+        # Read, not looked at in the map: one look would map 64 kB around it, of each segment, for as long as the process lives.
+        for_size, keys, rows = (int(each) for each in np.frombuffer(file.read(24), dtype=np.uint64))
     raw = np.memmap(path, dtype=np.uint8, mode="r")
-    for_size, keys, rows = (int(each) for each in raw[:24].view(np.uint64))
     if for_size != size or len(raw) != 24 + 16 * keys + 9 * rows:
         return None
     at = 24 + 16 * keys

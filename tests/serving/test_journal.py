@@ -131,6 +131,33 @@ def test_the_index_in_memory_is_laid_down_as_it_would_be_made_from_the_segment(t
     assert len(laid) == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what of a map is in memory is read from /proc")
+def test_an_index_that_nobody_looks_into_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SEGMENT_RECORDS", 2_000)
+
+    def held() -> list[int]:
+        """Bytes of each map of an index that are in memory of this process."""
+        lines, found, is_index = Path("/proc/self/smaps").read_text().splitlines(), list[int](), False
+        for line in lines:
+            if not line[0].isupper():
+                is_index = line.endswith(".index") and str(tmp_path) in line
+            elif is_index and line.startswith("Rss:"):
+                found.append(1024 * int(line.split()[1]))
+        return found
+
+    for _ in range(2):
+        journal = Journal(tmp_path)
+        for number in range(9_000):
+            journal.append(1, number, (number, number + 2**40), b"x" * 40)
+        journal.close()
+    journal = Journal(tmp_path)
+    assert len(held()) == len(list(tmp_path.glob("*.index"))) >= 8
+    assert not any(held())
+    assert next(journal.find(5, 1)).body == b"x" * 40
+    assert any(held()), "a look maps what it looks at"
+    journal.close()
+
+
 def test_who_writes_waits_for_no_disk_at_the_end_of_a_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEGMENT_RECORDS", 10)
     journal = filled(tmp_path)
