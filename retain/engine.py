@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -161,11 +162,14 @@ class Engine:
             raise IntegrityError(f"SQL could not read a table ({_first_line(error)}); restore {which} from a backup or make it again") from error
 
     def _damaged(self, said: str) -> str:
-        """The attached file that cannot be read, by name, where DuckDB did not say which; all are read for that, as nothing else goes on."""
-        paths = [path for glob in self._files.values() for path in sorted(glob.parent.glob(glob.name))]
+        """The attached file that cannot be read, by name, where DuckDB did not say which; "it" where none is found.
+
+        All are read for that, each once as it stands: who tries again soon pays nothing.
+        """
+        paths = [path for file in self._files.values() for path in ([file] if file.is_file() else sorted(file.parent.glob(file.name)))]
         if any(str(path) in said for path in paths):
             return "it"
-        return next((f"{path.parent.name}/{path.name}" for path in paths if not _is_whole(path)), "it")
+        return next((f"{path.parent.name}/{path.name}" for path in paths if not _was_whole(path, path.stat().st_mtime_ns)), "it")
 
 
 def of(workspace: Workspace) -> Engine:
@@ -186,6 +190,12 @@ def empty(workspace: Workspace) -> Engine:
     """An engine without tables that spills into a workspace."""
     settings = Settings.read()
     return Engine(workspace.temporary, settings.threads, settings.memory_gb)
+
+
+@lru_cache(maxsize=64)
+def _was_whole(path: Path, _changed_ns: int) -> bool:
+    """The same of a file as it stood when it was changed last."""
+    return _is_whole(path)
 
 
 def _is_whole(path: Path) -> bool:

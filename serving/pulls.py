@@ -17,9 +17,9 @@ from serving.decisions import lists
 from serving.decisions.causes import Causes
 from serving.decisions.control import Groups, arm
 from serving.decisions.eligibility import may_contact
-from serving.decisions.facts import Customer, Language
+from serving.decisions.facts import Customer, Language, Reason
 from serving.decisions.figures import Floats
-from serving.decisions.reasons import Reason, of_risk
+from serving.decisions.reasons import of_risk
 from serving.decisions.value_parts import total
 from serving.fresh import Fresh
 from serving.rows import Rows

@@ -113,7 +113,10 @@ class Refresher:
             if scorer is not None and len(known):
                 arrays["scores"][known, place] = scorer.predict(arrays["raw"][known])
         churn, known = champions.scorers.get("churn"), np.flatnonzero(arrays["is_known"])
-        if churn is not None and len(known):
+        if churn is None:
+            # What is written of the signs was so before: without a model that ranks them anew nothing is said.
+            arrays["sign"][known] = -1
+        elif len(known):
             ranked(churn, known, rows.card.columns, rows.card.typical, arrays)
         models = {**rows.card.models, **{task: champions.model_id(task) for task in SCORED}}
         return Rows(replace(rows.card, moment=moment, vocabulary=words.lists(), models=models), rows.shop, arrays)

@@ -118,7 +118,7 @@ class Row(msgspec.Struct, frozen=True):
 
     rows: Rows
     position: int
-    fixed: tuple[Any, ...]
+    record: tuple[Any, ...]
     """What every decision reads, by ``serving.fixed.PLACES``."""
 
     @property
@@ -144,27 +144,27 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def has_features(self) -> bool:
         """Whether the feature store knew the customer."""
-        return bool(self.fixed[_IS_KNOWN])
+        return bool(self.record[_IS_KNOWN])
 
     @property
     def age_s(self) -> float | None:
         """Age of the oldest feature when the rows were published."""
-        age: float = self.fixed[_AGE_S]
+        age: float = self.record[_AGE_S]
         return None if isnan(age) else age
 
     @property
     def is_stale(self) -> bool:
         """Whether a feature was older than its time to live when the rows were published."""
-        return bool(self.fixed[_IS_STALE])
+        return bool(self.record[_IS_STALE])
 
     @property
     def stored(self) -> Scores:
         """The scores that were made when the rows were published."""
-        churn, clv = self.fixed[_SCORES]
+        churn, clv = self.record[_SCORES]
         words = self.rows.card.vocabulary
         # Only NaN differs from itself.
         churn, clv = churn if churn == churn else None, clv if clv == clv else None
-        return Scores(churn, clv, words["band"][self.fixed[_BAND]], words["stage"][self.fixed[_STAGE]])
+        return Scores(churn, clv, words["band"][self.record[_BAND]], words["stage"][self.record[_STAGE]])
 
     def likings(self, purpose: str, churn: float | None, most: int) -> tuple[Liking, ...]:
         """The first items of a ranked list; with a churn score the share is that of buyers, times the chance to be one.
@@ -193,7 +193,7 @@ class Row(msgspec.Struct, frozen=True):
     @property
     def has_history(self) -> bool:
         """Whether the customer ever bought anything."""
-        return bool(self.fixed[_OWNED])
+        return bool(self.record[_OWNED])
 
     @property
     def segments(self) -> dict[str, str]:
@@ -207,7 +207,7 @@ class Row(msgspec.Struct, frozen=True):
 
     def habits(self) -> Habits:
         """How the customer buys."""
-        figures: list[Any] = [value if value == value else None for value in self.fixed[_HABITS]]
+        figures: list[Any] = [value if value == value else None for value in self.record[_HABITS]]
         figures.append(self.rows.card.period_days)
         return Habits(*figures)
 
@@ -218,7 +218,7 @@ class Row(msgspec.Struct, frozen=True):
 
     def signs(self) -> tuple[Sign, ...]:
         """Why the customer may leave, strongest first; a day is named where the features are older than the rows."""
-        rows, values = self.rows, self.fixed
+        rows, values = self.rows, self.record
         places = values[_SIGN]
         if places[0] < 0:
             return ()
@@ -233,16 +233,19 @@ class Row(msgspec.Struct, frozen=True):
 
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         """What the rules may know of the customer: all ranked lists or those for some purposes; with ``explain`` also why one may leave."""
-        rows, i, values = self.rows, self.position, self.fixed
-        card, names = rows.card, rows.card.names
+        rows, i, values = self.rows, self.position, self.record
+        card, names, words = rows.card, rows.card.names, rows.card.vocabulary
         do_not_contact, refuses_profiling, is_minor, is_credit_blocked, is_vulnerable = values[_FLAGS]
-        relation, region, country, zone, level, preferred = [known[code] for known, code in zip(rows.words, values[_WORDS], strict=True)]
+        relation, region, country, zone, level, preferred = [
+            None if code < 0 else words[name][code] for name, code in zip(WORDS, values[_WORDS], strict=True)
+        ]
+        consents, unsubscribed = values[_CONSENTS], values[_UNSUBSCRIBED]
         complaint, born, limit, cause = values[_COMPLAINT], values[_BIRTH_YEAR], values[_CREDIT_LIMIT], values[_CAUSE]
         passed_days = max((at - card.moment).days, 0)
         owned = rows.entries("owned", i, ("item", "orders", "days")) if values[_OWNED] else ()
         return Customer(
             customer_id=rows.id(i),
-            consents=rows.consents[values[_CONSENTS]],
+            consents=_NOTHING if consents < 0 else _names(words["consents"][consents]),
             do_not_contact=do_not_contact,
             refuses_profiling=refuses_profiling,
             is_minor=is_minor,
@@ -257,7 +260,7 @@ class Row(msgspec.Struct, frozen=True):
             relation_level=level,
             preferred_channel=preferred,
             complaint_at=None if complaint < 0 else _moment(complaint),
-            unsubscribed=rows.unsubscribed[values[_UNSUBSCRIBED]],
+            unsubscribed=_NOTHING if unsubscribed < 0 else _names(words["unsubscribed"][unsubscribed]),
             contacts=self._contacts() if values[_CONTACTS] else (),
             accepted=self._accepted() if values[_TAKEN] else _NOTHING,
             owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in owned},
@@ -289,12 +292,8 @@ class Rows:
         self.shop = shop
         self.tombstones: Tombstones | None = None
         """Of whoever was erased since the rows were published; None where nobody was."""
-        self.arrays, self._fixed = fixed.opened(arrays)
+        self.arrays, self._records = fixed.opened(arrays)
         """By name."""
-        # Behind the last word stands what code -1 is: none.
-        self.words = [(*card.vocabulary.get(name, ()), None) for name in WORDS]
-        """Of the arrays of words, in their order."""
-        self.consents, self.unsubscribed = ([*map(_names, card.vocabulary.get(name, ())), _NOTHING] for name in ("consents", "unsubscribed"))
         self._ids = self.arrays["ids"]
         self._place = {name: position for position, name in enumerate(card.columns)}
         names = list(card.views)
@@ -320,6 +319,8 @@ class Rows:
             card = msgspec.json.decode((folder / "card.json").read_bytes(), type=RowsCard)
             shop = msgspec.json.decode((folder / "shop.json").read_bytes(), type=Shop)
             arrays = {name[:-4]: np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in listed if name.endswith(".npy")}
+            if card.schema_version == SCHEMA_VERSION and fixed.NAME not in arrays:
+                raise ValueError(f"{fixed.NAME}.npy is missing")
             rows = cls(card, shop, arrays) if card.schema_version == SCHEMA_VERSION else None
         except (msgspec.DecodeError, ValueError, KeyError, OSError) as error:
             raise IntegrityError(f"{folder.name}: the rows cannot be read ({error}); run `retain publish`") from error
@@ -340,7 +341,7 @@ class Rows:
 
     def row(self, position: int) -> Row:
         """The row at a position."""
-        return Row(self, position, fixed.read(self._fixed, position * fixed.SIZE))
+        return Row(self, position, fixed.read(self._records, position * fixed.SIZE))
 
     def positions(self, customer_ids: Sequence[str]) -> NDArray[np.intp]:
         """Where those of some customers stand who are known; looked up all at once."""
@@ -445,8 +446,9 @@ def versions(workspace: Workspace) -> tuple[Path, Path | None]:
     return workspace.rows / named["version"], workspace.rows / named["previous"] if named.get("previous") else None
 
 
+@lru_cache(maxsize=4096)
 def _names(word: str) -> frozenset[str]:
-    """What a word with commas names."""
+    """What a word with commas names; few differ."""
     return frozenset(word.split(",")) - {""}
 
 

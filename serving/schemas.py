@@ -12,8 +12,7 @@ from msgspec import Meta, Struct, field
 
 from retain.tables import CHANNELS
 from serving.contract import NAME, EventRow, TransactionRow
-from serving.decisions.facts import Withheld
-from serving.decisions.reasons import Reason
+from serving.decisions.facts import Reason, Withheld
 
 Id = Annotated[str, Meta(min_length=1, max_length=256, pattern=NAME)]
 Word = Annotated[str, Meta(min_length=1, max_length=64, pattern=NAME)]

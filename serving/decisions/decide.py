@@ -12,7 +12,7 @@ from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
 from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Objection, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import NONE, Mixture, draw, exploring, random, settled
-from serving.decisions.facts import Alike, Ask, Customer, Lens, Owned, Shop, Withheld, looked_at
+from serving.decisions.facts import Alike, Ask, Customer, Lens, Owned, Reason, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
@@ -30,7 +30,7 @@ class Offered(msgspec.Struct, frozen=True):
     """One proposal of an answer."""
 
     worth: Worth
-    reasons: tuple[reasons.Reason, ...]
+    reasons: tuple[Reason, ...]
     p_shown: float
     """Probability with which this slot showed it."""
     strategy: Strategy | None

@@ -288,10 +288,7 @@ class Offer(msgspec.Struct, frozen=True, dict=True):
 
 
 class Alike(NamedTuple):
-    """Offers that follow each other and have the same terms: what the rules say of those is said of all of them.
-
-    Nothing limits the sale of what they cover from the shop's moment on (``is_plain``), or something may of what each of them covers.
-    """
+    """Offers that follow each other and have the same terms: what the rules say of those is said of all of them."""
 
     terms: Terms
     offers: Sequence[Offer]
@@ -300,6 +297,7 @@ class Alike(NamedTuple):
     items: Sequence[str]
     """Everything that the offers cover."""
     is_plain: bool
+    """Nothing limits the sale of what they cover, from the shop's moment on. False: each of them covers something whose sale may be limited."""
 
 
 class Alone(dict[str, Offer]):
@@ -445,8 +443,15 @@ class Ask(msgspec.Struct, frozen=True):
     """What chance is drawn from: the decision's id. None: nothing is left to chance."""
 
 
+class Reason(msgspec.Struct, frozen=True):
+    """Why, as a code and in words; answered as it stands here."""
+
+    code: str
+    text: str
+
+
 class Withheld(msgspec.Struct, frozen=True, gc=False):
-    """What was not proposed, at which stage of the funnel, by which rule. ``*`` stands for every offer."""
+    """What was not proposed, at which stage of the funnel, by which rule; answered as it stands here. ``*`` stands for every offer."""
 
     offer_id: str
     stage: str

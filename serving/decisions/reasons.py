@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import msgspec
 
-from serving.decisions.facts import Customer, Language, Owned, Scores, Shop, Sign
+from serving.decisions.facts import Customer, Language, Owned, Reason, Scores, Shop, Sign
 from serving.decisions.figures import count, money, percent
 from serving.decisions.scoring import Worth, expected_loss
 from serving.decisions.sentences import OFFERS, SIGNS
@@ -19,13 +19,6 @@ from serving.decisions.signals import BY_CODE
 
 MOST = 3
 """Reasons of one customer or proposal."""
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """A code and its sentence."""
-
-    code: str
-    text: str
 
 
 class Risk(msgspec.Struct, frozen=True):

@@ -133,6 +133,11 @@ def test_reasons_are_the_same_on_the_list_and_over_the_service_and_ranked_by_wha
         assert found is not None
         signs = found.signs()
         assert [sign.code for sign in signs] == [SIGNALS[number].code for number in expected.signal[found.position] if number >= 0]
+        assert [value for sign in signs for _, value in sign.figures] == [
+            value
+            for number, written in zip(expected.signal[found.position], expected.figures[found.position], strict=True)
+            for value in written[: len(SIGNALS[number].figures) if number >= 0 else 0]
+        ]
         assert [sign.weight for sign in signs] == pytest.approx(expected.weight[found.position][: len(signs)].tolist(), abs=1e-9)
         said += len(signs)
     assert said

@@ -13,6 +13,7 @@ import numpy as np
 
 from retain.files import atomic_folder, read_json, write_json
 from retain.workspace import State, Workspace
+from serving import fixed
 from serving.rows import POINTER, Fed, Rows
 from training import package
 from training.card import Card, Windows
@@ -76,7 +77,7 @@ class Pointed:
         made: Rows = self.make().rows
         card = replace(made.card, version=version, moment=moment or made.card.moment, fed=fed, models={}, wishes=controls().model_dump())
         with atomic_folder(self.workspace.rows / version) as partial:
-            for name, array in {**made.arrays, **arrays}.items():
+            for name, array in fixed.stored({**made.arrays, **arrays}).items():
                 np.save(partial / f"{name}.npy", array, allow_pickle=False)
             (partial / "card.json").write_bytes(msgspec.json.encode(card))
             (partial / "shop.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(made.shop, moment=card.moment)))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from retain.errors import ConfigError
 from serving import export
 from serving.answers import Answers
-from serving.decisions.reasons import Reason
+from serving.decisions.facts import Reason
 from serving.schemas import CauseOut, ChurnList, ChurnRow, Freshness, Models
 
 UNKNOWN = CauseOut("unknown", "none", "Nothing is recorded, and no rule holds.", "Ask for the reason.", False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_rows_that_are_made_in_memory_read_as_published_ones(make: Make) -> None
     again = Rows(rows.card, rows.shop, fixed.stored(rows.arrays))
     assert again.names == rows.names
     for place in range(len(rows)):
-        assert again.row(place).fixed == pytest.approx(rows.row(place).fixed, nan_ok=True)
+        assert again.row(place).record == pytest.approx(rows.row(place).record, nan_ok=True)
         assert again.row(place).customer(rows.card.moment, rows.row(place).stored) == rows.row(place).customer(
             rows.card.moment, rows.row(place).stored
         )
@@ -151,3 +152,39 @@ def test_a_sign_that_this_release_says_with_other_figures_is_not_said(make: Make
     for changed in ({**rows.card.figures, first.code: ("other",)}, {code: names for code, names in rows.card.figures.items() if code != first.code}):
         other = Rows(dataclasses.replace(rows.card, figures=changed), rows.shop, rows.arrays)
         assert [sign.code for sign in other.row(place).signs()] == [sign.code for sign in rows.row(place).signs() if sign.code != first.code]
+
+
+def test_who_says_nothing_is_nobody_in_particular(make: Make) -> None:
+    hand = make().rows
+    nothing = {name: np.full(len(hand), -1, dtype=np.int32) for name in (*WORDS, "consents", "unsubscribed")}
+    # Beside it, so that the word behind none would be seen: all rows hold words before.
+    assert all((hand.array(name) >= 0).any() for name in ("region", "consents"))
+    rows = Rows(hand.card, hand.shop, {**hand.arrays, **nothing, "cause": np.full(len(hand), -1, dtype=np.int16)})
+    for place in range(len(rows)):
+        customer = rows.row(place).customer(rows.card.moment, rows.row(place).stored)
+        told = (customer.relation, customer.region, customer.country, customer.time_zone, customer.relation_level, customer.preferred_channel)
+        assert told == (None,) * len(WORDS)
+        assert (customer.consents, customer.unsubscribed, customer.cause) == (frozenset(), frozenset(), None)
+
+
+def test_a_day_is_said_of_signs_whose_features_are_older_than_the_rows(make: Make) -> None:
+    hand = make().rows
+    place = next(place for place in range(len(hand)) if hand.row(place).signs())
+    for age, is_dated in ((3600.0, False), (3 * 86_400.0, True), (np.nan, False)):
+        rows = Rows(hand.card, hand.shop, {**hand.arrays, "age_s": np.full(len(hand), age)})
+        expected = rows.card.moment - timedelta(seconds=age) if is_dated else None
+        assert {sign.as_of for sign in rows.row(place).signs()} == {expected}
+
+
+def test_rows_made_for_a_few_hold_nothing_of_the_words_of_all(make: Make) -> None:
+    hand = make().rows
+    words = tuple(f"channel{number}:marketing" for number in range(20_000))
+    card = dataclasses.replace(hand.card, vocabulary={**hand.card.vocabulary, "consents": words})
+    tracemalloc.start()
+    try:
+        kept = [Rows(card, hand.shop, dict(hand.arrays)) for _ in range(20)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The overlay keeps one for each round in which rows were made again.
+    assert held / len(kept) < 50_000

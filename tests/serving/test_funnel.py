@@ -51,6 +51,25 @@ def test_what_was_said_to_others_of_the_same_terms_is_what_would_be_said(seed: i
         _agrees(shop, customer, ask, policy, is_personal=customer is not None and draw.random() < 0.8)
 
 
+@pytest.mark.parametrize("seed", range(15))
+def test_where_laws_hold_what_was_said_to_one_is_not_said_to_who_lives_elsewhere(seed: int) -> None:
+    draw = random.Random(seed)
+    shop = _shop(draw)
+    for _ in range(25):
+        customer, ask = _customer(draw), replace(_ask(draw), channels=CHANNELS, exclude=frozenset(), is_inbound=True)
+        customer = customer if customer is None else replace(customer, contacts=(), complaint_at=None, consents=frozenset({"*:*"}), cause=None)
+        _agrees(shop, customer, ask, RULES, is_personal=customer is not None)
+
+
+def test_a_law_of_the_north_holds_there_though_the_south_was_asked_first() -> None:
+    shop = Shop(NOW, {}, (), (Offer("O1", "Loan", "loan"),), 90)
+    ask = Ask("best", NOW, ("email",), is_inbound=True)
+    for region, may in (("south", True), ("north", False), ("south", True)):
+        customer = Customer("C1", frozenset({"*:*"}), region=region, country="NL", scores=Scores(stage="mature"))
+        passed, _ = passing(ask, customer, [(lens, shop.offered) for lens in LENSES], shop, RULES, is_personal=True)
+        assert bool(passed) is may
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_so_it_is_where_most_have_nothing_of_their_own_to_be_asked(seed: int) -> None:
     draw = random.Random(seed)
