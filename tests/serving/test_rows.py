@@ -195,7 +195,7 @@ def test_rows_on_disk_are_the_rows_in_memory(tmp_path: Path, make: Any) -> None:
         assert one.customer(NOW, one.stored) == other.customer(NOW, other.stored)
 
 
-@pytest.mark.parametrize("change", ["schema", "layout", "missing"])
+@pytest.mark.parametrize("change", ["schema", "layout", "missing", "loose"])
 def test_rows_of_another_release_are_refused_with_what_to_do(tmp_path: Path, make: Any, change: str) -> None:
     rows = make().rows
     if change == "schema":
@@ -204,6 +204,8 @@ def test_rows_of_another_release_are_refused_with_what_to_do(tmp_path: Path, mak
     if change == "layout":
         records = stored[fixed.NAME]
         stored[fixed.NAME] = records.astype([(name, "<i8" if name == "band" else records.dtype[name]) for name in records.dtype.names])
+    elif change == "loose":
+        stored = dict(rows.arrays)
     elif change == "missing":
         del stored[fixed.NAME]
     folder = written(tmp_path / "v", rows, stored)
