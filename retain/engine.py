@@ -192,12 +192,6 @@ def empty(workspace: Workspace) -> Engine:
     return Engine(workspace.temporary, settings.threads, settings.memory_gb)
 
 
-@lru_cache(maxsize=64)
-def _was_whole(path: Path, _changed_ns: int) -> bool:
-    """The same of a file as it stood when it was changed last."""
-    return _is_whole(path)
-
-
 def _is_whole(path: Path) -> bool:
     """Whether a file can be unpacked, now that nothing else is in memory."""
     import pyarrow.parquet as pq
@@ -211,6 +205,12 @@ def _is_whole(path: Path) -> bool:
     except (OSError, pa.ArrowException):
         return False
     return True
+
+
+@lru_cache(maxsize=64)
+def _was_whole(path: Path, _changed_ns: int) -> bool:
+    """The same, remembered for as long as the file is not changed."""
+    return _is_whole(path)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ _LAYOUT: tuple[tuple[str, str, tuple[int, ...]], ...] = (
 FIELDS = tuple(name for name, *_ in _LAYOUT if name != COUNTS)
 """Arrays of the rows that the records hold."""
 _DTYPE = np.dtype([(name, f"<{code}", shape) for name, code, shape in _LAYOUT])
-_RECORD = struct.Struct("<" + "".join(f"{int(np.prod(shape, dtype=int))}{code}" for _, code, shape in _LAYOUT))
+_RECORD = struct.Struct("<" + "".join(f"{prod(shape)}{code}" for _, code, shape in _LAYOUT))
 assert _RECORD.size == _DTYPE.itemsize  # noqa: S101 - the layout is said to both alike
 read = _RECORD.unpack_from
 """The numbers of one record: of a buffer (``buffer``), from an offset on (the position times ``SIZE``)."""
@@ -52,7 +53,7 @@ SIZE = _RECORD.size
 def _places() -> dict[str, slice]:
     found, start = {}, 0
     for name, _, shape in _LAYOUT:
-        end = start + int(np.prod(shape, dtype=int))
+        end = start + prod(shape)
         found[name] = slice(start, end)
         start = end
     return found

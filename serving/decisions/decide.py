@@ -200,7 +200,7 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], set[str], 
     objections: list[Objection] = []
     items: set[str | None] = set()
     offers: set[str] = set()
-    asks = group != "random"
+    wants_gain = group != "random"
     for _, cost, offer_id, place in keyed:
         if offer_id in offers:
             continue
@@ -208,7 +208,7 @@ def _arbitrate(priced: list[Worth], group: Arm) -> tuple[list[Worth], set[str], 
         gain, item = one.gain, one.item
         if one.contact == math.inf:
             objections.append(((offer_id,), "arbitration", "limit_used_up"))
-        elif asks and (cost >= 0 or (gain is not None and gain <= 0)):
+        elif wants_gain and (cost >= 0 or (gain is not None and gain <= 0)):
             objections.append(((offer_id,), "arbitration", "no_expected_gain" if one.effect is None else "no_incremental_gain"))
         elif item is not None and item in items:
             objections.append(((offer_id,), "arbitration", "same_item_offered"))
