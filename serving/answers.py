@@ -151,7 +151,7 @@ class Answers:
         at = self.at(request.as_of)
         row = self.row(request.customer_id, at)
         source, codes = self.rung(row, at)
-        wrong = self._wrong_time(at) or unknown
+        wrong = self._wrong_time(at, is_now=request.as_of is None) or unknown
         if request.context is not None and request.context.intent is not None and request.context.intent not in self.policy.intents:
             codes = (*codes, "unknown_intent")
         customer = None if row is None else self._customer(row, at, explain=request.explain, purposes=purposes(request.goal))
@@ -321,11 +321,11 @@ class Answers:
             return "previous_model", tuple(codes)
         return "fresh" if age <= self._freshest and "stale_features" not in codes else "materialised", tuple(codes)
 
-    def _wrong_time(self, at: datetime) -> str | None:
+    def _wrong_time(self, at: datetime, *, is_now: bool) -> str | None:
         """Why nothing can be decided at a moment: rows must not know more than was known then, and must not be outlived."""
         if at < self.rows.card.moment:
             return "as_of_before_rows"
-        if at > self.clock() + self._oldest:
+        if not is_now and at > self.clock() + self._oldest:
             return "as_of_after_clock"
         return None
 
@@ -345,11 +345,10 @@ class Answers:
             age += max((at - row.rows.card.moment).total_seconds(), 0.0)
         if not self.fresh.has_facts:
             return schemas.Freshness(moment, age, stale)
-        customer_id = row.rows.id(row.position)
-        count, came_at = self.fresh.facts(customer_id)
+        count, came_at = self.fresh.facts(row.customer_id)
         if not count:
             return schemas.Freshness(moment, age, stale)
-        made = self.overlay.get(customer_id)
+        made = self.overlay.get(row.customer_id)
         is_behind = made is None or made.row is not row or made.facts < count
         return schemas.Freshness(moment, age, stale, came_at, ["features", *KEPT] if is_behind else list(KEPT))
 

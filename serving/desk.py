@@ -228,10 +228,9 @@ class Desk:
             since: when it was whole, on the clock of ``time.monotonic``: the caller's time runs from there; now where nobody knows.
             is_over: whether the time of those that it is asked with is up.
         """
-        ends = (_over(time.monotonic() if since is None else since, request.budget_ms), is_over)
-        given = [each for each in ends if each is not None]
+        ends = _over(since, request.budget_ms)
         with self._turn:
-            return self._answered(request, (lambda: any(each() for each in given)) if given else _never)
+            return self._answered(request, ends if is_over is None else lambda: is_over() or ends())
 
     def _answered(self, request: schemas.DecisionRequest, is_over: Callable[[], bool]) -> tuple[bytes, bool]:
         if request.dry_run:
@@ -245,7 +244,7 @@ class Desk:
             return self._unlogged(request, is_over), False
         canonical = _encode(request)
         mark = receipts.fingerprint(canonical)
-        key = receipts.decision_id(request.request_id or os.urandom(16).hex())
+        key = receipts.one_id(os.urandom(12)) if request.request_id is None else receipts.decision_id(request.request_id)
         before = self.ledger.latest(key) if request.request_id is not None else None
         identity = key
         if before is not None and before[1] <= now - REPEAT:
@@ -482,8 +481,9 @@ class Desk:
             answers = self._current.answers
             answer, windows, basis = answers.decision(request, named.identity, is_over, LIMITS_UNKNOWN)
         # Most windows end alike.
-        stamps = {end: stamp(end) for end in set(windows.values())}
-        ends = _encode({offer: stamps[end] for offer, end in windows.items()}).decode()
+        mostly = windows[receipts.ANY]
+        at_most = stamp(mostly)
+        ends = _encode({offer: at_most if end is mostly else stamp(end) for offer, end in windows.items()}).decode()
         answers.fresh.join(named.identity, request.customer_id)
         self.count("decision", answer.source)
         at, encoded = stamp(answer.as_of), _encode(answer)
@@ -555,5 +555,9 @@ def _not_ours() -> bool:
     return False
 
 
-def _over(start: float, budget_ms: int | None) -> Callable[[], bool] | None:
-    return None if budget_ms is None else lambda: (time.monotonic() - start) * 1000 > budget_ms
+def _over(since: float | None, budget_ms: int | None) -> Callable[[], bool]:
+    """Whether so much time has passed; never, where none is set."""
+    if budget_ms is None:
+        return _never
+    start = time.monotonic() if since is None else since
+    return lambda: (time.monotonic() - start) * 1000 > budget_ms

@@ -118,6 +118,7 @@ class Row(msgspec.Struct, frozen=True):
 
     rows: Rows
     position: int
+    customer_id: str
     record: tuple[Any, ...]
     """What every decision reads, by ``serving.fixed.PLACES``."""
 
@@ -233,7 +234,7 @@ class Row(msgspec.Struct, frozen=True):
 
     def customer(self, at: datetime, scores: Scores, *, explain: bool = False, purposes: Iterable[str] | None = None) -> Customer:
         """What the rules may know of the customer: all ranked lists or those for some purposes; with ``explain`` also why one may leave."""
-        rows, i, values = self.rows, self.position, self.record
+        rows, values = self.rows, self.record
         card, names, words = rows.card, rows.card.names, rows.card.vocabulary
         do_not_contact, refuses_profiling, is_minor, is_credit_blocked, is_vulnerable = values[_FLAGS]
         relation, region, country, zone, level, preferred = [
@@ -242,34 +243,37 @@ class Row(msgspec.Struct, frozen=True):
         consents, unsubscribed = values[_CONSENTS], values[_UNSUBSCRIBED]
         complaint, born, limit, cause = values[_COMPLAINT], values[_BIRTH_YEAR], values[_CREDIT_LIMIT], values[_CAUSE]
         passed_days = max((at - card.moment).days, 0)
-        owned = rows.entries("owned", i, ("item", "orders", "days")) if values[_OWNED] else ()
+        owned = rows.entries("owned", self.position, ("item", "orders", "days")) if values[_OWNED] else ()
+        wanted = card.shares if purposes is None else purposes
+        # By place, in the order of the fields: with more than fifteen names Python would make a dictionary of them first, at thrice the price.
         return Customer(
-            customer_id=rows.id(i),
-            consents=_NOTHING if consents < 0 else _names(words["consents"][consents]),
-            do_not_contact=do_not_contact,
-            refuses_profiling=refuses_profiling,
-            is_minor=is_minor,
-            is_credit_blocked=is_credit_blocked,
-            is_vulnerable=is_vulnerable,
-            credit_limit=None if isnan(limit) else limit,
-            relation=relation,
-            region=region,
-            country=country,
-            birth_year=born if born > 0 else None,
-            time_zone=zone,
-            relation_level=level,
-            preferred_channel=preferred,
-            complaint_at=None if complaint < 0 else _moment(complaint),
-            unsubscribed=_NOTHING if unsubscribed < 0 else _names(words["unsubscribed"][unsubscribed]),
-            contacts=self._contacts() if values[_CONTACTS] else (),
-            accepted=self._accepted() if values[_TAKEN] else _NOTHING,
-            owned={names[item]: Owned(orders, days + passed_days) for item, orders, days in owned},
-            habits=self.habits(),
-            signs=self.signs() if explain else (),
-            cause=None if cause < 0 else CAUSES[cause],
-            scores=scores,
-            likings={purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in (card.shares if purposes is None else purposes)},
-            effects=self.effects(scores.clv),
+            self.customer_id,
+            _NOTHING if consents < 0 else _names(words["consents"][consents]),
+            do_not_contact,
+            refuses_profiling,
+            is_minor,
+            is_vulnerable,
+            is_credit_blocked,
+            None if isnan(limit) else limit,
+            relation,
+            region,
+            country,
+            born if born > 0 else None,
+            zone,
+            level,
+            preferred,
+            None if complaint < 0 else _moment(complaint),
+            _NOTHING if unsubscribed < 0 else _names(words["unsubscribed"][unsubscribed]),
+            self._contacts() if values[_CONTACTS] else (),
+            self._accepted() if values[_TAKEN] else _NOTHING,
+            {},
+            {names[item]: Owned(orders, days + passed_days) for item, orders, days in owned},
+            self.habits(),
+            self.signs() if explain else (),
+            None if cause < 0 else CAUSES[cause],
+            scores,
+            {purpose: self.likings(purpose, scores.churn, CANDIDATES) for purpose in wanted},
+            self.effects(scores.clv),
         )
 
     def _contacts(self) -> tuple[Contact, ...]:
@@ -337,11 +341,14 @@ class Rows:
         position = bisect_left(self._ids, key)
         if position == len(self._ids) or self._ids[position] != key or (self.tombstones is not None and customer_id in self.tombstones):
             return None
-        return self.row(position)
+        return self._row(position, customer_id)
 
     def row(self, position: int) -> Row:
         """The row at a position."""
-        return Row(self, position, fixed.read(self._records, position * fixed.SIZE))
+        return self._row(position, self.id(position))
+
+    def _row(self, position: int, customer_id: str) -> Row:
+        return Row(self, position, customer_id, fixed.read(self._records, position * fixed.SIZE))
 
     def positions(self, customer_ids: Sequence[str]) -> NDArray[np.intp]:
         """Where those of some customers stand who are known; looked up all at once."""

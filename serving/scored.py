@@ -135,7 +135,7 @@ def _score(
 
 def _published(answers: Answers, row: Row, at: datetime) -> schemas.Score:
     """What was published of a customer: looked up, not computed."""
-    customer_id, found = row.rows.id(row.position), row.stored
+    customer_id, found = row.customer_id, row.stored
     if not may_profile(row.customer(at, found, purposes=()), answers.policy):
         return schemas.Score(customer_id, "not_profiled")
     loss = None if found.clv is None else expected_loss(found.churn, sum(row.value_parts(found.clv).values()))

@@ -23,18 +23,18 @@ def decision_answer(
     models: schemas.Models,
 ) -> schemas.DecisionAnswer:
     """The answer to a request; ``ends`` says until when outcomes count, by offer."""
+    # The first by place: with more than fifteen names Python would make a dictionary of them first.
     return schemas.DecisionAnswer(
-        decision_id=decision_id,
-        request_id=request.request_id,
-        customer_id=request.customer_id,
-        as_of=at,
-        goal=request.goal,
-        policy=policy.version,
-        arm=decided.arm,
-        exploration=decided.exploration,
-        probability=decided.probability,
-        source=decided.source,
-        degraded=list(decided.degraded),
+        decision_id,
+        request.request_id,
+        request.customer_id,
+        at,
+        request.goal,
+        policy.version,
+        decided.arm,
+        decided.exploration,
+        decided.source,
+        list(decided.degraded),
         is_personal=decided.is_personal,
         offers=[_offer(rank, each, ends) for rank, each in enumerate(decided.offers, start=1)],
         withheld=list(decided.withheld) if request.explain else [],
@@ -43,6 +43,7 @@ def decision_answer(
         synthetic=shop.synthetic,
         freshness=freshness,
         models=models,
+        probability=decided.probability,
         stage=decided.stage,
     )
 
@@ -50,18 +51,19 @@ def decision_answer(
 def _offer(rank: int, offered: Offered, ends: Mapping[str, datetime]) -> schemas.OfferOut:
     worth, offer = offered.worth, offered.worth.passed.offer
     channels = worth.passed.channels
+    # The first by place, as above.
     return schemas.OfferOut(
-        rank=rank,
-        offer_id=offer.offer_id,
-        name=offer.name,
-        kind=offer.kind,
-        goal=worth.passed.lens,
+        rank,
+        offer.offer_id,
+        offer.name,
+        offer.kind,
+        worth.passed.lens,
         # The one that its price is of stands first.
-        channels=[*channels] if channels[0] == worth.channel else [worth.channel, *(each for each in channels if each != worth.channel)],
-        p_shown=offered.p_shown,
-        accept_prob=worth.p.triple,
-        expected_margin=worth.gain,
-        margin_basis=worth.basis,
+        [*channels] if channels[0] == worth.channel else [worth.channel, *(each for each in channels if each != worth.channel)],
+        offered.p_shown,
+        worth.p.triple,
+        worth.gain,
+        worth.basis,
         incremental_value=None if worth.effect is None else worth.effect.gain.triple,
         evidence=worth.evidence,
         cost=offer.cost,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -300,12 +301,15 @@ class Alike(NamedTuple):
     """Nothing limits the sale of what they cover, from the shop's moment on. False: each of them covers something whose sale may be limited."""
 
 
+_OFFER_ID = attrgetter("offer_id")
+
+
 class Alone(dict[str, Offer]):
     """Items standing for themselves as proposals, as ``product:ID`` or ``category:ID``: made when they are first asked for."""
 
     def __init__(self, items: Mapping[str, Item], plain: frozenset[str], kind: str) -> None:
         super().__init__()
-        self._items, self._plain, self._kind = items, plain, kind
+        self._items, self._plain, self._limited, self._kind = items, plain, items.keys() - plain, kind
 
     def __missing__(self, item: str) -> Offer:
         """An item of the shop that nobody asked for yet."""
@@ -313,15 +317,16 @@ class Alone(dict[str, Offer]):
         return made
 
     def of(self, items: Sequence[str]) -> tuple[Alike, ...]:
-        """Those of some items that are in the shop, in their order; they have the same terms."""
-        offers = [self[item] for item in items if item in self._items]
-        groups, start = list[Alike](), 0
-        for is_plain, run in groupby(filter(self._items.__contains__, items), self._plain.__contains__):
-            there = list(run)
-            found = offers[start : start + len(there)]
-            groups.append(Alike(found[0].terms, found, [one.offer_id for one in found], there, is_plain))
-            start += len(there)
+        """Those of some items that are in the shop: the plain ones, then all others, each in their order; they have the same terms."""
+        plain = list(filter(self._plain.__contains__, items))
+        groups = [self._together(plain, is_plain=True)] if plain else []
+        if len(plain) < len(items) and (others := list(filter(self._limited.__contains__, items))):
+            groups.append(self._together(others, is_plain=False))
         return tuple(groups)
+
+    def _together(self, items: Sequence[str], *, is_plain: bool) -> Alike:
+        offers = list(map(self.__getitem__, items))
+        return Alike(offers[0].terms, offers, list(map(_OFFER_ID, offers)), items, is_plain)
 
 
 REMEMBERED = 50_000
@@ -388,23 +393,25 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
         """Number of the time within which no offer begins or ends, of a moment."""
         return bisect_right(self._borders, at)
 
-    def remembered(self, rules: object, key: Hashable) -> dict[int, Any]:
-        """What was worked out of terms by the same rules under the same key, by id of the terms; who fills it in keeps the terms with it.
+    def remembered(self, rules: object, key: Hashable, begun: Callable[[], Any]) -> Any:
+        """What was worked out by the same rules under the same key; begun where there is nothing.
 
-        Bounded: full, it begins anew.
+        It may hold something of each offer under each lens. Bounded: full, all begins anew.
         """
-        if self._remembered[0] is not rules:
-            self.__dict__["_remembered"] = rules, {}
-        by_key = self._remembered[1]
+        kept = self._remembered
+        if kept[0] is not rules:
+            # Taken as a whole: another thread may be asking by other rules.
+            kept = self.__dict__["_remembered"] = rules, {}
+        by_key = kept[1]
         found = by_key.get(key)
         if found is None:
-            if len(by_key) > REMEMBERED // (len(self.offered) + 1):
+            if len(by_key) > REMEMBERED // (len(LENSES) * (len(self.offered) + 1)):
                 by_key.clear()
-            found = by_key[key] = {}
+            found = by_key[key] = begun()
         return found
 
     @cached_property
-    def _remembered(self) -> tuple[object, dict[Hashable, dict[int, Any]]]:
+    def _remembered(self) -> tuple[object, dict[Hashable, Any]]:
         return None, {}
 
     @cached_property

@@ -99,5 +99,7 @@ def _sign(sign: Sign, currency: str, language: Language) -> Reason:
     return Reason(sign.code, text)
 
 
-def _reason(code: str, language: Language, **values: object) -> Reason:
+@lru_cache(maxsize=16_384)
+def _reason(code: str, language: Language, **values: str | int) -> Reason:
+    """A sentence; most are said again and again."""
     return Reason(code, OFFERS[code][language].format(**values))

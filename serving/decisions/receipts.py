@@ -8,6 +8,14 @@ from datetime import datetime, timedelta
 from serving.decisions.decide import Decision
 from serving.decisions.facts import Shop
 
+ANY = "*"
+"""Any other offer than those that were shown, where windows are named by offer."""
+
+
+def one_id(chance: bytes) -> str:
+    """Id of a decision whose request has none: nobody asks for it again under a name."""
+    return f"d_{chance.hex()}"
+
 
 def decision_id(request_id: str) -> str:
     """Id of the decision that answers a request."""
@@ -20,9 +28,9 @@ def fingerprint(canonical: bytes) -> str:
 
 
 def windows(decision: Decision, shop: Shop, at: datetime) -> dict[str, datetime]:
-    """Until when outcomes count, by offer; ``*`` is any other."""
+    """Until when outcomes count, by offer and for ``ANY`` other."""
     mostly = later(at, shop.horizon_days)
-    ends = {"*": mostly}
+    ends = {ANY: mostly}
     for offered in decision.offers:
         offer = offered.worth.passed.offer
         ends[offer.offer_id] = mostly if offer.outcome_days is None else later(at, offer.outcome_days)

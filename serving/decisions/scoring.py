@@ -136,7 +136,7 @@ class Pricing(msgspec.Struct, frozen=True):
 
     def worths(self, passed: Sequence[Passed]) -> list[Worth]:
         """The same of many."""
-        shop, cheapest, levers = self.shop, self.cheapest, self.policy.levers
+        shop, things, cheapest, levers = self.shop, self.shop.items, self.cheapest, self.policy.levers
         seats, effects = self.prices if self.ask.goal == "retention" else None, self.effects
         lens: Lens | None = None
         found: list[Worth] = []
@@ -150,7 +150,15 @@ class Pricing(msgspec.Struct, frozen=True):
             liking = None if item is None else likings.get(item)
             p = self._unlisted(offer, item) if liking is None else liking.p
             value = p.value
-            assumed, basis = _margin(offer, item, shop) if stake is None else stake
+            if stake is not None:
+                assumed, basis = stake
+            elif offer.is_item:
+                # It has no discount and declares nothing.
+                thing = things[items[0]]
+                assumed = thing.margin
+                basis = None if assumed is None else thing.margin_basis
+            else:
+                assumed, basis = _margin(offer, item, shop)
             margin = None if assumed is None else value * assumed
             cost, lever, effect, is_listed = value * offer.cost, offer.lever, None, False
             if levers:

@@ -59,7 +59,7 @@ def _granting(channel: str, purpose: str) -> tuple[str, ...]:
 
 def may_contact(customer: Customer, channel: str, purpose: str) -> bool:
     """Consent to a channel and purpose that was not withdrawn since."""
-    return grants(customer.consents, channel, purpose) and customer.unsubscribed.isdisjoint((channel, EVERYTHING))
+    return _is_open(customer.consents, customer.unsubscribed, channel, purpose)
 
 
 def may_profile(customer: Customer, policy: Policy) -> bool:
@@ -102,10 +102,20 @@ def standing(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy, *,
     )
 
 
-def consented(customer: Customer, channels: Sequence[str], purpose: str) -> tuple[str, ...]:
+def consented(customer: Customer, channels: tuple[str, ...], purpose: str) -> tuple[str, ...]:
     """Those of the channels that the customer may be contacted on for a purpose; the one that the customer asked for stands first."""
-    found = tuple([channel for channel in channels if may_contact(customer, channel, purpose)])
-    return found if len(found) < 2 else tuple(sorted(found, key=lambda channel: channel != customer.preferred_channel))
+    return _open(customer.consents, customer.unsubscribed, customer.preferred_channel, channels, purpose)
+
+
+@lru_cache(maxsize=4096)
+def _open(consents: frozenset[str], left: frozenset[str], preferred: str | None, channels: tuple[str, ...], purpose: str) -> tuple[str, ...]:
+    """The same of whoever consents to, and left, the same: few differ."""
+    found = [channel for channel in channels if _is_open(consents, left, channel, purpose)]
+    return tuple(sorted(found, key=lambda channel: channel != preferred))
+
+
+def _is_open(consents: frozenset[str], left: frozenset[str], channel: str, purpose: str) -> bool:
+    return grants(consents, channel, purpose) and left.isdisjoint((channel, EVERYTHING))
 
 
 def _quiet(ask: Ask, customer: Customer | None, shop: Shop, policy: Policy) -> frozenset[str]:
