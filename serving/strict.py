@@ -68,6 +68,8 @@ def parameters(query: bytes, known: Collection[str]) -> None:
     Raises:
         ContentProblem: names the first of them.
     """
+    if not query:
+        return
     strange = next((name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name not in known), None)
     if strange is not None:
         expected = f"it knows {', '.join(known)}" if known else "it knows none"

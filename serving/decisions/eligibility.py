@@ -68,12 +68,12 @@ class _Said(msgspec.Struct):
     of_shared: tuple[list[Passed], list[Objection], list[Alike]] | None = None
     """Those of the shared that may be made, those that may not, and those of which each customer has to be asked; None until it is worked out."""
 
-    def verdict(self, known: Standing, terms: Terms, lens: Lens, consented: Sequence[str]) -> _Verdict:
+    def verdict(self, known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
         """Of terms; remembered where it is the same for everybody who stands so."""
         before = self.terms.get(id(terms))
         if before is not None:
             return before[1]
-        verdict = _judged(known, terms, lens, consented)
+        verdict = _judged(known, terms, lens, channels)
         if verdict.reach == _OFFER or (terms.is_for_all and not known.policy.laws):
             self.terms[id(terms)] = terms, verdict
         return verdict
