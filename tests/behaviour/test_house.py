@@ -20,6 +20,8 @@ DOORS = {
     "mlflow": {"training/registry.py"},
     "bentoml": {"serving/service.py"},
 }
+HOT = {f"serving/{name}.py" for name in ("answers", "basis", "desk", "fresh", "journal", "ledger", "rows", "wire")}
+"""What every decision passes through, besides the rules (``serving/decisions``)."""
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CLOCKS = re.compile(r"\b(datetime\.now|datetime\.utcnow|datetime\.today|date\.today|time\.time|Timestamp\.now|time\.localtime)\(")
 
@@ -37,6 +39,14 @@ def test_each_library_has_one_door(name: str) -> None:
     imported = set(_imports(ROOT / name))
     for library, doors in DOORS.items():
         assert library not in imported or name in doors, f"{name} imports {library}; its door is {sorted(doors)[0]}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in HOT or name.startswith("serving/decisions/")])
+def test_no_call_of_a_decision_gives_more_by_name_than_python_hands_over_as_it_is(name: str) -> None:
+    # Beyond fifteen names the interpreter makes a dictionary of them for each call: four times the price of the whole object.
+    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            assert len(node.args) + 2 * len(node.keywords) <= 30, f"{name}:{node.lineno} gives so much by name; give the first by their place"
 
 
 @pytest.mark.fault("B14")

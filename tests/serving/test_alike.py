@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from retain.tables import CHANNELS
 from serving.basis import Basis, decided
 from serving.decisions.decide import Decision, decide
 from serving.decisions.facts import Ask, Customer, Estimate, Item, Language, Liking, Offer, Owned, Scores, Shop, Sign
@@ -49,10 +50,12 @@ def withheld(decision: Decision) -> dict[str, tuple[str, str]]:
 
 
 @given(st.lists(st.sampled_from(["bread", "jam", "milk", "tea", "wine", "gone", "lost"]), max_size=12))
-def test_items_standing_for_themselves_are_grouped_in_their_order_and_none_is_lost(items: list[str]) -> None:
+def test_of_items_standing_for_themselves_the_plain_ones_come_first_each_in_their_order_and_none_is_lost(items: list[str]) -> None:
     market = shop()
     groups = market.alone.of(items)
-    assert [item for group in groups for item in group.items] == [item for item in items if item in market.items]
+    there = [item for item in items if item in market.items]
+    assert [item for group in groups for item in group.items] == sorted(there, key=lambda item: item not in market.plain)
+    assert len(groups) == len({item in market.plain for item in there})
     for group in groups:
         assert [one.items for one in group.offers] == [(item,) for item in group.items]
         assert list(group.offer_ids) == [f"product:{item}" for item in group.items] == [one.offer_id for one in group.offers]
@@ -94,6 +97,28 @@ def test_a_proposal_to_keep_somebody_says_why_them_then_why_this_then_what_is_at
     assert codes(signs=signs[:1]) == codes(signs=signs) == [["RISK", "FEW_ORDERS", "BOUGHT_BEFORE"]]
     assert codes(complaint_at=NOW - timedelta(days=90)) == [["RISK", "COMPLAINT_OPEN", "BOUGHT_BEFORE"]]
     assert codes(scores=Scores(None, 100.0, "small", "mature"), signs=signs[:1]) == [["BOUGHT_BEFORE", "POPULAR"]]
+
+
+def test_each_word_of_an_answer_stands_under_its_own_name() -> None:
+    market = shop(Offer("O1", "Week", "coupon", margin=90.0, cost=1.0, text="Seven days"), currency="CHF", assumed=("a rate",), synthetic=True)
+    fresh, models = Freshness(NOW, 1.0, []), Models("churn@1", "clv@1", "recommend@1", "rows@1")
+    basis = Basis(NOW, CUSTOMER, b"", b"", "materialised", ("stale_features",), None, fresh, models)
+    request = DecisionRequest("ann", request_id="r1", goal="cross_sell", placement="inbound_end", max_offers=1)
+    rules = Policy(exploration={"floor": 0.01, "most": 0.1})
+    answer, _, rested = decided(request, "d_1", basis, market, rules)
+    (one,) = answer.offers
+    said = {name: getattr(answer, name) for name in ("decision_id", "request_id", "customer_id", "as_of", "goal", "policy", "arm", "source")}
+    asked = {"decision_id": "d_1", "request_id": "r1", "customer_id": "ann", "as_of": NOW, "goal": "cross_sell", "policy": rules.version}
+    assert said == {**asked, "arm": "policy", "source": "materialised"}
+    assert (answer.degraded, answer.is_personal, answer.exploration) == (["stale_features"], True, True)
+    assert (answer.currency, answer.synthetic, answer.assumed) == ("CHF", True, ["a rate"])
+    assert (answer.freshness, answer.models, answer.stage) == (fresh, models, "mature")
+    # Chance shows another with a tenth, so that nothing here is one by chance.
+    assert 0.0 < answer.probability == one.p_shown < 1.0
+    best = rested.candidates[0]
+    assert (one.rank, one.offer_id, one.kind, one.goal, one.priority) == (1, best.offer_id, "coupon", "cross_sell", best.priority)
+    assert (one.name, one.channels[0], one.expected_margin, one.margin_basis) == ("Week", CHANNELS[0], best.gain, "declared")
+    assert (one.accept_prob[0], one.cost, one.text, one.expires_at) == (best.p, 1.0, "Seven days", None)
 
 
 def test_outcomes_count_as_long_as_each_offer_says_and_its_channel_stands_first() -> None:

@@ -9,21 +9,23 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from serving.answers import Answers
 from serving.basis import decided, unpacked
-from serving.decisions.facts import Customer
+from serving.decisions.facts import Customer, Offer
 from serving.decisions.policy import Policy
 from serving.decisions.receipts import decision_id
 from serving.desk import ConflictError, Desk
 from serving.fresh import since
-from serving.ledger import Ledger, LedgerError
+from serving.ledger import Ledger, LedgerError, stamp
 from serving.schemas import DecisionRequest, OutcomeRequest
 from serving.strict import ContentProblem
 from serving.tracing import NotFoundError
@@ -419,3 +421,40 @@ def test_a_retry_of_what_a_power_loss_took_says_that_it_was_not_on_record(
 def test_ready_needs_models_and_a_ledger(desk: Desk) -> None:
     assert desk.unready() is None
     assert isinstance(desk.ledger.everything(), list)
+
+
+def test_who_names_no_request_gets_an_id_of_the_same_shape_that_nobody_else_has(desk: Desk, wait: Wait) -> None:
+    ids = {json.loads(wait(desk.decide(ask(request_id=None))))["decision_id"] for _ in range(20)}
+    assert len(ids) == 20
+    for each in ids:
+        assert len(each) == len(decision_id("r1"))
+        assert desk.trace(each).decision_id == each
+
+
+def test_each_window_that_is_kept_ends_as_its_offer_says(make: Callable[..., Answers], wait: Wait, now: datetime, tmp_path: Path) -> None:
+    week = Offer("W", "Week", "coupon", margin=90.0, outcome_days=7)
+    desk = Desk(make(offers=(week,)), Ledger(tmp_path / "other"))
+    try:
+        answer = json.loads(wait(desk.decide(ask())))
+        kept = desk.ledger.decision(answer["decision_id"])
+    finally:
+        desk.close()
+    assert kept is not None
+    assert answer["offers"][0]["offer_id"] == "W"
+    others = {one["offer_id"] for one in answer["offers"]} | {"*"}
+    days = {offer: (datetime.fromisoformat(end) - now).days for offer, end in json.loads(kept.windows).items()}
+    assert days == dict.fromkeys(others, 28) | {"W": 7}
+
+
+@given(st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5, minutes=-30)), timezone(timedelta(hours=14))])))
+@example(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))))
+@example(datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-14))))
+def test_a_stamp_is_the_moment_in_utc_with_microseconds(moment: datetime) -> None:
+    for one in (moment, moment.replace(microsecond=0), moment.replace(microsecond=10)):
+        try:
+            known = one.astimezone(UTC)
+        except OverflowError:
+            # What lies beyond the calendar is its end.
+            known = datetime(1, 1, 1, tzinfo=UTC) if one.year == 1 else datetime(9999, 12, 31, tzinfo=UTC)
+        assert stamp(one) == known.isoformat(timespec="microseconds")
+        assert datetime.fromisoformat(stamp(one)) == known

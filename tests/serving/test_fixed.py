@@ -141,6 +141,31 @@ def test_contacts_offers_taken_and_signs_are_read_with_the_record(make: Make, no
     assert max(sizes_of(rows, "taken")) > 0
 
 
+FLAGS = ("do_not_contact", "refuses_profiling", "is_minor", "is_credit_blocked", "is_vulnerable")
+"""What each flag of a row says of the customer."""
+
+
+def test_each_thing_that_is_known_of_a_customer_stands_under_its_own_name(make: Make) -> None:
+    hand = make().rows
+    card = dataclasses.replace(hand.card, vocabulary={**hand.card.vocabulary, **{name: (f"no_{name}", f"a_{name}") for name in WORDS}})
+    flags = np.arange(len(hand))[:, None] == np.arange(len(FLAGS))[None, :]
+    changed = {"flags": flags, "birth_year": np.arange(len(hand)) + 1980, "credit_limit": np.arange(len(hand)) + 0.5}
+    words = {name: np.ones(len(hand), dtype=np.int32) for name in WORDS}
+    rows = Rows(card, hand.shop, {**hand.arrays, **changed, **words})
+    for place in range(len(rows)):
+        row = rows.row(place)
+        customer = row.customer(card.moment, row.stored)
+        assert [getattr(customer, name) for name in FLAGS] == flags[place].tolist()
+        assert [getattr(customer, name) for name in WORDS] == [f"a_{name}" for name in WORDS]
+        assert (customer.birth_year, customer.credit_limit) == (1980 + place, place + 0.5)
+        assert customer.customer_id == row.customer_id == rows.id(place)
+        found = rows.get(customer.customer_id)
+        assert found is not None
+        assert (found.position, found.customer_id) == (place, row.customer_id)
+        assert customer.scores == row.stored
+        assert (customer.contacts, customer.held_out, customer.complaint_at, customer.unsubscribed) == ((), {}, None, frozenset())
+
+
 def sizes_of(rows: Rows, table: str) -> list[int]:
     return list(np.diff(rows.array(f"{table}.start")).tolist())
 

@@ -87,6 +87,10 @@ def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, 
     proposals: list[tuple[Offer, Lens]] = [(offer, lens) for lens in LENSES for offer in (*shop.offers, *alone)]
     passed, objections = passing(ask, customer, [Proposals(lens, shop.offered, own) for lens in LENSES], shop, policy, is_personal=is_personal)
     found = {(one.offer.offer_id, one.lens): (one.channels, one.items) for one in passed}
+    # What is remembered of others changes nothing, not even the order: a receipt is made again byte for byte, by a process that remembers nothing.
+    anew = replace(shop)
+    looked_at = [Proposals(lens, anew.offered, own) for lens in LENSES]
+    assert passing(ask, customer, looked_at, anew, policy, is_personal=is_personal) == (passed, objections)
     if for_everything(ask, customer) is not None:
         assert not passed
         assert objections == [for_everything(ask, customer)]
