@@ -10,9 +10,9 @@ import msgspec
 
 from serving.decisions import reasons
 from serving.decisions.control import Arm, arm, instead
-from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Objection, Passed, Proposals, for_everything, may_profile, passing
+from serving.decisions.eligibility import CONTROL, EVERYTHING, STAGES, Objection, Passed, for_everything, may_profile, passing
 from serving.decisions.exploring import NONE, Mixture, draw, exploring, random, settled
-from serving.decisions.facts import Alike, Ask, Customer, Owned, Reason, Shop, Withheld, looked_at
+from serving.decisions.facts import Alike, Ask, Customer, Lens, Owned, Reason, Shop, Withheld, looked_at
 from serving.decisions.matrix import Strategy, strategy
 from serving.decisions.policy import Policy
 from serving.decisions.scoring import PURPOSE, Pricing, SeatPrices, Worth
@@ -170,12 +170,12 @@ def _mixture(ask: Ask, customer: Customer | None, person: Customer | None, group
     return exploring(count, ask.max_offers, policy.exploration.floor, policy.exploration.most)
 
 
-def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[Proposals]:
+def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[tuple[Lens, Sequence[Alike]]]:
     """Every offer, and the items that stand for themselves, under each lens of the goal."""
     lenses = looked_at(ask.goal)
     if person is None and ask.goal == "best":
         lenses = ("cross_sell",)
-    proposals: list[Proposals] = []
+    proposals: list[tuple[Lens, Sequence[Alike]]] = []
     found: dict[str, tuple[Alike, ...]] = {}
     for lens in lenses:
         # Under ``best`` an offer is looked at as what it is for; under a named goal the others are withheld, and said to be.
@@ -185,7 +185,7 @@ def _proposals(ask: Ask, person: Customer | None, shop: Shop) -> list[Proposals]
         if alone is None:
             listed = None if person is None else person.likings.get(purpose)
             alone = found[purpose] = shop.alone.of([one.item for one in listed]) if listed else shop.alone_popular
-        proposals.append(Proposals(lens, offers, alone))
+        proposals.append((lens, (*offers, *alone)))
     return proposals
 
 

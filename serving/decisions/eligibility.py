@@ -10,7 +10,6 @@ each proposal is then asked only for what is its own, in the order of the funnel
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -38,16 +37,6 @@ Objection = tuple[Sequence[str], str, str]
 """Ids of offers that a rule withholds together, the stage at which it does, and its name. ``*`` is every offer."""
 
 
-class Proposals(NamedTuple):
-    """What is looked at under one lens."""
-
-    lens: Lens
-    shared: tuple[Alike, ...]
-    """Offers of the shop: one object, whoever is asked about, so that what the rules say of them is remembered."""
-    own: Sequence[Alike] = ()
-    """What is proposed to this customer besides."""
-
-
 class _Verdict(msgspec.Struct, frozen=True, gc=False):
     """What the rules say of all proposals with the same terms under one lens."""
 
@@ -59,26 +48,6 @@ class _Verdict(msgspec.Struct, frozen=True, gc=False):
     """Channels that are left, where nothing objects."""
 
 
-class _Said(msgspec.Struct):
-    """What the rules say, under one lens, to all who stand alike towards them."""
-
-    shared: tuple[Alike, ...]
-    terms: dict[int, tuple[Terms, _Verdict]] = msgspec.field(default_factory=dict)
-    """By id of the terms, which are kept so that it stays theirs."""
-    of_shared: tuple[list[Passed], list[Objection], list[Alike]] | None = None
-    """Those of the shared that may be made, those that may not, and those of which each customer has to be asked; None until it is worked out."""
-
-    def verdict(self, known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:
-        """Of terms; remembered where it is the same for everybody who stands so."""
-        before = self.terms.get(id(terms))
-        if before is not None:
-            return before[1]
-        verdict = _judged(known, terms, lens, channels)
-        if verdict.reach == _OFFER or (terms.is_for_all and not known.policy.laws):
-            self.terms[id(terms)] = terms, verdict
-        return verdict
-
-
 _WAYS = ("not_on_sale", "no_ware", "out_of_stock", "minimum_age")
 """What may stand in the way of the sale of an item, in the order in which it is asked."""
 _OFFER, _PERSON, _GOAL, _SUIT, _LIMITS, _CHANNEL, _THROUGH = range(7)
@@ -86,7 +55,7 @@ _OFFER, _PERSON, _GOAL, _SUIT, _LIMITS, _CHANNEL, _THROUGH = range(7)
 
 
 def passing(
-    ask: Ask, customer: Customer | None, proposals: Iterable[Proposals], shop: Shop, policy: Policy, *, is_personal: bool
+    ask: Ask, customer: Customer | None, proposals: Iterable[tuple[Lens, Sequence[Alike]]], shop: Shop, policy: Policy, *, is_personal: bool
 ) -> tuple[list[Passed], list[Objection]]:
     """Split proposals, lens by lens, into those that may be made, and those withheld with stage and rule.
 
@@ -100,29 +69,22 @@ def passing(
     objections: list[Objection] = []
     is_now = ask.at >= shop.moment
     plain = shop.plain if is_now else frozenset()
-    named, excludes = known.named, bool(ask.exclude)
-    said_of: dict[tuple[Lens, int], _Said] = shop.remembered(policy, (is_now, *_stands(known)), dict)
-    for lens, shared, own in proposals:
+    named, excludes, stands = known.named, bool(ask.exclude), _stands(known)
+    for lens, groups in proposals:
         channels = known.retention if lens == "retention" else known.marketing
         closed = None if channels else _Verdict(_OFFER, "consent", "no_consent_retention" if lens == "retention" else "no_consent_marketing", ())
         if closed is not None and not excludes:
-            objections += [(group.offer_ids, closed.stage, closed.rule) for group in (*shared, *own)]
+            objections += [(group.offer_ids, closed.stage, closed.rule) for group in groups]
             continue
         owned = customer.owned if customer is not None and is_personal and lens != "retention" else None
         wants_new = lens == "cross_sell"
-        said = said_of.get((lens, id(shared)))
-        if said is None:
-            said = said_of[lens, id(shared)] = _Said(shared)
-        groups: Iterable[Alike] = (*shared, *own)
-        if closed is None and not named:
-            if said.of_shared is None:
-                said.of_shared = _of_shared(known, said, lens, channels, owned, is_now=is_now)
-            passed += said.of_shared[0]
-            objections += said.of_shared[1]
-            groups = (*said.of_shared[2], *own)
+        said: dict[int, tuple[Terms, _Verdict]] = shop.remembered(policy, (lens, channels, *stands)) if closed is None else {}
         for terms, offers, offer_ids, items, is_plain in groups:
-            verdict = said.verdict(known, terms, lens, channels) if closed is None else closed
+            before = said.get(id(terms)) if closed is None else (terms, closed)
+            verdict = _judged(known, terms, lens, channels) if before is None else before[1]
             reach = verdict.reach
+            if before is None and (reach == _OFFER or (terms.is_for_all and not policy.laws)):
+                said[id(terms)] = terms, verdict
             if reach == _OFFER and not excludes:
                 objections.append((offer_ids, verdict.stage, verdict.rule))
                 continue
@@ -151,25 +113,6 @@ def passing(
                 else:
                     passed.append(Passed(offer, lens, verdict.channels, found))
     return passed, objections
-
-
-def _of_shared(
-    known: Standing, said: _Said, lens: Lens, channels: Sequence[str], owned: Mapping[str, Owned] | None, *, is_now: bool
-) -> tuple[list[Passed], list[Objection], list[Alike]]:
-    """What is the same of the shop's offers for all who stand so: of these it depends neither on who they are nor on what they have bought."""
-    passed, objections, left = list[Passed](), list[Objection](), list[Alike]()
-    for group in said.shared:
-        terms = group.terms
-        verdict = said.verdict(known, terms, lens, channels)
-        reach = verdict.reach
-        is_same = id(terms) in said.terms and terms.is_unasked and group.is_plain and is_now
-        if reach != _OFFER and not (is_same and (reach <= _GOAL or owned is None or not group.items)):
-            left.append(group)
-        elif reach == _THROUGH:
-            passed += [Passed(offer, lens, verdict.channels, offer.items) for offer in group.offers]
-        else:
-            objections.append((group.offer_ids, verdict.stage, verdict.rule))
-    return passed, objections, left
 
 
 def for_everything(ask: Ask, customer: Customer | None) -> Objection | None:
@@ -249,13 +192,12 @@ def _bought_or_not(wants_new: bool) -> str:
 
 
 def _stands(known: Standing) -> tuple[Hashable, ...]:
-    """How somebody stands towards the rules: to all who stand so, the same is said of terms that are for everybody, under each lens."""
+    """How somebody stands towards the rules: to all who stand so, the same is said of terms that are for everybody, under a lens and on channels."""
     customer = known.customer
     who = None if customer is None else (customer.scores.stage, customer.cause)
     limits = known.quiet, known.limit, *known.limits.items()
     rules = tuple(map(id, known.unsuitable)), known.kinds
-    may = known.marketing, known.retention, known.is_personal, known.has_open_complaint
-    return known.shop.span(known.ask.at), who, *may, limits, rules
+    return known.shop.span(known.ask.at), who, known.is_personal, known.has_open_complaint, limits, rules
 
 
 def _judged(known: Standing, terms: Terms, lens: Lens, channels: Sequence[str]) -> _Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import chain, groupby
@@ -309,7 +309,7 @@ class Alone(dict[str, Offer]):
 
     def __init__(self, items: Mapping[str, Item], plain: frozenset[str], kind: str) -> None:
         super().__init__()
-        self._items, self._plain, self._limited, self._kind = items, plain, items.keys() - plain, kind
+        self._items, self._plain, self._kind = items, plain, kind
 
     def __missing__(self, item: str) -> Offer:
         """An item of the shop that nobody asked for yet."""
@@ -317,16 +317,18 @@ class Alone(dict[str, Offer]):
         return made
 
     def of(self, items: Sequence[str]) -> tuple[Alike, ...]:
-        """Those of some items that are in the shop: the plain ones, then all others, each in their order; they have the same terms."""
-        plain = list(filter(self._plain.__contains__, items))
-        groups = [self._together(plain, is_plain=True)] if plain else []
-        if len(plain) < len(items) and (others := list(filter(self._limited.__contains__, items))):
-            groups.append(self._together(others, is_plain=False))
+        """Those of some items that are in the shop, in their order; they have the same terms."""
+        there = list(filter(self._items.__contains__, items))
+        offers = list(map(self.__getitem__, there))
+        offer_ids, groups, start = list(map(_OFFER_ID, offers)), list[Alike](), 0
+        limited = [place for place, item in enumerate(there) if item not in self._plain]
+        for place in (*limited, len(there)):
+            if start < place:
+                groups.append(Alike(offers[start].terms, offers[start:place], offer_ids[start:place], there[start:place], True))
+            if place < len(there):
+                groups.append(Alike(offers[place].terms, (offers[place],), (offer_ids[place],), (there[place],), False))
+            start = place + 1
         return tuple(groups)
-
-    def _together(self, items: Sequence[str], *, is_plain: bool) -> Alike:
-        offers = list(map(self.__getitem__, items))
-        return Alike(offers[0].terms, offers, list(map(_OFFER_ID, offers)), items, is_plain)
 
 
 REMEMBERED = 50_000
@@ -393,10 +395,10 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
         """Number of the time within which no offer begins or ends, of a moment."""
         return bisect_right(self._borders, at)
 
-    def remembered(self, rules: object, key: Hashable, begun: Callable[[], Any]) -> Any:
-        """What was worked out by the same rules under the same key; begun where there is nothing.
+    def remembered(self, rules: object, key: Hashable) -> dict[int, Any]:
+        """What was worked out of terms by the same rules under the same key, by id of the terms; who fills it in keeps the terms with it.
 
-        It may hold something of each offer under each lens. Bounded: full, all begins anew.
+        Bounded: full, it begins anew.
         """
         kept = self._remembered
         if kept[0] is not rules:
@@ -405,13 +407,13 @@ class Shop(msgspec.Struct, frozen=True, dict=True):
         by_key = kept[1]
         found = by_key.get(key)
         if found is None:
-            if len(by_key) > REMEMBERED // (len(LENSES) * (len(self.offered) + 1)):
+            if len(by_key) > REMEMBERED // (len(self.offered) + 1):
                 by_key.clear()
-            found = by_key[key] = begun()
+            found = by_key[key] = {}
         return found
 
     @cached_property
-    def _remembered(self) -> tuple[object, dict[Hashable, Any]]:
+    def _remembered(self) -> tuple[object, dict[Hashable, dict[int, Any]]]:
         return None, {}
 
     @cached_property

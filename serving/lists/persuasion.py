@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from retain.errors import RefusedError
 from serving.decisions.actions import Action
-from serving.decisions.eligibility import Passed, Proposals, may_profile, passing
+from serving.decisions.eligibility import Passed, may_profile, passing
 from serving.decisions.facts import Ask, Customer, Shop
 from serving.decisions.figures import Floats
 from serving.decisions.policy import Policy, QuietHours
@@ -88,7 +88,7 @@ def persuasion(
         if not may_profile(customer, rules):
             found.withheld[row] = "refuses_profiling"
             continue
-        passed, objections = passing(ask, customer, [Proposals("retention", offers)], shop, rules, is_personal=True)
+        passed, objections = passing(ask, customer, [("retention", offers)], shop, rules, is_personal=True)
         pricing = Pricing.of(ask, customer, shop, rules)
         for one in passed:
             for channel, priced in _by_channel(one, pricing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
@@ -50,12 +51,13 @@ def withheld(decision: Decision) -> dict[str, tuple[str, str]]:
 
 
 @given(st.lists(st.sampled_from(["bread", "jam", "milk", "tea", "wine", "gone", "lost"]), max_size=12))
-def test_of_items_standing_for_themselves_the_plain_ones_come_first_each_in_their_order_and_none_is_lost(items: list[str]) -> None:
+def test_items_standing_for_themselves_are_grouped_in_their_order_and_none_is_lost(items: list[str]) -> None:
     market = shop()
     groups = market.alone.of(items)
     there = [item for item in items if item in market.items]
-    assert [item for group in groups for item in group.items] == sorted(there, key=lambda item: item not in market.plain)
-    assert len(groups) == len({item in market.plain for item in there})
+    assert [item for group in groups for item in group.items] == there
+    # Plain ones that follow each other stand together.
+    assert all(not (one.is_plain and other.is_plain) for one, other in pairwise(groups))
     for group in groups:
         assert [one.items for one in group.offers] == [(item,) for item in group.items]
         assert list(group.offer_ids) == [f"product:{item}" for item in group.items] == [one.offer_id for one in group.offers]
