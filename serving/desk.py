@@ -82,7 +82,7 @@ class Named(NamedTuple):
     identity: str
     """Id of the decision."""
     key: str
-    """Of its request_id."""
+    """Of its request_id; the identity again, where it has none."""
     mark: str
     """Hash of what was asked."""
     canonical: bytes
@@ -481,7 +481,7 @@ class Desk:
             answers = self._current.answers
             answer, windows, basis = answers.decision(request, named.identity, is_over, LIMITS_UNKNOWN)
         # Most windows end alike.
-        mostly = windows[receipts.ANY]
+        mostly = windows["*"]
         at_most = stamp(mostly)
         ends = _encode({offer: at_most if end is mostly else stamp(end) for offer, end in windows.items()}).decode()
         answers.fresh.join(named.identity, request.customer_id)

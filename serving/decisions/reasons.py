@@ -35,7 +35,7 @@ def at_risk(scores: Scores, signs: Sequence[Reason], shop: Shop, language: Langu
     if scores.churn is None:
         return None
     horizon, loss = count(shop.horizon_days, "day", language), expected_loss(scores.churn, scores.clv)
-    why = (_reason("RISK", language, churn=percent(scores.churn), horizon=horizon), *signs[:1])
+    why = (_common("RISK", language, churn=percent(scores.churn), horizon=horizon), *signs[:1])
     return Risk(why, () if loss is None else (_reason("AT_STAKE", language, loss=money(loss, shop.currency), horizon=horizon),))
 
 
@@ -57,13 +57,13 @@ def of_offer(worth: Worth, shop: Shop, owned: Mapping[str, Owned], risk: Risk | 
             orders, days = count(owned[item].orders, "order", language), count(owned[item].last_days, "day", language)
             reasons.append(_reason("BOUGHT_BEFORE", language, item=name, orders=orders, days=days))
         elif worth.liking is not None:
-            reasons.append(_reason("RANKED_NEW", language, item=name, rank=worth.liking.rank))
+            reasons.append(_common("RANKED_NEW", language, item=name, rank=worth.liking.rank))
         if share > 0:
             reasons.append(_popular(name, share, shop.horizon_days, shop.moment, language))
     else:
         accepted, contacts = shop.accepted.get(worth.passed.offer.kind, (0, 0))
         if contacts:
-            reasons.append(_reason("ACCEPT_RATE", language, accepted=accepted, contacts=contacts))
+            reasons.append(_common("ACCEPT_RATE", language, accepted=accepted, contacts=contacts))
     if risk is not None and worth.passed.lens == "retention":
         # Why this customer, then why this offer, then what is at stake.
         reasons = [*risk.why, *reasons[:1], *risk.stake, *reasons[1:]]
@@ -99,7 +99,9 @@ def _sign(sign: Sign, currency: str, language: Language) -> Reason:
     return Reason(sign.code, text)
 
 
-@lru_cache(maxsize=16_384)
 def _reason(code: str, language: Language, **values: str | int) -> Reason:
-    """A sentence; most are said again and again."""
     return Reason(code, OFFERS[code][language].format(**values))
+
+
+_common = lru_cache(maxsize=16_384)(_reason)
+"""The same for sentences that are said of many, again and again; what is one customer's alone would only push them out."""

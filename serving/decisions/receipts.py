@@ -1,4 +1,4 @@
-"""What identifies a decision and a request: the same request has the same id and the same hash, whoever computes them."""
+"""What identifies a decision and a request: a request that has a name has the same id and the same hash, whoever computes them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from datetime import datetime, timedelta
 
 from serving.decisions.decide import Decision
 from serving.decisions.facts import Shop
-
-ANY = "*"
-"""Any other offer than those that were shown, where windows are named by offer."""
 
 
 def one_id(chance: bytes) -> str:
@@ -28,9 +25,9 @@ def fingerprint(canonical: bytes) -> str:
 
 
 def windows(decision: Decision, shop: Shop, at: datetime) -> dict[str, datetime]:
-    """Until when outcomes count, by offer and for ``ANY`` other."""
+    """Until when outcomes count, by offer; ``*`` is any other."""
     mostly = later(at, shop.horizon_days)
-    ends = {ANY: mostly}
+    ends = {"*": mostly}
     for offered in decision.offers:
         offer = offered.worth.passed.offer
         ends[offer.offer_id] = mostly if offer.outcome_days is None else later(at, offer.outcome_days)

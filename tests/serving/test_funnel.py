@@ -14,7 +14,7 @@ from serving.decisions import credit
 from serving.decisions.eligibility import for_everything, passing
 from serving.decisions.facts import LENSES, Ask, Contact, Customer, Item, Lens, Offer, Owned, Scores, Shop
 from serving.decisions.policy import Law, Limit, Policy, Suitability
-from serving.decisions.standing import Standing, standing
+from serving.decisions.standing import Standing, consented, standing
 
 NOW = datetime(2026, 3, 1, 21, tzinfo=UTC)
 CHANNELS = ("email", "sms", "call_center")
@@ -23,10 +23,11 @@ RULES = Policy(
     laws=(Law(name="no_loans", kinds=("loan",), regions=("north",)), Law(name="no_sms", kinds=("coupon",), channels=("sms",))),
     suitability=(
         Suitability(name="big", fact="stage", value="growing", **{"is": "equal"}, kinds=("discount",), lenses=("cross_sell", "repeat")),
+        Suitability(name="risky", fact="churn", **{"is": "at_least"}, value=0.7, kinds=("service",)),
         Suitability(name="named", fact="churn", **{"is": "at_least"}, value=0.5, only_named=True),
     ),
-    channel_limits={"email": (Limit(most=1, days=7),), "sms": (Limit(most=2, days=7),)},
-    remedies={"price": ("coupon", "discount")},
+    channel_limits={"email": (Limit(most=1, days=1), Limit(most=2, days=7)), "sms": (Limit(most=2, days=7),)},
+    remedies={"price": ("coupon", "discount"), "quality": ("coupon", "discount")},
 )
 
 
@@ -80,6 +81,16 @@ def test_so_it_is_where_most_have_nothing_of_their_own_to_be_asked(seed: int) ->
         customer = customer if customer is None or draw.random() < 0.2 else replace(customer, contacts=())
         listed = [shop.alone[item] for item in draw.sample([*shop.items], draw.randrange(12))]
         _agrees(shop, customer, ask, LAWLESS, is_personal=customer is not None and draw.random() < 0.8, alone=listed)
+
+
+def test_the_channel_that_the_customer_asked_for_stands_first_whoever_was_asked_about_before() -> None:
+    for preferred in ("sms", None, "call_center", "push", "sms"):
+        customer = Customer("C1", frozenset({"*:*"}), preferred_channel=preferred)
+        assert consented(customer, CHANNELS, "marketing") == tuple(sorted(CHANNELS, key=lambda channel: channel != preferred))
+        assert consented(replace(customer, unsubscribed=frozenset({"*"})), CHANNELS, "marketing") == ()
+        assert consented(replace(customer, unsubscribed=frozenset({"sms"})), CHANNELS, "marketing") == tuple(
+            sorted({*CHANNELS} - {"sms"}, key=lambda channel: (channel != preferred, CHANNELS.index(channel)))
+        )
 
 
 def _agrees(shop: Shop, customer: Customer | None, ask: Ask, policy: Policy, *, is_personal: bool, alone: Sequence[Offer] = ()) -> None:
@@ -253,7 +264,7 @@ def _customer(draw: random.Random) -> Customer | None:
         contacts=tuple(sorted(contacts, key=lambda one: one.at)),
         accepted=frozenset(f"O{n}" for n in range(25) if draw.random() < 0.2),
         owned={f"I{n}": Owned(1, 5) for n in range(12) if draw.random() < 0.4},
-        cause=_some(draw, 0.3, "price"),
+        cause=_some(draw, 0.4, "price", "quality"),
         scores=Scores(draw.random(), draw.uniform(0, 100), "small", draw.choice(("mature", "growing", "lost"))),
     )
 
