@@ -52,6 +52,20 @@ def test_what_was_said_to_others_of_the_same_terms_is_what_would_be_said(seed: i
         _agrees(shop, customer, ask, policy, is_personal=customer is not None and draw.random() < 0.8)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_so_it_is_where_the_same_few_are_asked_about_again_and_again_by_two_houses(seed: int) -> None:
+    # Whoever stands alike is told what was remembered of the other, so they must be few to meet; they differ in one thing or another.
+    draw = random.Random(seed)
+    shop = _shop(draw)
+    first = replace(_customer(draw) or Customer("C1"), consents=frozenset({"*:*"}), complaint_at=None, scores=Scores(0.2, 50.0, "small", "mature"))
+    mailed = tuple(Contact(NOW - timedelta(hours=hours), "email", f"O{number}") for number, hours in enumerate((100, 50, 2)))
+    changes = [{}, {"cause": "quality"}, {"cause": "price"}, {"scores": Scores(0.9, 50.0, "small", "mature")}, {"contacts": mailed[:2]}]
+    people = [replace(first, **each) for each in (*changes, {"contacts": mailed[2:]}, {"contacts": mailed[:1]}, {"contacts": mailed[1:]})]
+    asks = [replace(_ask(draw), at=NOW, channels=CHANNELS[:2], exclude=frozenset(), is_inbound=True) for _ in range(2)]
+    for _ in range(50):
+        _agrees(shop, draw.choice(people), draw.choice(asks), draw.choice((RULES, LAWLESS)), is_personal=True)
+
+
 @pytest.mark.parametrize("seed", range(15))
 def test_where_laws_hold_what_was_said_to_one_is_not_said_to_who_lives_elsewhere(seed: int) -> None:
     draw = random.Random(seed)
