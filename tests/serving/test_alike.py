@@ -123,6 +123,14 @@ def test_each_word_of_an_answer_stands_under_its_own_name() -> None:
     assert (one.accept_prob[0], one.cost, one.text, one.expires_at) == (best.p, 1.0, "Seven days", None)
 
 
+def test_an_item_of_which_no_margin_is_known_says_no_basis_of_one() -> None:
+    market = shop()
+    unknown = replace(market, items={name: replace(item, margin=None) for name, item in market.items.items()})
+    shown = decide(replace(ASK, goal="cross_sell"), CUSTOMER, unknown, Policy()).offers
+    assert shown
+    assert [(one.worth.margin, one.worth.gain, one.worth.basis) for one in shown] == [(None, None, None)] * len(shown)
+
+
 def test_outcomes_count_as_long_as_each_offer_says_and_its_channel_stands_first() -> None:
     offers = (Offer("O1", "Week", "coupon", margin=9.0, outcome_days=7, channels=("email", "sms")), Offer("O2", "Plain", "coupon", margin=8.0))
     market = shop(*offers, contact_cost={"email": 0.5, "sms": 0.1}, popular=())
