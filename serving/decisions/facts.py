@@ -317,7 +317,7 @@ class Alone(dict[str, Offer]):
         return made
 
     def of(self, items: Sequence[str]) -> tuple[Alike, ...]:
-        """Those of some items that are in the shop, in their order; they have the same terms."""
+        """Those of some items that are in the shop, in their order; they have the same terms. What is not plain stands alone."""
         there = list(filter(self._items.__contains__, items))
         offers = list(map(self.__getitem__, there))
         offer_ids, groups, start = list(map(_OFFER_ID, offers)), list[Alike](), 0
