@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -458,3 +459,10 @@ def test_a_stamp_is_the_moment_in_utc_with_microseconds(moment: datetime) -> Non
             known = datetime(1, 1, 1, tzinfo=UTC) if one.year == 1 else datetime(9999, 12, 31, tzinfo=UTC)
         assert stamp(one) == known.isoformat(timespec="microseconds")
         assert datetime.fromisoformat(stamp(one)) == known
+
+
+@pytest.mark.parametrize(("own", "others", "is_late"), [(True, False, True), (False, True, True), (True, True, True), (False, False, False)])
+def test_who_is_asked_with_others_has_its_own_time_and_theirs(desk: Desk, own: bool, others: bool, is_late: bool) -> None:
+    since = time.monotonic() - (1.0 if own else 0.0)
+    body, _ = desk.answered(ask(budget_ms=900), since, lambda: others)
+    assert ("over_budget" in json.loads(body)["degraded"]) is is_late
