@@ -33,8 +33,6 @@ LONG_HEAD = Problem("too_large", f"the headers are larger than {HEAD_BYTES} byte
 CONNECTIONS = 2000
 """Open at once; one more costs an idle one its place, or is closed where none is idle."""
 SPARE_FILES = 64
-LATER_FILES = 16_384
-"""Left for full segments of the ledger, where the system allows: the index of each stays open. An hour of 800 decisions a second fills a hundred."""
 
 
 def room() -> int:
@@ -44,7 +42,7 @@ def room() -> int:
     """
     own = 2 * len(os.listdir("/dev/fd")) + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = CONNECTIONS + own + LATER_FILES
+    wanted = CONNECTIONS + own
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from retain.errors import IntegrityError
@@ -321,15 +322,17 @@ def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | N
     with path.open("rb") as file:
         # Read, not looked at in the map: one look would map 64 kB around it, of each segment, for as long as the process lives.
         for_size, keys, rows = (int(each) for each in np.frombuffer(file.read(24), dtype=np.uint64))
-    raw = np.memmap(path, dtype=np.uint8, mode="r")
+    # By Arrow, whose map stays when its file is closed: one of Python's or NumPy's (before 3.13) keeps a file open for as long as it is there.
+    with pa.memory_map(str(path)) as whole:
+        raw = np.frombuffer(whole.read_buffer(), dtype=np.uint8)
     if for_size != size or len(raw) != 24 + 16 * keys + 9 * rows:
         return None
     at = 24 + 16 * keys
     return {
-        "keys": np.asarray(raw[24 : 24 + 8 * keys].view(np.uint64)),
-        "offsets": np.asarray(raw[24 + 8 * keys : at].view(np.uint64)),
-        "rows": np.asarray(raw[at : at + 8 * rows].view(np.uint64)),
-        "row_kinds": np.asarray(raw[at + 8 * rows :]),
+        "keys": raw[24 : 24 + 8 * keys].view(np.uint64),
+        "offsets": raw[24 + 8 * keys : at].view(np.uint64),
+        "rows": raw[at : at + 8 * rows].view(np.uint64),
+        "row_kinds": raw[at + 8 * rows :],
     }
 
 

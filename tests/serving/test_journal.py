@@ -132,7 +132,7 @@ def test_the_index_in_memory_is_laid_down_as_it_would_be_made_from_the_segment(t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what of a map is in memory is read from /proc")
-def test_an_index_that_nobody_looks_into_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_nobody_looks_into_takes_no_memory_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SEGMENT_RECORDS", 2_000)
 
     def held() -> list[int]:
@@ -153,6 +153,8 @@ def test_an_index_that_nobody_looks_into_takes_no_memory(tmp_path: Path, monkeyp
     journal = Journal(tmp_path)
     assert len(held()) == len(list(tmp_path.glob("*.index"))) >= 8
     assert not any(held())
+    files = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
+    assert not [each for each in files if each.endswith(".index")], "a process that lives for years fills more segments than it may open files"
     assert next(journal.find(5, 1)).body == b"x" * 40
     assert any(held()), "a look maps what it looks at"
     journal.close()
