@@ -22,7 +22,7 @@ from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
 from retain.files import MANIFEST, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
-from serving import grounds, listed
+from serving import grounds, listed, unnamed
 from serving.decisions.facts import Shop
 from serving.entries import Conflict, Entry, Outcome
 from serving.feedback import MARK
@@ -164,6 +164,7 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
         with ledger.journal.alone():
             ledger.journal.catch_up()
             found = list(_records(ledger, buried.__contains__))
+            unnamed.keep(ledger, [record.held for record in found if isinstance(record.held, Outcome)], buried)
             places += [record.place for record in found]
             write_json(plan, [list(place) for place in places])
             for place in places:

@@ -121,6 +121,18 @@ class Ledger:
             self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), _marked(keys, encoded, is_brought), encoded)
         return Kept(judged, is_duplicate=False, is_conflict=False)
 
+    def stand_in(self, outcome: Outcome) -> None:
+        """Write an outcome down that stands for one under the same id, which is about to be blanked; once, however often it is called.
+
+        Other machines are not told: each has its own to blank.
+        """
+        with self.journal.alone():
+            self.journal.catch_up()
+            key, encoded = _key("outcome", outcome.outcome_id), _encode(outcome)
+            if not any(record.body == encoded for record in self.journal.find(key, OUTCOME)):
+                keys = _marked((key, _key("of", outcome.decision_id)), encoded, is_brought=True)
+                self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), keys, encoded)
+
     def take(self, fact: Fact, *, is_brought: bool = False) -> bool | None:
         """Write a fact down, not yet synced; False where it was on record, None where another row is on record under its key (a conflict, logged)."""
         with self.journal.alone():

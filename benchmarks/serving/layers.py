@@ -31,7 +31,7 @@ ASKED = 500
 """Customers asked about, spread over all rows."""
 MANY = 20
 """Candidates about which, and from which on, a decision is timed apart as well: where consent or limits rule out much, little is weighed."""
-LOOKED_AT = 5_000
+LOOKED_AT = 20_000
 """Customers among whom those with so many candidates are found: of few, the median jumps."""
 
 

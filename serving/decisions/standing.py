@@ -158,8 +158,11 @@ def _repeated(contacts: Sequence[Contact], ask: Ask, limit: Limit) -> frozenset[
     if not contacts:
         return frozenset()
     since = ask.at - timedelta(days=limit.days)
-    recent = [each.offer_id for each in contacts if each.offer_id is not None and each.at > since]
-    return frozenset(offer_id for offer_id in recent if recent.count(offer_id) >= limit.most)
+    times: dict[str, int] = {}
+    for each in contacts:
+        if each.offer_id is not None and each.at > since:
+            times[each.offer_id] = times.get(each.offer_id, 0) + 1
+    return frozenset([offer_id for offer_id, count in times.items() if count >= limit.most])
 
 
 def _first_reached(contacts: Sequence[Contact], ask: Ask, limits: Sequence[Limit]) -> str | None:

@@ -22,6 +22,7 @@ from retain.errors import RetainError
 from retain.files import sha256, verify_folder
 from retain.simulate import simulate
 from retain.workspace import STATE, Workspace
+from serving import erasure
 from serving.answers import Answers
 from serving.decisions.control import Groups
 from serving.decisions.facts import Customer, Offer
@@ -220,6 +221,43 @@ def test_who_was_named_in_the_place_of_the_decisions_customer_has_left_too(
     found = {row["outcome_id"]: (row["customer_id"], row["channel"], row["decision_id"]) for row in rows(place, "outcomes")}
     assert found == {"o1": ("bob", "email", decision_id("r1")), "o1:named": ("cid", "email", None)}
     assert left(since(own.ledger, after)) == set(), "both are in the tables"
+
+
+@pytest.mark.fault("E8")
+def test_who_was_named_wrongly_can_be_erased_and_whose_decision_it_was_has_left_all_the_same(
+    place: Workspace, own: Desk, make: Callable[..., Answers], now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told under the name of another before the decision was known here, thrice interrupted, and told again afterwards."""
+    sent = {"decision_id": decision_id("r1"), "offer_id": None, "channel": "email", "amount": 2.5, "currency": "EUR"}
+    came(own, "o1", kind="unsubscribed", at=now, customer_id="cid", **sent)  # type: ignore[arg-type]
+    came(own, "o2", decision_id("nobody-knows"), "unsubscribed", now, customer_id="cid")
+    decided(own, request_id="r1")
+    decided(own, customer_id="cid", request_id="r2")
+    came(own, "o3", decision_id("r2"), "complained", now)
+    feedback(place)
+    own.close()
+    for name in ("write_json", "blank", "forget_blanked"):
+
+        def dies(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(erasure, name, dies)
+            with pytest.raises(KeyboardInterrupt):
+                erasure.erase(place, "cid", bytes(32), now)
+    erasure.erase(place, "cid", bytes(32), now)
+    assert [path for path in place.root.rglob("*") if path.is_file() and b"cid" in path.read_bytes() and path.suffix in (".log", ".json")] == []
+    again = Desk(make(), Ledger(place.ledger))
+    (kept,) = again.ledger.everything()
+    assert (kept.outcome_id, kept.customer_id, kept.kind, kept.channel, kept.amount, kept.named) == ("o1", "bob", "unsubscribed", "email", 2.5, None)
+    assert "email" in since(again.ledger, None).on(Customer("bob")).unsubscribed
+    assert again.ledger.outcomes(decision_id("r1")) == [kept]
+    feedback(place)
+    assert [(row["outcome_id"], row["customer_id"]) for row in rows(place, "outcomes")] == [("o1", "bob")]
+    # The same caller tells it once more, from whose request the name is taken now.
+    body = OutcomeRequest("o1", type="unsubscribed", occurred_at=now, **sent)
+    assert asyncio.run(again.outcome(body)).duplicate
+    again.close()
 
 
 def test_killed_between_tables_and_state_the_next_run_heals(place: Workspace, own: Desk, now: datetime) -> None:
