@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Two processes share the work where there are two cores; more would only crowd them, because the libraries have threads of their own.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1); [ $$n -gt 1 ] && echo 2 || echo 0)
 
-.PHONY: help setup check demo test test-slow faults fuzz lint types layers serve bench lock wheel clean
+.PHONY: help setup check demo test test-slow faults fuzz lint audit types layers serve bench lock wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ fuzz: $(READY) ## 100,000 bent requests against the default workspace, which mus
 
 lint: $(READY) ## style, types and import layers
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --config pyproject.toml
+
+audit: $(READY) ## known holes in what the lock pins; asks a database over the network
+	@$(BIN)/python .ci/audit.py
 
 serve: $(READY) ## run the service on the default workspace
 	@$(BIN)/retain serve
