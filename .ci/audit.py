@@ -238,10 +238,10 @@ class Auditor:
 
     def ask(self, file: Path, how: str, *, cache: Path) -> Report:
         """One run of pip-audit. Its cache is a folder for the moment: answers are not kept, so nothing of a home needs to be written."""
-        command = [self.program, "-r", str(file), how, "--disable-pip", "-s", "osv", "--format", "json", "--progress-spinner", "off"]
-        command += ["--cache-dir", str(cache), *(["--osv-url", self.osv_url] if self.osv_url else [])]
-        # A setting that sends the answer to a file, or keeps warnings back, would hide what is read here; only the address may be set outside.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_AUDIT_") or name == "PIP_AUDIT_OSV_URL"}
+        command = [self.program, "-r", str(file), how, "--disable-pip", "--format", "json", "--progress-spinner", "off", "--cache-dir", str(cache)]
+        command += ["-s", "osv", "--osv-url", self.osv_url] if self.osv_url else ["-s", "pypi"]
+        # A setting that sends the answer to a file, or keeps warnings back, would hide what is read here.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_AUDIT_")}
         try:
             done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -298,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Known holes in what the lock pins.")
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements.lock", help="what is pinned (requirements.lock)")
     parser.add_argument("--allow", type=Path, default=ROOT / ".ci" / "audit.toml", help="holes that may stay for a while (.ci/audit.toml)")
-    parser.add_argument("--osv-url", help="another database that speaks OSV, such as a mirror; else PIP_AUDIT_OSV_URL, else pip-audit's own")
+    asked = "a database that speaks OSV, else PIP_AUDIT_OSV_URL; without either what the package index tells of each version"
+    parser.add_argument("--osv-url", default=os.environ.get("PIP_AUDIT_OSV_URL"), help=asked)
     parser.add_argument("--today", type=date.fromisoformat, default=datetime.now(UTC).date(), help="the day by which entries expire")
     options = parser.parse_args(arguments)
     try:

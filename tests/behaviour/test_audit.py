@@ -404,6 +404,27 @@ def test_without_pip_audit_nothing_is_audited(
 
 
 @real
+def test_the_database_may_be_named_in_the_environment(
+    run: Audit, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("PIP_AUDIT_OSV_URL", run.address)
+    assert audit.main(["--lock", str(run.lock), "--allow", str(run.list), "--today", str(TODAY)]) == 0
+    assert capsys.readouterr().out == "2 versions looked up, nothing to mend.\n"
+    assert database.asked[0] == audit.CANARY
+
+
+def test_unless_one_is_named_the_index_is_asked(run: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\nimport pathlib, sys\npathlib.Path({str(tmp_path / 'asked')!r}).write_text(' '.join(sys.argv))\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(audit.sys, "executable", str(tmp_path / "python"))
+    monkeypatch.delenv("PIP_AUDIT_OSV_URL", raising=False)
+    assert audit.main(["--lock", str(run.lock), "--allow", str(run.list)]) == 3
+    assert (tmp_path / "asked").read_text().endswith(" -s pypi")
+
+
+@real
 def test_patience_ends(run: Audit, database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     going = threading.Event()
     database.answer = lambda: (500, b"") if going.wait(30) else None
