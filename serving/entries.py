@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+CLOSING = frozenset({"unsubscribed", "complained"})
+"""Kinds of outcomes after which somebody is not contacted, or not sold to."""
+
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
     """A decision as it is kept: its receipt."""
@@ -42,6 +45,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     is_late: bool = False
     named: str | None = None
     """Whom the caller named where the decision is another customer's; worked out when it is read, kept nowhere."""
+    filler: bytes | None = None
+    """Nothing, where the name of somebody erased stood: the record keeps its length."""
 
 
 class Kept(msgspec.Struct, frozen=True):

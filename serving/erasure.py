@@ -7,7 +7,7 @@ on. After a restore ``again`` removes whoever came back. A running service knows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,16 +22,17 @@ from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
 from retain.files import MANIFEST, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
-from serving import grounds, listed, unnamed
+from serving import grounds, listed
 from serving.decisions.facts import Shop
 from serving.entries import Conflict, Entry, Outcome
 from serving.feedback import MARK
 from serving.incoming import Fact
-from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading
+from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading, rekeyed
 from serving.older import TAKEN
 from serving.publishing import Content, point, write
 from serving.rows import POINTER, Rows
-from serving.segments import Place, blank, blanked_with_keys, forget_blanked
+from serving.segments import BLANK, Place, Record, blank, blanked_with_keys, forget_blanked, rewrite
+from serving.unnamed import filled, left
 
 RECEIPTS = "erasures"
 
@@ -144,7 +145,10 @@ def without(arrays: dict[str, NDArray[Any]], keep: NDArray[np.bool_]) -> dict[st
 
 
 def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
-    """Blank the erased customers' records where they stand, so that places hold and a running service reads on."""
+    """Overwrite the erased customers' records where they stand, so that places hold and a running service reads on.
+
+    They are blanked; of what is about others as well only the name goes.
+    """
     log = workspace.ledger / "log"
     if not buried or not log.is_dir():
         return {}
@@ -152,26 +156,26 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
         torn.unlink()
     (workspace.ledger / TAKEN).unlink(missing_ok=True)
     plan = workspace.ledger / "erasing.json"
-    places = [Place(*one) for one in read_json(plan)] if plan.is_file() else []
-    for place in places:
-        # Interrupted before: whatever half of it was written, its length is the one that it had.
-        blank(log, place)
+    # Interrupted before: whatever half of it was written, its length is the one that it had.
+    changes = [_Change(Place(*one[:2]), *one[2:]) for one in read_json(plan)] if plan.is_file() else []
+    for change in changes:
+        change.make(log)
     named = grounds.sweep(workspace.ledger, buried)
     counts = {"ledger/grounds": named} if named else {}
-    places += blanked_with_keys(log)
+    changes += map(_Change, blanked_with_keys(log))
     ledger = Ledger(workspace.ledger)
     try:
         with ledger.journal.alone():
             ledger.journal.catch_up()
-            found = list(_records(ledger, buried.__contains__))
-            unnamed.keep(ledger, [record.held for record in found if isinstance(record.held, Outcome)], buried)
-            places += [record.place for record in found]
-            write_json(plan, [list(place) for place in places])
-            for place in places:
-                blank(log, place)
-            for number in sorted({place.segment for place in places}):
+            looked = [(record, _change(ledger, record, buried)) for record in _records(ledger, buried.__contains__)]
+            found = [(record, made) for record, made in looked if made is not None]
+            changes += [made for _, made in found]
+            write_json(plan, [[*change.place, change.kind, change.keys, change.body] for change in changes])
+            for change in changes:
+                change.make(log)
+            for number in sorted({change.place.segment for change in changes}):
                 forget_blanked(log, number)
-            for record in found:
+            for record, _ in found:
                 counts[f"ledger/{record.kind}"] = counts.get(f"ledger/{record.kind}", 0) + 1
         plan.unlink()
     finally:
@@ -180,6 +184,31 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     if mark.is_file() and found and workspace.is_filled:
         write_json(mark, {**read_json(mark), "digest": workspace.state().digest})
     return counts
+
+
+class _Change(NamedTuple):
+    """What is done to a record: blanked, or written anew in its length, as JSON can keep it."""
+
+    place: Place
+    kind: int = BLANK
+    keys: Sequence[int] = ()
+    body: str = ""
+
+    def make(self, log: Path) -> None:
+        """Do it, or do it again."""
+        if self.kind == BLANK:
+            blank(log, self.place)
+        else:
+            rewrite(log, self.place, self.kind, self.keys, bytes.fromhex(self.body))
+
+
+def _change(ledger: Ledger, found: _Record, buried: Tombstones) -> _Change | None:
+    """What an erasure does to a record that it found; None: nothing, it is somebody else's."""
+    stays = left(found.held, ledger.decision(found.held.decision_id), buried) if isinstance(found.held, Outcome) else None
+    if stays is found.held:
+        return None
+    body = None if stays is None else filled(stays, len(found.record.body))
+    return _Change(found.record.place) if body is None else _Change(found.record.place, OUTCOME, rekeyed(found.record, body), body.hex())
 
 
 def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
@@ -217,7 +246,7 @@ class _Record(NamedTuple):
     """A record about customers."""
 
     kind: str
-    place: Place
+    record: Record
     held: Entry | Outcome | Fact | Conflict
 
 
@@ -228,20 +257,20 @@ def _records(ledger: Ledger, is_wanted: Callable[[str], bool]) -> Iterator[_Reco
         entry = msgspec.msgpack.decode(record.body, type=Entry)
         if is_wanted(entry.customer_id):
             decided.add(entry.decision_id)
-            yield _Record("decisions", record.place, entry)
+            yield _Record("decisions", record, entry)
     for record in ledger.journal.records((OUTCOME,)):
         outcome = msgspec.msgpack.decode(record.body, type=Outcome)
         if outcome.decision_id in decided or (outcome.customer_id is not None and is_wanted(outcome.customer_id)):
-            yield _Record("outcomes", record.place, outcome)
+            yield _Record("outcomes", record, outcome)
     for record in ledger.journal.records((FACT,)):
         fact = msgspec.msgpack.decode(record.body, type=Fact)
         if is_wanted(fact.customer_id):
-            yield _Record("facts", record.place, fact)
+            yield _Record("facts", record, fact)
     for record in ledger.journal.records((CONFLICT,)):
         conflict = msgspec.msgpack.decode(record.body, type=Conflict)
-        body = msgspec.json.decode(conflict.body or b"{}")
+        body = _said(conflict)
         if is_wanted(str(body.get("customer_id"))) or body.get("decision_id") in decided:
-            yield _Record("conflicts", record.place, conflict)
+            yield _Record("conflicts", record, conflict)
 
 
 def _told(ledger: Ledger, customer_id: str) -> dict[str, Any]:
@@ -258,10 +287,17 @@ def _plainly(ledger: Ledger, each: Entry | Outcome | Fact | Conflict) -> dict[st
         case Entry():
             return {"at": each.at, "request": msgspec.json.decode(each.request), "answer": msgspec.json.decode(each.answer)}
         case Outcome():
-            return msgspec.structs.asdict(cast(Outcome, ledger.known(each)))
+            return {name: value for name, value in msgspec.structs.asdict(cast(Outcome, ledger.known(each))).items() if name != "filler"}
         case Fact():
             return {"table": each.table, "received_at": each.received_at, "row": msgspec.json.decode(each.row)}
-    return {"of": each.kind, "received_at": each.received_at, "request": msgspec.json.decode(each.body or b"{}")}
+    return {"of": each.kind, "received_at": each.received_at, "request": _said(each)}
+
+
+def _said(conflict: Conflict) -> dict[str, Any]:
+    """The request that contradicted another."""
+    said = msgspec.json.decode(conflict.body or b"{}")
+    # Releases before kept an outcome of another machine without the names of its fields.
+    return said if isinstance(said, dict) else dict(zip(Outcome.__struct_fields__, said, strict=False))
 
 
 def _row(workspace: Workspace, customer_id: str) -> dict[str, Any] | None:

@@ -28,8 +28,8 @@ from serving.basis import Instead
 from serving.decisions.eligibility import CONTROL
 from serving.decisions.facts import Shop, Withheld
 from serving.decisions.policy import Policy
-from serving.entries import Entry, Outcome
-from serving.fresh import CLOSING, flowed
+from serving.entries import CLOSING, Entry, Outcome
+from serving.fresh import flowed
 from serving.gather import CONTACT_DAYS
 from serving.grounds import Opened, opener
 from serving.incoming import Fact, TableName

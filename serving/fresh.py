@@ -10,14 +10,11 @@ import msgspec
 
 from retain.workspace import Workspace
 from serving.decisions.facts import Contact, Customer, Owned
-from serving.entries import Outcome
+from serving.entries import CLOSING, Outcome
 from serving.incoming import Fact
 from serving.ledger import Ledger, reading, stamp
 from serving.rows import Fed, open_rows
 from serving.segments import START, Place
-
-CLOSING = frozenset({"unsubscribed", "complained"})
-"""What is heard of whomever it may be about."""
 
 
 @dataclass

@@ -23,6 +23,7 @@ from serving.entries import Conflict, Entry, Kept, Outcome
 from serving.incoming import Fact
 from serving.journal import SYNC_S, Journal, JournalError
 from serving.segments import START, Place, Record
+from serving.unnamed import unnamed
 
 T = TypeVar("T")
 LedgerError = JournalError
@@ -121,18 +122,6 @@ class Ledger:
             self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), _marked(keys, encoded, is_brought), encoded)
         return Kept(judged, is_duplicate=False, is_conflict=False)
 
-    def stand_in(self, outcome: Outcome) -> None:
-        """Write an outcome down that stands for one under the same id, which is about to be blanked; once, however often it is called.
-
-        Other machines are not told: each has its own to blank.
-        """
-        with self.journal.alone():
-            self.journal.catch_up()
-            key, encoded = _key("outcome", outcome.outcome_id), _encode(outcome)
-            if not any(record.body == encoded for record in self.journal.find(key, OUTCOME)):
-                keys = _marked((key, _key("of", outcome.decision_id)), encoded, is_brought=True)
-                self.journal.append(OUTCOME, micros(datetime.fromisoformat(outcome.received_at)), keys, encoded)
-
     def take(self, fact: Fact, *, is_brought: bool = False) -> bool | None:
         """Write a fact down, not yet synced; False where it was on record, None where another row is on record under its key (a conflict, logged)."""
         with self.journal.alone():
@@ -152,7 +141,11 @@ class Ledger:
     def bring(self, each: Entry | Outcome | Fact, now: datetime) -> bool:
         """Write down what another machine recorded, not yet synced; False where that stands here already, or something else under its key."""
         if isinstance(each, Outcome):
-            return not self.add(each, msgspec.json.encode(each), is_brought=True).is_duplicate
+            first = self._outcome(each.outcome_id)
+            if first is not None and each.body_hash != first.body_hash and {each.body_hash, first.body_hash} & {_nameless(each), _nameless(first)}:
+                # The same, but that an erasure took a name from one of them.
+                return False
+            return not self.add(each, msgspec.json.encode(msgspec.structs.asdict(each)), is_brought=True).is_duplicate
         if isinstance(each, Fact):
             return bool(self.take(each, is_brought=True))
         with self.journal.alone():
@@ -295,9 +288,23 @@ def is_brought(record: Record) -> bool:
     return mark(record.body) in record.keys
 
 
+def is_rewritten(record: Record) -> bool:
+    """Whether the name of somebody erased was taken out of this record where it stands."""
+    return record.kind == OUTCOME and _OUTCOME.decode(record.body).filler is not None
+
+
+def rekeyed(record: Record, body: bytes) -> tuple[int, ...]:
+    """The keys of a record whose body is another now."""
+    return tuple(mark(body) if key == mark(record.body) else key for key in record.keys)
+
+
 def mark(body: bytes) -> int:
     """What tells a record from another that stands in its place."""
     return int.from_bytes(blake2b(body, digest_size=8, person=b"brought").digest(), "little")
+
+
+def _nameless(outcome: Outcome) -> str:
+    return unnamed(outcome).body_hash
 
 
 def _marked(keys: Sequence[int], body: bytes, is_brought: bool) -> Sequence[int]:
@@ -313,14 +320,19 @@ def joined(outcome: Outcome, decision: Entry) -> Outcome:
 
 
 def stamp(moment: datetime) -> str:
-    """A moment as the ledger keeps it: text in UTC that sorts by time; what lies beyond the calendar is its end."""
+    """A moment as the ledger keeps it: text in UTC that sorts by time."""
     if moment.tzinfo is not UTC:
-        try:
-            moment = moment.astimezone(UTC)
-        except OverflowError:
-            moment = datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
+        moment = in_utc(moment)
     # As ``isoformat`` writes it with microseconds, in a third of the time: a decision needs several.
     return f"{str(_written(moment)[1:-2], 'ascii')}{'' if moment.microsecond else '.000000'}+00:00"
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; what lies beyond the calendar is its end."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def micros(moment: datetime) -> int:

@@ -14,7 +14,7 @@ TAKEN = "ledger.db.taken"
 """Its name once it was taken over."""
 _DECISION = "decision_id, body_hash, customer_id, at, request, answer, windows"
 # What is only worked out when it is read was never kept.
-_OUTCOME = tuple(name for name in Outcome.__struct_fields__ if name != "named")
+_OUTCOME = tuple(name for name in Outcome.__struct_fields__ if name not in ("named", "filler"))
 
 
 def held(place: Path) -> tuple[list[Entry], list[Outcome]]:

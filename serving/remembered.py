@@ -11,7 +11,7 @@ from typing import Any
 
 from retain.errors import DataError
 from retain.files import read_json, write_json
-from serving.ledger import Ledger, mark
+from serving.ledger import Ledger, is_rewritten, mark
 from serving.segments import BLANK, Place
 from serving.shared import NOTHING, NOTHING_READ, Read
 
@@ -56,7 +56,7 @@ def stands(ledger: Ledger, told: Read | None) -> bool:
     if told is None or told.last == NOTHING or not told.mark:
         return True
     record = ledger.journal.at(told.last)
-    return record is not None and (record.kind == BLANK or mark(record.body) == told.mark)
+    return record is not None and (record.kind == BLANK or mark(record.body) == told.mark or is_rewritten(record))
 
 
 def read_up_to(ledger: Ledger, place: Place) -> Read | None:

@@ -113,11 +113,32 @@ def blank(folder: Path, place: Place) -> None:
     """Overwrite a record with nothing, its keys included, and sync. Its length stays, so places and open files hold. Only within the gate."""
     # First: whoever lays an index looks for blank records only where it is told that there are some.
     _blanked_path(folder, place.segment).touch()
+    _overwrite(folder, place, lambda at, size: _META.pack(at, BLANK, 0).ljust(size, b"\0"))
+
+
+def rewrite(folder: Path, place: Place, kind: int, keys: Sequence[int], body: bytes) -> None:
+    """Overwrite a record with one of the same length, and sync. Its index stays: it leads on by the keys that stay. Only within the gate.
+
+    Raises:
+        ValueError: it is of another length.
+    """
+
+    def made(at: int, size: int) -> bytes:
+        payload = prefixed(kind, at, keys, body)[_FRAME.size :] + body
+        if len(payload) != size:
+            raise ValueError(f"{len(payload)} bytes instead of {size}")
+        return payload
+
+    _overwrite(folder, place, made)
+
+
+def _overwrite(folder: Path, place: Place, made: Callable[[int, int], bytes]) -> None:
+    """Write anew what is made of the time and the length of a record, which stay. Torn by a death, it can be done again."""
     file = os.open(segment_path(folder, place.segment), os.O_RDWR)
     try:
         size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
         at, _, _ = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
-        payload = _META.pack(at, BLANK, 0).ljust(size, b"\0")
+        payload = made(at, size)
         os.pwrite(file, _FRAME.pack(size, zlib.crc32(payload)) + payload, place.offset)
         os.fdatasync(file)
     finally:
