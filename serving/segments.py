@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from retain.errors import IntegrityError
 from retain.files import atomic_path
+from serving.mapped import mapped
 
 SEAL = 255
 """Kind of the last record of a full segment."""
@@ -343,9 +343,7 @@ def _mapped(path: Path, size: int) -> dict[str, NDArray[np.unsignedinteger]] | N
     with path.open("rb") as file:
         # Read, not looked at in the map: one look would map 64 kB around it, of each segment, for as long as the process lives.
         for_size, keys, rows = (int(each) for each in np.frombuffer(file.read(24), dtype=np.uint64))
-    # By Arrow, whose map stays when its file is closed: one of Python's or NumPy's (before 3.13) keeps a file open for as long as it is there.
-    with pa.memory_map(str(path)) as whole:
-        raw = np.frombuffer(whole.read_buffer(), dtype=np.uint8)
+    raw = mapped(path)
     if for_size != size or len(raw) != 24 + 16 * keys + 9 * rows:
         return None
     at = 24 + 16 * keys
