@@ -12,6 +12,7 @@ that everybody knows. And pip-audit passes over what the lock pins for another P
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -26,6 +27,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 CLEAN, HOLES, UNUSABLE, NOT_AUDITED = 0, 1, 2, 3
@@ -47,10 +50,10 @@ class UnusableError(Exception):
 class NoAnswerError(Exception):
     """pip-audit ended without an answer; the message says why."""
 
-    def __init__(self, why: str, *, out_of_reach: bool) -> None:
+    def __init__(self, why: str, *, is_final: bool = False) -> None:
         super().__init__(why)
-        self.out_of_reach = out_of_reach
-        """Whether it failed by asking, and not by what it was told or given to read."""
+        self.is_final = is_final
+        """Whether to ask about less would not help either."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _entry(entry: dict[str, Any], place: str, today: date) -> Allowed:
 def pins(lock: str) -> list[Pin]:
     """Every version that the lock pins, for whatever Python and system."""
     found = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", lock, re.MULTILINE)
-    return list(dict.fromkeys((plain(name), version) for name, version in found))
+    return list(dict.fromkeys((plain(name), str(Version(version))) for name, version in found))
 
 
 def rounds(left: Iterable[Pin]) -> list[list[Pin]]:
@@ -170,7 +173,7 @@ def no_answer(beside: str) -> NoAnswerError:
     lines = [line.strip() for line in beside.splitlines() if line.strip()] or ["it said nothing"]
     # A status of the server comes as a cause, with a traceback without words behind it.
     failed = [line for line in lines if line.startswith(("requests.exceptions.", "pip_audit._service.")) or "Could not connect" in line]
-    return NoAnswerError((failed or lines[-1:])[0], out_of_reach=bool(failed))
+    return NoAnswerError((failed or lines[-1:])[0])
 
 
 def holding(list_: Iterable[Allowed], hole: Hole) -> list[Allowed]:
@@ -221,15 +224,40 @@ class Auditor:
                     return found, f"the database knows of no hole in {known}, which has several, so what it does not tell of others says nothing"
             except NoAnswerError as error:
                 return found, f"asked about {known} first, pip-audit got no answer: {error}"
+            return self._look_up_all(lock, pinned, Path(folder))
+
+    def _look_up_all(self, lock: Path, pinned: Sequence[Pin], folder: Path) -> tuple[Report, str | None]:
+        found, refused = self._as_it_stands(lock, folder)
+        # pip-audit tells nothing of a run in which one version has no answer: then parts of it are asked about, until that one is found.
+        left = rounds(pin for pin in pinned if pin not in found.looked_up)
+        while left:
+            part = left.pop()
             try:
-                found += self.ask(lock, "--require-hashes", cache=Path(folder))
-                for each in rounds(pin for pin in pinned if pin not in found.looked_up):
-                    found += self._ask_about(each, Path(folder))
+                found += self._ask_about(part, folder)
             except NoAnswerError as error:
-                # A database that goes away is nobody's fault here. What pip-audit breaks on while the database answers may be the hole itself.
-                passed_over = () if error.out_of_reach else (f"all of the lock ({error})",)
-                return found + Report(passed_over=passed_over), f"pip-audit did not come to the end of the lock: {error}"
+                if error.is_final or not self._is_there(folder):
+                    return found, f"pip-audit did not come to the end of the lock: {error}"
+                if len(part) == 1:
+                    found += Report(passed_over=(f"{' '.join(part[0])} ({error})",))
+                else:
+                    left += [part[: len(part) // 2], part[len(part) // 2 :]]
+        if refused is not None and not found.passed_over:
+            # Each version has an answer, so it was the moment, or the lock itself: what is no pin of an index, or has no hash.
+            again, refused = self._as_it_stands(lock, folder)
+            found += again if refused is None else Report(passed_over=(f"the lock as it stands ({refused})",))
         return found, None
+
+    def _as_it_stands(self, lock: Path, folder: Path) -> tuple[Report, NoAnswerError | None]:
+        try:
+            return self.ask(lock, "--require-hashes", cache=folder), None
+        except NoAnswerError as error:
+            return Report(), error
+
+    def _is_there(self, folder: Path) -> bool:
+        """Whether the database still answers: what it has no answer about is then the version's matter and not the database's."""
+        with contextlib.suppress(NoAnswerError):
+            return bool(self._ask_about([CANARY], folder).holes)
+        return False
 
     def _ask_about(self, asked: Iterable[Pin], folder: Path) -> Report:
         file = folder / "asked.txt"
@@ -245,9 +273,9 @@ class Auditor:
         try:
             done = subprocess.run(command, env=kept, capture_output=True, text=True, timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise NoAnswerError(f"it was not done after {PATIENCE_S} s", out_of_reach=True) from None
+            raise NoAnswerError(f"it was not done after {PATIENCE_S} s", is_final=True) from None
         except OSError as error:
-            raise NoAnswerError(f"{self.program} cannot be run ({error.strerror})", out_of_reach=True) from None
+            raise NoAnswerError(f"{self.program} cannot be run ({error.strerror})", is_final=True) from None
         try:
             return read(done.stdout, done.stderr)
         except (ValueError, KeyError, TypeError):
@@ -299,7 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--lock", type=Path, default=ROOT / "requirements.lock", help="what is pinned (requirements.lock)")
     parser.add_argument("--allow", type=Path, default=ROOT / ".ci" / "audit.toml", help="holes that may stay for a while (.ci/audit.toml)")
     asked = "a database that speaks OSV, else PIP_AUDIT_OSV_URL; without either what the package index tells of each version"
-    parser.add_argument("--osv-url", default=os.environ.get("PIP_AUDIT_OSV_URL"), help=asked)
+    parser.add_argument("--osv-url", default=os.environ.get("PIP_AUDIT_OSV_URL") or None, help=asked)
     parser.add_argument("--today", type=date.fromisoformat, default=datetime.now(UTC).date(), help="the day by which entries expire")
     options = parser.parse_args(arguments)
     try:

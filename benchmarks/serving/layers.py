@@ -111,7 +111,8 @@ def main() -> None:
     answers = Answers.open(Workspace.at(arguments.workspace))
     rows = answers.rows
     ids = [rows.id(place * len(rows) // ASKED) for place in range(ASKED)]
-    more = [rows.id(place * len(rows) // LOOKED_AT) for place in range(LOOKED_AT)]
+    several = min(LOOKED_AT, len(rows))
+    more = [rows.id(place * len(rows) // several) for place in range(several)]
     bodies = [msgspec.json.encode(DecisionRequest(each, placement="inbound_end", channel="call_center")) for each in ids]
     read = msgspec.json.Decoder(DecisionRequest).decode
     with tempfile.TemporaryDirectory() as folder:

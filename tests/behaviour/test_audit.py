@@ -146,23 +146,22 @@ def test_what_pip_audit_left_out_is_read_from_beside_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside", "why", "out_of_reach"),
+    ("beside", "why"),
     [
         # A connection that nobody takes or refuses cannot be made on loopback.
         (
             "ERROR:pip_audit._cli:Could not connect to OSV's vulnerability feed\nERROR:pip_audit._cli:Tip: your network",
             "Could not connect to OSV",
-            True,
         ),
-        ("Traceback\nrequests.exceptions.HTTPError: 500\n\nTraceback\npip_audit._service.interface.ServiceError\n", "HTTPError: 500", True),
-        ("WARNING:pip_audit._cli:a\nERROR:pip_audit._cli:requirement b does not contain a hash\n", "requirement b does not contain a hash", False),
-        ("", "it said nothing", False),
+        ("Traceback\nrequests.exceptions.HTTPError: 500\n\nTraceback\npip_audit._service.interface.ServiceError\n", "HTTPError: 500"),
+        ("WARNING:pip_audit._cli:a\nERROR:pip_audit._cli:requirement b does not contain a hash\n", "requirement b does not contain a hash"),
+        ("", "it said nothing"),
     ],
 )
-def test_a_database_that_does_not_answer_is_told_from_what_pip_audit_cannot_read(beside: str, why: str, out_of_reach: bool) -> None:
+def test_a_database_that_does_not_answer_is_told_from_what_pip_audit_cannot_read(beside: str, why: str) -> None:
     told = audit.no_answer(beside)
     assert why in str(told)
-    assert told.out_of_reach is out_of_reach
+    assert not told.is_final
 
 
 def test_the_list_of_the_house_can_be_read() -> None:
@@ -352,18 +351,35 @@ def test_without_a_database_nothing_is_audited_and_expired_entries_still_fail(ru
 
 @real
 def test_a_database_that_goes_away_in_the_middle_has_not_audited(run: Audit, database: Database) -> None:
-    database.answer = lambda: (503, b"") if len(database.asked) == 3 else None
+    database.answer = lambda: (503, b"") if len(database.asked) >= 3 else None
     code, said = run()
     assert (code, len(said)) == (3, 1)
     assert said[0].startswith("Not audited: pip-audit did not come to the end of the lock: ")
-    assert database.asked[-1] == ("beta", "2.0")
+    assert database.asked[2] == ("beta", "2.0")
+    assert database.asked[-1] == audit.CANARY
+
+
+@real
+def test_a_moment_without_an_answer_is_got_over(run: Audit, database: Database) -> None:
+    database.answer = lambda: (503, b"") if len(database.asked) == 3 else None
+    assert run() == (0, ["2 versions looked up, nothing to mend."])
+
+
+@real
+def test_a_version_about_which_nobody_has_an_answer_fails_and_keeps_no_hole_of_others_back(run: Audit, database: Database) -> None:
+    database.knows["alpha", "1.0"] = [told_by_osv("alpha", "1.0", "CVE-2026-1")]
+    database.answer = lambda: (503, b"") if database.asked[-1] == ("beta", "2.0") else None
+    code, said = run()
+    assert code == 1
+    assert said[0].startswith("alpha 1.0 has a known hole, CVE-2026-1")
+    assert said[1].startswith("pip-audit did not judge beta 2.0 (")
 
 
 @real
 def test_what_a_database_told_before_it_went_away_is_told(run: Audit, database: Database) -> None:
     run.pin(*LOCK, ELSEWHERE)
     database.knows["alpha", "1.0"] = [told_by_osv("alpha", "1.0", "CVE-2026-1")]
-    database.answer = lambda: (503, b"") if len(database.asked) == 4 else None
+    database.answer = lambda: (503, b"") if len(database.asked) >= 4 else None
     code, said = run()
     assert (code, len(said)) == (1, 2)
     assert said[0].startswith("alpha 1.0 has a known hole")
@@ -379,7 +395,7 @@ def test_an_entry_of_the_database_that_pip_audit_cannot_read_fails(run: Audit, d
     database.knows["alpha", "1.0"] = [told_by_osv("alpha", "1.0", "CVE-2026-1", published="yesterday")]
     code, said = run()
     assert code == 1
-    assert said[0].startswith("pip-audit did not judge all of the lock (ValueError: time data 'yesterday'")
+    assert said[0].startswith("pip-audit did not judge alpha 1.0 (ValueError: time data 'yesterday'")
 
 
 @real
@@ -391,6 +407,7 @@ def test_a_requirement_that_cannot_be_looked_up_fails(run: Audit) -> None:
     run.lock.write_text("gamma==1.0\n")
     code, said = run()
     assert code == 1
+    assert said[0].startswith("pip-audit did not judge the lock as it stands (")
     assert "requirement gamma==1.0 does not contain a hash" in said[0]
 
 
