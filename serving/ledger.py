@@ -145,6 +145,7 @@ class Ledger:
             if first is not None and each.body_hash != first.body_hash and {each.body_hash, first.body_hash} & {_nameless(each), _nameless(first)}:
                 # The same, but that an erasure took a name from one of them.
                 return False
+            each = msgspec.structs.replace(each, filler=None)
             return not self.add(each, msgspec.json.encode(msgspec.structs.asdict(each)), is_brought=True).is_duplicate
         if isinstance(each, Fact):
             return bool(self.take(each, is_brought=True))
