@@ -28,8 +28,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
-
 ROOT = Path(__file__).resolve().parents[1]
 CLEAN, HOLES, UNUSABLE, NOT_AUDITED = 0, 1, 2, 3
 CANARY = ("jinja2", "2.4.1")
@@ -38,6 +36,9 @@ LONGEST = timedelta(days=90)
 """How far ahead a hole may be allowed: long enough to wait for a release, too short to forget it."""
 PATIENCE_S = 300
 """For one run of pip-audit, which asks about two hundred versions one after the other."""
+
+MOST = 10
+"""Versions without an answer; where there are more it is not theirs."""
 
 Pin = tuple[str, str]
 """A package, its name as indices compare names, and a version."""
@@ -134,7 +135,17 @@ def _entry(entry: dict[str, Any], place: str, today: date) -> Allowed:
 def pins(lock: str) -> list[Pin]:
     """Every version that the lock pins, for whatever Python and system."""
     found = re.findall(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", lock, re.MULTILINE)
-    return list(dict.fromkeys((plain(name), str(Version(version))) for name, version in found))
+    return list(dict.fromkeys((plain(name), _version(version)) for name, version in found))
+
+
+def _version(text: str) -> str:
+    """As pip-audit tells of it; what is no version of today's form is asked about as it is written."""
+    from packaging.version import InvalidVersion, Version
+
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        return text
 
 
 def rounds(left: Iterable[Pin]) -> list[list[Pin]]:
@@ -235,7 +246,7 @@ class Auditor:
             try:
                 found += self._ask_about(part, folder)
             except NoAnswerError as error:
-                if error.is_final or not self._is_there(folder):
+                if error.is_final or len(found.passed_over) >= MOST or not self._is_there():
                     return found, f"pip-audit did not come to the end of the lock: {error}"
                 if len(part) == 1:
                     found += Report(passed_over=(f"{' '.join(part[0])} ({error})",))
@@ -244,7 +255,8 @@ class Auditor:
         if refused is not None and not found.passed_over:
             # Each version has an answer, so it was the moment, or the lock itself: what is no pin of an index, or has no hash.
             again, refused = self._as_it_stands(lock, folder)
-            found += again if refused is None else Report(passed_over=(f"the lock as it stands ({refused})",))
+            # Its holes are known by now.
+            found += Report(again.looked_up) if refused is None else Report(passed_over=(f"the lock as it stands ({refused})",))
         return found, None
 
     def _as_it_stands(self, lock: Path, folder: Path) -> tuple[Report, NoAnswerError | None]:
@@ -253,10 +265,11 @@ class Auditor:
         except NoAnswerError as error:
             return Report(), error
 
-    def _is_there(self, folder: Path) -> bool:
+    def _is_there(self) -> bool:
         """Whether the database still answers: what it has no answer about is then the version's matter and not the database's."""
-        with contextlib.suppress(NoAnswerError):
-            return bool(self._ask_about([CANARY], folder).holes)
+        # Without the answers that were kept in the cache of the other runs.
+        with contextlib.suppress(NoAnswerError), tempfile.TemporaryDirectory() as folder:
+            return bool(self._ask_about([CANARY], Path(folder)).holes)
         return False
 
     def _ask_about(self, asked: Iterable[Pin], folder: Path) -> Report:

@@ -32,7 +32,7 @@ from serving.entries import Entry, Kept, Outcome
 from serving.fresh import Fresh, since
 from serving.holds import hold, holds, take_up
 from serving.incoming import AHEAD, Fact, is_ahead
-from serving.ledger import REPEAT, Ledger, LedgerError, in_utc, stamp
+from serving.ledger import REPEAT, Ledger, LedgerError, stamp
 from serving.noting import Noting
 from serving.opening import Opener
 from serving.pacing import Pace
@@ -283,8 +283,6 @@ class Desk:
         if self._is_erased(request.customer_id):
             # What came of something is kept, of whom is not: an erased customer leaves no new trace.
             request = msgspec.structs.replace(request, customer_id=None)
-        # One moment is told with many offsets.
-        request = msgspec.structs.replace(request, occurred_at=in_utc(request.occurred_at))
         body = _encode(request)
         outcome = Outcome(
             outcome_id=request.outcome_id,
@@ -360,15 +358,15 @@ class Desk:
 
     def bring(self, each: Entry | Outcome | Fact) -> bool:
         """Write down what another machine recorded, not yet synced, as if a caller had brought it; False where it is on record or was erased."""
-        if self._erased is not None and isinstance(each, Outcome):
-            stays = left(each, self.ledger.decision(each.decision_id), self._erased.buried)
-            if stays is None:
-                return False
-            each = stays
-        elif self._is_erased(each.customer_id):
+        if not isinstance(each, Outcome) and self._is_erased(each.customer_id):
             return False
         with self._turn, self.ledger.alone():
             self._hear()
+            if self._erased is not None and isinstance(each, Outcome):
+                stays = left(each, self.ledger.decision(each.decision_id), self._erased.buried)
+                if stays is None:
+                    return False
+                each = stays
             if not self.ledger.bring(each, self._current.answers.clock()):
                 return False
             answers = self._current.answers

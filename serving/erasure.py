@@ -7,7 +7,7 @@ on. After a restore ``again`` removes whoever came back. A running service knows
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,16 +22,17 @@ from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
 from retain.files import MANIFEST, read_json, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
-from serving import grounds, listed
+from serving import grounds, listed, overwriting
 from serving.decisions.facts import Shop
 from serving.entries import Conflict, Entry, Outcome
 from serving.feedback import MARK
 from serving.incoming import Fact
 from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading, rekeyed
 from serving.older import TAKEN
+from serving.overwriting import Change
 from serving.publishing import Content, point, write
 from serving.rows import POINTER, Rows
-from serving.segments import BLANK, Place, Record, blank, blanked_with_keys, forget_blanked, rewrite
+from serving.segments import Record, blanked_with_keys
 from serving.unnamed import filled, left
 
 RECEIPTS = "erasures"
@@ -152,32 +153,23 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     log = workspace.ledger / "log"
     if not buried or not log.is_dir():
         return {}
-    for torn in log.glob("*.torn"):
-        torn.unlink()
     (workspace.ledger / TAKEN).unlink(missing_ok=True)
-    plan = workspace.ledger / "erasing.json"
-    # Interrupted before: whatever half of it was written, its length is the one that it had.
-    changes = [_Change(Place(*one[:2]), *one[2:]) for one in read_json(plan)] if plan.is_file() else []
-    for change in changes:
-        change.make(log)
     named = grounds.sweep(workspace.ledger, buried)
     counts = {"ledger/grounds": named} if named else {}
-    changes += map(_Change, blanked_with_keys(log))
+    # Whatever half was written when somebody died has been written again by the time the log is open.
     ledger = Ledger(workspace.ledger)
+    for torn in log.glob("*.torn"):
+        torn.unlink()
     try:
         with ledger.journal.alone():
             ledger.journal.catch_up()
             looked = [(record, _change(ledger, record, buried)) for record in _records(ledger, buried.__contains__)]
             found = [(record, made) for record, made in looked if made is not None]
-            changes += [made for _, made in found]
-            write_json(plan, [[*change.place, change.kind, change.keys, change.body] for change in changes])
-            for change in changes:
-                change.make(log)
-            for number in sorted({change.place.segment for change in changes}):
-                forget_blanked(log, number)
+            before = [*overwriting.planned(workspace.ledger), *map(Change, blanked_with_keys(log))]
+            overwriting.overwrite(workspace.ledger, [*before, *(made for _, made in found)])
             for record, _ in found:
                 counts[f"ledger/{record.kind}"] = counts.get(f"ledger/{record.kind}", 0) + 1
-        plan.unlink()
+        overwriting.done(workspace.ledger)
     finally:
         ledger.close()
     mark = workspace.ledger / MARK
@@ -186,29 +178,13 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     return counts
 
 
-class _Change(NamedTuple):
-    """What is done to a record: blanked, or written anew in its length, as JSON can keep it."""
-
-    place: Place
-    kind: int = BLANK
-    keys: Sequence[int] = ()
-    body: str = ""
-
-    def make(self, log: Path) -> None:
-        """Do it, or do it again."""
-        if self.kind == BLANK:
-            blank(log, self.place)
-        else:
-            rewrite(log, self.place, self.kind, self.keys, bytes.fromhex(self.body))
-
-
-def _change(ledger: Ledger, found: _Record, buried: Tombstones) -> _Change | None:
+def _change(ledger: Ledger, found: _Record, buried: Tombstones) -> Change | None:
     """What an erasure does to a record that it found; None: nothing, it is somebody else's."""
     stays = left(found.held, ledger.decision(found.held.decision_id), buried) if isinstance(found.held, Outcome) else None
     if stays is found.held:
         return None
     body = None if stays is None else filled(stays, len(found.record.body))
-    return _Change(found.record.place) if body is None else _Change(found.record.place, OUTCOME, rekeyed(found.record, body), body.hex())
+    return Change(found.record.place) if body is None else Change(found.record.place, OUTCOME, rekeyed(found.record, body), body.hex())
 
 
 def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:

@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from retain.facts import GRACE
-from serving import older
+from serving import older, overwriting
 from serving.entries import Conflict, Entry, Kept, Outcome
 from serving.incoming import Fact
 from serving.journal import SYNC_S, Journal, JournalError
@@ -46,6 +46,9 @@ class Ledger:
 
     def __init__(self, folder: Path, *, read_only: bool = False, sync_s: float = SYNC_S) -> None:
         self.folder = folder
+        if not read_only:
+            # First: half of an overwritten record would be taken for the end of the log.
+            overwriting.again(folder)
         self.journal = Journal(folder / "log", read_only=read_only, sync_s=sync_s)
         self._heard: list[Entry | Outcome | Fact] = []
         self.journal.heard = self._hear
@@ -108,7 +111,8 @@ class Ledger:
             self.journal.catch_up()
             kept = self._outcome(outcome.outcome_id)
             if kept is not None:
-                is_conflict = kept.body_hash != outcome.body_hash
+                # A name may have been taken out of the one that is kept; then its moment is hashed in UTC.
+                is_conflict = kept.body_hash not in (outcome.body_hash, _nameless(outcome) if outcome.customer_id is None else "")
                 if is_conflict:
                     self.conflict("outcome", outcome.outcome_id, body, outcome.received_at)
                 return Kept(kept, is_duplicate=True, is_conflict=is_conflict)
@@ -142,8 +146,8 @@ class Ledger:
         """Write down what another machine recorded, not yet synced; False where that stands here already, or something else under its key."""
         if isinstance(each, Outcome):
             first = self._outcome(each.outcome_id)
-            if first is not None and each.body_hash != first.body_hash and {each.body_hash, first.body_hash} & {_nameless(each), _nameless(first)}:
-                # The same, but that an erasure took a name from one of them.
+            if first is not None and {each.body_hash, first.body_hash} & {_nameless(each), _nameless(first)}:
+                # The same, but that one of them has no name: an erasure took it, or it was told without.
                 return False
             each = msgspec.structs.replace(each, filler=None)
             return not self.add(each, msgspec.json.encode(msgspec.structs.asdict(each)), is_brought=True).is_duplicate
@@ -321,19 +325,14 @@ def joined(outcome: Outcome, decision: Entry) -> Outcome:
 
 
 def stamp(moment: datetime) -> str:
-    """A moment as the ledger keeps it: text in UTC that sorts by time."""
+    """A moment as the ledger keeps it: text in UTC that sorts by time; what lies beyond the calendar is its end."""
     if moment.tzinfo is not UTC:
-        moment = in_utc(moment)
+        try:
+            moment = moment.astimezone(UTC)
+        except OverflowError:
+            moment = datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
     # As ``isoformat`` writes it with microseconds, in a third of the time: a decision needs several.
     return f"{str(_written(moment)[1:-2], 'ascii')}{'' if moment.microsecond else '.000000'}+00:00"
-
-
-def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC; what lies beyond the calendar is its end."""
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        return datetime(1, 1, 1, tzinfo=UTC) if moment.year < 5000 else datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def micros(moment: datetime) -> int:

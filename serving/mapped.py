@@ -42,8 +42,7 @@ def mapped(path: Path) -> NDArray[np.uint8]:
     held = (ctypes.c_ubyte * size).from_address(start)
     # At the end of the process the system does it; somebody may still be looking.
     weakref.finalize(held, _libc.munmap, start, size).atexit = False
-    whole: NDArray[np.uint8] = np.frombuffer(memoryview(held), dtype=np.uint8)
-    whole.flags.writeable = False
+    whole: NDArray[np.uint8] = np.frombuffer(memoryview(held).toreadonly(), dtype=np.uint8)
     return whole
 
 

@@ -102,11 +102,13 @@ def read_at(file: int, place: Place) -> Record:
     Raises:
         IntegrityError: what stands there is not what was written.
     """
-    size, check = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
-    payload = os.pread(file, size, place.offset + _FRAME.size)
-    if len(payload) != size or zlib.crc32(payload) != check:
-        raise _changed(place)
-    return _record(payload, place)
+    for _ in range(2):
+        size, check = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
+        payload = os.pread(file, size, place.offset + _FRAME.size)
+        if len(payload) == size and zlib.crc32(payload) == check:
+            return _record(payload, place)
+        # An erasure may have overwritten it between the two looks.
+    raise _changed(place)
 
 
 def blank(folder: Path, place: Place) -> None:
@@ -136,7 +138,11 @@ def _overwrite(folder: Path, place: Place, made: Callable[[int, int], bytes]) ->
     """Write anew what is made of the time and the length of a record, which stay. Torn by a death, it can be done again."""
     file = os.open(segment_path(folder, place.segment), os.O_RDWR)
     try:
-        size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
+        head = os.pread(file, _FRAME.size, place.offset)
+        if len(head) < _FRAME.size:
+            # What was behind a tear is gone with it.
+            return
+        size, _ = _FRAME.unpack(head)
         at, _, _ = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
         payload = made(at, size)
         os.pwrite(file, _FRAME.pack(size, zlib.crc32(payload)) + payload, place.offset)

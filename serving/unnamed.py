@@ -6,13 +6,14 @@ and, where it says that somebody left or complained, whoever was named as well. 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from datetime import datetime
 from typing import Any, cast
 
 import msgspec
 
-from serving.decisions.receipts import fingerprint
+from serving.decisions.receipts import OURS, fingerprint
 from serving.entries import CLOSING, Entry, Outcome
 from serving.schemas import OutcomeRequest
 
@@ -42,8 +43,9 @@ def left(outcome: Outcome, decision: Entry | None, buried: Container[str]) -> Ou
         return outcome if is_anothers and not _tells(outcome, decision.customer_id) else None
     if named is None or named not in buried:
         return outcome
-    # Of a decision that is not known yet, only that somebody left or complained: nobody may be taken to be back because of an erasure.
-    stays = decision is not None or outcome.kind in CLOSING
+    # Of a decision that is not known yet, only that somebody left or complained: nobody may be taken to be back because of an erasure. What was
+    # joined to a decision elsewhere names that decision's own customer.
+    stays = decision is not None or (outcome.kind in CLOSING and outcome.is_pending)
     return unnamed(outcome) if stays and not _tells(outcome, named) else None
 
 
@@ -57,8 +59,10 @@ def filled(outcome: Outcome, size: int) -> bytes | None:
 
 
 def _tells(outcome: Outcome, customer_id: str) -> bool:
-    """Whether an outcome holds the id of a customer in what its caller made up: callers make ids of ids."""
-    return any(customer_id in text for text in (outcome.outcome_id, outcome.decision_id, outcome.offer_id or ""))
+    """Whether an outcome holds the id of a customer, as a word of what its caller made up: callers make ids of ids."""
+    word = re.compile(rf"(?<![^\W_]){re.escape(customer_id)}(?![^\W_])")
+    texts = outcome.outcome_id, outcome.offer_id or "", "" if OURS.fullmatch(outcome.decision_id) else outcome.decision_id
+    return any(word.search(text) for text in texts)
 
 
 _encode = msgspec.msgpack.Encoder().encode

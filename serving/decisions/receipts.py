@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime, timedelta
 
 from serving.decisions.decide import Decision
 from serving.decisions.facts import Shop
+
+OURS = re.compile(r"d_[0-9a-f]{24}")
+"""An id of a decision, as both functions make them."""
 
 
 def one_id(chance: bytes) -> str:

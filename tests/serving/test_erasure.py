@@ -32,7 +32,7 @@ from retain.errors import IntegrityError
 from retain.files import atomic_folder, read_json, sha256, verify_folder, write_json
 from retain.tables import TABLES
 from retain.workspace import Workspace
-from serving import batches, erasure, journal, pull_log, segments
+from serving import batches, erasure, journal, overwriting, pull_log, segments
 from serving.answers import Answers
 from serving.decisions.facts import Offer
 from serving.desk import ConflictError, Desk
@@ -298,7 +298,7 @@ def test_interrupted_anywhere_the_same_command_completes(own: Workspace, monkeyp
     def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    half = erasure.blank
+    half = overwriting.blank
     blanked = []
 
     def one(log: Path, at: Any) -> None:
@@ -308,7 +308,7 @@ def test_interrupted_anywhere_the_same_command_completes(own: Workspace, monkeyp
         blanked.append(at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(erasure, "blank", one)
+        patch.setattr(overwriting, "blank", one)
         with pytest.raises(KeyboardInterrupt):
             erase(own, gone, bytes(32), WHEN)
     for name in ("sweep_rows", "sweep_ledger", "sweep_lists"):

@@ -23,7 +23,7 @@ from serving.decisions.receipts import decision_id, fingerprint
 from serving.desk import Desk
 from serving.entries import Entry, Outcome
 from serving.fresh import Fresh, since
-from serving.ledger import OUTCOME, Ledger, decoded, is_brought, rekeyed
+from serving.ledger import OUTCOME, Ledger, decoded, is_brought, mark, rekeyed
 from serving.remembered import read_up_to, stands
 from serving.schemas import DecisionRequest, OutcomeRequest
 from serving.unnamed import filled, left, unnamed
@@ -67,6 +67,16 @@ def test_what_stays_of_an_outcome(named: str | None, of: str | None, kind: str, 
     told = outcome(named, kind)
     found = left(told, None if of is None else decision(of), gone.split())
     assert found == {"it": told, "unnamed": unnamed(told), None: None}[stays]
+
+
+def test_what_only_looks_like_an_id_is_none() -> None:
+    for told in (outcome("42", outcome_id="evt-1421"), outcome("d"), outcome("a", offer_id="O42a"), outcome("4", outcome_id="42")):
+        assert left(told, decision("bob"), {told.customer_id}) == unnamed(told)
+
+
+def test_what_another_machine_had_joined_is_the_erased_ones_own() -> None:
+    own = msgspec.structs.replace(outcome("cid"), is_pending=False)
+    assert left(own, None, {"cid"}) is None
 
 
 @pytest.mark.parametrize("where", ["outcome_id", "offer_id", "decision_id"])
@@ -202,6 +212,11 @@ def test_killed_at_any_write_nothing_is_lost_and_nothing_doubled(
                 erasure.sweep_ledger(own, buried)
             except KeyboardInterrupt:
                 is_whole = False
+        # A service starts in between.
+        ledger = Ledger(own.ledger)
+        assert ledger.journal.torn == []
+        assert {"bob"} <= {each.customer_id for each in ledger.decisions()} <= {"bob", "cid"}
+        ledger.close()
         erasure.sweep_ledger(own, buried)
         ledger = Ledger(own.ledger)
         assert [(each.outcome_id, each.customer_id) for each in ledger.everything()] == [("o1", "bob")], interrupted
@@ -272,9 +287,28 @@ def test_whose_record_it_is_and_what_was_told_of_it_are_known_afterwards(own: Wo
     ledger = Ledger(own.ledger)
     (now,) = ledger.journal.records((OUTCOME,))
     assert is_brought(now) is is_brought(record) is is_told
+    assert (mark(record.body) in now.keys) is False
     assert stands(ledger, read)
     assert now.keys == rekeyed(record, now.body)
     kept = decoded(OUTCOME, now.body)
     assert isinstance(kept, Outcome)
     assert kept.customer_id is None
+    ledger.close()
+
+
+@pytest.mark.fault("E8")
+def test_no_index_keeps_a_hash_of_what_stood_there(own: Workspace, opened: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SEGMENT_RECORDS", 2)
+    desk = opened()
+    decide(desk)
+    assert desk.ledger.bring(outcome("cid"), NOW)
+    decide(desk, "ann", "r2")
+    (record,) = desk.ledger.journal.records((OUTCOME,))
+    desk.close()
+    held = mark(record.body).to_bytes(8, "little")
+    assert any(held in path.read_bytes() for path in own.ledger.rglob("*.index"))
+    erasure.erase(own, "cid", bytes(32), WHEN)
+    assert not [path for path in own.ledger.rglob("*") if path.is_file() and held in path.read_bytes()]
+    ledger = Ledger(own.ledger)
+    assert [each.customer_id for each in ledger.outcomes(decision_id("r1"))] == ["bob"]
     ledger.close()
