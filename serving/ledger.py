@@ -146,7 +146,7 @@ class Ledger:
         """Write down what another machine recorded, not yet synced; False where that stands here already, or something else under its key."""
         if isinstance(each, Outcome):
             first = self._outcome(each.outcome_id)
-            if first is not None and {each.body_hash, first.body_hash} & {_nameless(each), _nameless(first)}:
+            if first is not None and (each.body_hash == _nameless(first) or first.body_hash == _nameless(each)):
                 # The same, but that one of them has no name: an erasure took it, or it was told without.
                 return False
             each = msgspec.structs.replace(each, filler=None)

@@ -119,7 +119,7 @@ def blank(folder: Path, place: Place) -> None:
 
 
 def rewrite(folder: Path, place: Place, kind: int, keys: Sequence[int], body: bytes) -> None:
-    """Overwrite a record with one of the same length, and sync. Its index stays: it leads on by the keys that stay. Only within the gate.
+    """Overwrite a record with one of the same length, and sync. Its index leads on by the keys that stay. Only within the gate.
 
     Raises:
         ValueError: it is of another length.

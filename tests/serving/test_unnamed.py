@@ -276,6 +276,8 @@ def test_a_machine_that_has_the_name_yet_takes_the_same_without_it_for_the_same(
     assert desk.ledger.conflicts() == []
     assert not desk.ledger.bring(outcome("ann"), NOW)
     assert [each.identity for each in desk.ledger.conflicts()] == ["o1"], "who names another says something else"
+    assert not desk.ledger.bring(outcome(None, "shown"), NOW)
+    assert len(desk.ledger.conflicts()) == 2, "so does who tells another thing without a name"
     desk.close()
 
 
