@@ -165,6 +165,8 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
             ledger.journal.catch_up()
             looked = [(record, _change(ledger, record, buried)) for record in _records(ledger, buried.__contains__)]
             found = [(record, made) for record, made in looked if made is not None]
+            # What a plan names must not be lost with the power.
+            ledger.journal.sync()
             before = [*overwriting.planned(workspace.ledger), *map(Change, blanked_with_keys(log))]
             overwriting.overwrite(workspace.ledger, [*before, *(made for _, made in found)])
             for record, _ in found:

@@ -96,6 +96,21 @@ def parse(data: bytes | mmap.mmap, number: int, base: int) -> Iterator[tuple[Rec
         at = end
 
 
+def begins(folder: Path, number: int) -> dict[int, int]:
+    """Where records begin in a segment, and their lengths, by what each says of itself: also of one that was torn while it was overwritten."""
+    path, found, at = segment_path(folder, number), dict[int, int](), 0
+    if not path.is_file() or not path.stat().st_size:
+        return found
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        while at + _FRAME.size <= len(data):
+            size, _ = _FRAME.unpack_from(data, at)
+            end = at + _FRAME.size + size
+            if size < _META.size or end > len(data):
+                break
+            found[at], at = size, end
+    return found
+
+
 def read_at(file: int, place: Place) -> Record:
     """The record at a place.
 
@@ -118,6 +133,11 @@ def blank(folder: Path, place: Place) -> None:
     _overwrite(folder, place, lambda at, size: _META.pack(at, BLANK, 0).ljust(size, b"\0"))
 
 
+def length(keys: Sequence[int], body: bytes) -> int:
+    """Of a record, as it says it itself."""
+    return _META.size + 8 * len(keys) + len(body)
+
+
 def rewrite(folder: Path, place: Place, kind: int, keys: Sequence[int], body: bytes) -> None:
     """Overwrite a record with one of the same length, and sync. Its index leads on by the keys that stay. Only within the gate.
 
@@ -138,11 +158,7 @@ def _overwrite(folder: Path, place: Place, made: Callable[[int, int], bytes]) ->
     """Write anew what is made of the time and the length of a record, which stay. Torn by a death, it can be done again."""
     file = os.open(segment_path(folder, place.segment), os.O_RDWR)
     try:
-        head = os.pread(file, _FRAME.size, place.offset)
-        if len(head) < _FRAME.size:
-            # What was behind a tear is gone with it.
-            return
-        size, _ = _FRAME.unpack(head)
+        size, _ = _FRAME.unpack(os.pread(file, _FRAME.size, place.offset))
         at, _, _ = _META.unpack(os.pread(file, _META.size, place.offset + _FRAME.size))
         payload = made(at, size)
         os.pwrite(file, _FRAME.pack(size, zlib.crc32(payload)) + payload, place.offset)

@@ -15,8 +15,9 @@ import pytest
 
 from retain.erasure import Erased, bury
 from retain.erasure import place as tombstones
+from retain.errors import IntegrityError
 from retain.workspace import Workspace
-from serving import erasure, journal
+from serving import erasure, journal, overwriting
 from serving.answers import Answers
 from serving.decisions.facts import Customer
 from serving.decisions.receipts import decision_id, fingerprint
@@ -318,3 +319,21 @@ def test_no_index_keeps_a_hash_of_what_stood_there(own: Workspace, opened: Calla
     ledger = Ledger(own.ledger)
     assert [each.customer_id for each in ledger.outcomes(decision_id("r1"))] == ["bob"]
     ledger.close()
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("plan", ["{bad", "[7]", "[[1, 999999999]]", "[[1, 5]]", "[[9, 0]]", '[[1, 0, 2, [1], "00"]]', '[[1, 0, 2, [1], "no"]]'])
+def test_a_plan_that_does_not_fit_is_told_and_overwrites_nothing(own: Workspace, opened: Callable[[], Desk], plan: str) -> None:
+    desk = opened()
+    decide(desk)
+    desk.close()
+    (log,) = (own.ledger / "log").glob("*.log")
+    before = log.read_bytes()
+    (own.ledger / overwriting.PLAN).write_text(plan)
+    with pytest.raises(IntegrityError, match=r"erasing\.json of the ledger .*; restore both from one backup, or take the file away"):
+        opened()
+    assert log.read_bytes() == before
+    (own.ledger / overwriting.PLAN).unlink()
+    desk = opened()
+    assert len(list(desk.ledger.decisions())) == 1
+    desk.close()
