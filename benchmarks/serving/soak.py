@@ -1,13 +1,12 @@
-"""An hour at half load: latency by ten seconds, memory, files and threads, and beside the service a process that only sleeps.
+"""An hour at half load: latency by ten seconds, memory, files and threads, and beside the service processes that say what the machine did.
 
     python -m benchmarks.serving soak --workspace DIR [--minutes 60] [--rate 0] [--out DIR]
 
-What the machine takes away from everybody two sleeping processes feel too, one beside the service and one beside the load generator, who asks
-late where its core stands still. They also read what the machine below took from their core while somebody had work ("steal"), which one who
-mostly sleeps does not feel. A pause counts as the service's own only where both slept well, and as made by us alone only where the kernel
-did not let the service wait for a core either and the machine below took nothing to speak of. The plots (``soak_latency.svg``,
-``soak_memory.svg``) and the figures (``soak.json``) lie in ``--out``. Each decision writes a receipt of 5 to 10 KB: an hour at 800 a second
-takes some 20 GB of the temporary folder; it is removed afterwards.
+A pause counts as the service's own only where two processes that sleep slept well, as made by us alone only where the kernel did not let the
+service wait for a core, the machine below took nothing to speak of, and a process that does the same work all the time was as fast as ever
+(``benchmarks.serving.probes``). The plots (``soak_latency.svg``, ``soak_memory.svg``, ``soak_processor.svg``) and the figures (``soak.json``)
+lie in ``--out``. Each decision writes a receipt of 5 to 10 KB: an hour at 800 a second takes some 20 GB of the temporary folder; it is removed
+afterwards.
 """
 
 from __future__ import annotations
@@ -28,49 +27,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.serving.probes import PAUSE_MS, STOLEN, Felt, at_speed, own, pauses, probing
 from benchmarks.serving.servers import HERE, Server, bodies, compiled, copied, cores, free_port, load, pinned, running
 from retain.workspace import Workspace
 from training import svg
 
 WINDOW_S = 10.0
-PAUSE_MS = 50.0
-STOLEN = 0.1
-"""A pause of which the machine below took so much of a core is not ours: half of a core that is half used leaves the other half to answer."""
 Floats = NDArray[np.float64]
 STYLE = (
     "<style>text{font:12px sans-serif;fill:#5b6875} .grid{stroke:#e3e8ee} polyline{fill:none;stroke-width:1.5} "
     ".s0 polyline{stroke:#1f5fbf} .s1 polyline{stroke:#d9730d} .s2 polyline{stroke:#0f8a63} .s3 polyline{stroke:#a3348f}</style>"
 )
-SLEEPER = """
-import os, sys, time
-core = f"cpu{min(os.sched_getaffinity(0))} "
-def stolen():
-    with open("/proc/stat") as lines:
-        return next((int(line.split()[8]) / os.sysconf("SC_CLK_TCK") for line in lines if line.startswith(core)), 0.0)
-late_s, waits = float(sys.argv[1]) / 1000, open(f"/proc/{sys.argv[2]}/schedstat") if len(sys.argv) > 2 else None
-def waited():
-    if waits is None:
-        return 0.0
-    waits.seek(0)
-    return int(waits.read().split()[1]) / 1e9
-before, looked, stood, took = time.monotonic(), time.monotonic(), waited(), stolen()
-while True:
-    time.sleep(0.001)
-    now = time.monotonic()
-    if now - before > late_s:
-        print(f"slept {before:.6f} {now - before:.6f}", flush=True)
-    before = now
-    if now - looked > 0.02:
-        stands = waited()
-        if stands - stood > late_s:
-            print(f"waited {looked:.6f} {stands - stood:.6f}", flush=True)
-        takes = stolen()
-        if takes > took:
-            print(f"stolen {looked:.6f} {takes - took:.6f}", flush=True)
-        looked, stood, took = now, stands, takes
-"""
-"""Says when it woke late, when its core was taken away, and of a process that is named when the kernel let it wait for a core though it had
-work: on a machine that others use, all of that happens."""
 
 
 @dataclass(frozen=True)
@@ -110,35 +77,6 @@ def by_window(due: Floats, took_ms: Floats) -> dict[str, Floats]:
     return {name: np.array(values) for name, values in found.items()}
 
 
-def pauses(due: Floats, took_ms: Floats, least_ms: float = PAUSE_MS) -> list[tuple[float, float]]:
-    """Times within which requests waited for longer than that, as (begin, end); what overlaps is one.
-
-    >>> pauses(np.array([0.0, 0.01, 5.0]), np.array([80.0, 60.0, 1.0]))
-    [(0.0, 0.08)]
-    """
-    slow = took_ms > least_ms
-    found: list[tuple[float, float]] = []
-    for begin, end in sorted(zip(due[slow].tolist(), (due[slow] + took_ms[slow] / 1000).tolist(), strict=True)):
-        if found and begin <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((begin, end))
-    return found
-
-
-def own(found: list[tuple[float, float]], gaps: list[tuple[float, float]], share: float = 0.3) -> list[tuple[float, float]]:
-    """Pauses of which the sleeping process missed less than that share: nobody but us made them.
-
-    >>> own([(0.0, 0.1), (5.0, 5.1)], [(0.01, 0.06)])
-    [(5.0, 5.1)]
-    """
-
-    def missed(begin: float, end: float) -> float:
-        return sum(max(0.0, min(end, at + long) - max(begin, at)) for at, long in gaps)
-
-    return [(begin, end) for begin, end in found if missed(begin, end) < share * (end - begin)]
-
-
 def slope_per_hour(at_s: Floats, values: Floats) -> float:
     """Least squares, without the first tenth, in which everything warms up."""
     kept = at_s >= at_s[0] + 0.1 * (at_s[-1] - at_s[0])
@@ -153,29 +91,34 @@ def drawn(path: Path, lines: list[svg.Line], y_label: str, *, from_zero: bool = 
     path.write_text(f'{first} xmlns="http://www.w3.org/2000/svg">{STYLE}{rest}\n', encoding="utf-8")
 
 
-def cost_us(due: Floats, held: list[Process]) -> Floats:
-    """Processor time of a request between one look at the service and the next: where it rises, the same work took longer."""
-    at = np.array([each.at for each in held])
-    requests = np.diff(np.searchsorted(due, at))
-    return np.diff([each.processor_s for each in held])[requests > 0] / requests[requests > 0] * 1e6
+def cost_us(due: Floats, held: list[Process]) -> list[tuple[float, float]]:
+    """Processor time of a request from one look at the service to the next, as (seconds, us): where it rises, the same work took longer."""
+    looks = zip(pairwise(held), np.diff(np.searchsorted(due, [each.at for each in held])).tolist(), strict=True)
+    return [(before.at, (after.processor_s - before.processor_s) / requests * 1e6) for (before, after), requests in looks if requests]
 
 
-def told(
-    due: Floats,
-    took_ms: Floats,
-    held: list[Process],
-    slept: list[tuple[float, float]],
-    waited: list[tuple[float, float]],
-    stolen: Sequence[tuple[float, float]] = (),
-) -> dict[str, Any]:
+def worked_us(at: Sequence[float], felt: Felt) -> list[tuple[float, float]]:
+    """What the same work cost from each of those moments to the next, as (seconds, us)."""
+    begins, costs = [begin for begin, _ in felt.worked], [cost for _, cost in felt.worked]
+    parts = [(begin, costs[slice(*np.searchsorted(begins, (begin, end)))]) for begin, end in pairwise(at)]
+    return [(begin, float(np.mean(part)) * 1e6) for begin, part in parts if part]
+
+
+def longest_minutes(due: Floats, found: list[tuple[float, float]]) -> float:
+    """The longest time in a row without any of those pauses."""
+    begins = [0.0, *(begin for begin, _ in found), float(due[-1])]
+    return max(after - before for before, after in pairwise(begins)) / 60
+
+
+def told(due: Floats, took_ms: Floats, held: list[Process], felt: Felt) -> dict[str, Any]:
     """The figures of a run."""
     windows = by_window(due, took_ms)
     found = pauses(due, took_ms)
-    ours = own(found, slept)
-    alone = own(ours, waited)
-    left = own(alone, list(stolen), share=STOLEN)
-    begins = [0.0, *(begin for begin, _ in found), float(due[-1])]
-    cost = cost_us(due, held)
+    ours = own(found, felt.slept)
+    alone = own(ours, felt.waited)
+    kept = own(alone, felt.stolen, share=STOLEN)
+    left = at_speed(kept, felt.worked)
+    costs, work = [each for _, each in cost_us(due, held)], [each * 1e6 for _, each in felt.worked]
     quarters = np.array_split(windows["p99"], min(4, len(windows["p99"])))
     at = np.array([each.at for each in held])
     return {
@@ -189,13 +132,16 @@ def told(
         "pauses_above_50_ms": len(found),
         "pauses_that_the_sleeper_does_not_show": len(ours),
         "and_in_which_it_waited_for_no_core": len(alone),
-        "and_in_which_nothing_was_stolen": len(left),
+        "and_in_which_nothing_was_stolen": len(kept),
+        "and_in_which_the_processor_was_no_slower": len(left),
         "longest_of_those_ms": max((1000 * (end - begin) for begin, end in left), default=0.0),
-        "longest_minutes_without_a_pause": max(after - before for before, after in pairwise(begins)) / 60,
-        "seconds_stolen": sum(long for _, long in stolen),
-        "cpu_us_of_a_request_least_median_most": np.quantile(cost, (0.0, 0.5, 1.0)).tolist() if len(cost) else [],
-        "gaps_of_the_sleeper_above_50_ms": sum(long > PAUSE_MS / 1000 for _, long in slept),
-        "seconds_it_waited_for_a_core": sum(long for _, long in waited),
+        "longest_minutes_without_a_pause": longest_minutes(due, found),
+        "and_without_one_of_those": longest_minutes(due, left),
+        "seconds_stolen": sum(long for _, long in felt.stolen),
+        "cpu_us_of_a_request_least_median_most": np.quantile(costs, (0.0, 0.5, 1.0)).tolist() if costs else [],
+        "cpu_us_of_the_same_work_least_median_p99_most": np.quantile(work, (0.0, 0.5, 0.99, 1.0)).tolist() if work else [],
+        "gaps_of_the_sleeper_above_50_ms": sum(long > PAUSE_MS / 1000 for _, long in felt.slept),
+        "seconds_it_waited_for_a_core": sum(long for _, long in felt.waited),
         "resident_mb": [held[0].resident_mb, held[-1].resident_mb],
         "resident_mb_per_hour": slope_per_hour(at, np.array([each.resident_mb for each in held])),
         "files": [min(each.files for each in held), max(each.files for each in held)],
@@ -221,42 +167,40 @@ def main(arguments: list[str]) -> int:
         ours, _ = bodies(workspace, folder)
         serve = (sys.executable, "-m", "retain", "serve", "--workspace", str(copied(workspace, folder)))
         server, port = Server("uvicorn", serve, "/v1/decisions", ours, {}), free_port()
-        with running(server, port, core) as pid, (folder / "gaps.txt").open("w+") as asleep:
+        with running(server, port, core) as pid:
             load(program, port, server, 0, 5, folder / "warm.txt", others)
             most = load(program, port, server, 0, 10, folder / "most.txt", others)["per_s"]
             rate = options.rate or most / 2
             print(f"it can do {most:.0f} decisions a second; {rate:.0f} a second for {options.minutes:g} minutes", flush=True)
-            watch = (sys.executable, "-c", SLEEPER, "10")
-            sleepers = [subprocess.Popen(command, stdout=asleep) for command in ((*pinned(core), *watch, str(pid)), (*pinned(others), *watch))]
-            begin, resent_before = time.monotonic(), resent()
+            resent_before = resent()
             command = (*pinned(others), program, port, server.path, ours, 16, rate, seconds, samples)
-            caller = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
-            held = [looked(pid, 0.0)]
-            try:
+            with probing(pid, core, others, folder / "felt.txt") as felt:
+                begin = time.monotonic()
+                caller = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+                held = [looked(pid, 0.0)]
                 while caller.poll() is None:
                     time.sleep(1.0)
                     if time.monotonic() - begin - held[-1].at >= min(WINDOW_S, seconds / 12):
                         held.append(looked(pid, time.monotonic() - begin))
-            finally:
-                for sleeper in sleepers:
-                    sleeper.terminate()
-                    sleeper.wait()
             said, again = json.loads(caller.communicate()[0]), resent() - resent_before
-            asleep.seek(0)
-            lines = [line.split() for line in asleep.read().splitlines()]
-            felt = {kind: [(float(at) - begin, float(long)) for said, at, long in lines if said == kind] for kind in ("slept", "waited", "stolen")}
         rows = np.loadtxt(samples)
     due, took_ms = rows[:, 0], rows[:, 1] / 1000
     # When each of the slowest was due, what it took, its status and the number of its body.
     slowest = [[round(float(each), 3) for each in rows[place]] for place in np.argsort(-rows[:, 1])[:5]]
     bad = {"not_2xx": said["4xx"] + said["5xx"] + said["lost"], "lost": said["lost"], "segments_sent_again": again, "slowest": slowest}
-    figures = {"rate": rate, "most": most, **bad, **told(due, took_ms, held, **felt)}
+    figures = {"rate": rate, "most": most, **bad, **told(due, took_ms, held, felt)}
     windows = by_window(due, took_ms)
     minutes = windows["at"].tolist()
     lines_of = [svg.Line(each, number, minutes, windows[each].tolist()) for number, each in enumerate(("p50", "p99"))]
     drawn(options.out / "soak_latency.svg", lines_of, "latency, ms: p50 (blue), p99 (orange)")
     at = [each.at / 60 for each in held]
     drawn(options.out / "soak_memory.svg", [svg.Line("resident", 2, at, [each.resident_mb for each in held])], "resident memory, MB")
+    both = (cost_us(due, held), worked_us([each.at for each in held], felt))
+    lines_of = [
+        svg.Line(name, number, [at / 60 for at, _ in each], [us for _, us in each])
+        for number, (name, each) in enumerate(zip(("decision", "same work"), both, strict=True))
+    ]
+    drawn(options.out / "soak_processor.svg", lines_of, "processor time, us: a decision (blue), the same work again and again (orange)")
     (options.out / "soak.json").write_text(json.dumps(figures, indent=1) + "\n")
     print(json.dumps(figures, indent=1))
     return int(figures["not_2xx"] > 0)

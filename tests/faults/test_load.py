@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.serving import overload, soak
+from benchmarks.serving import overload, probes, soak
 from benchmarks.serving.servers import bodies, compiled
 from retain.workspace import Workspace
 
@@ -69,11 +71,11 @@ def test_thousands_of_requests_leave_memory_files_and_threads_where_they_were(
 def test_a_pause_is_our_own_only_where_the_sleeper_slept_well() -> None:
     due = np.array([0.0, 0.01, 5.0, 9.0])
     took_ms = np.array([80.0, 60.0, 1.0, 100.0])
-    found = soak.pauses(due, took_ms)
+    found = probes.pauses(due, took_ms)
     assert found == [(0.0, 0.08), (9.0, 9.1)]
-    assert soak.own(found, [(8.99, 0.1)]) == [(0.0, 0.08)]
+    assert probes.own(found, [(8.99, 0.1)]) == [(0.0, 0.08)]
     held = [soak.Process(at, 100.0, 9, 9, spent) for at, spent in ((0.0, 0.0), (4.0, 0.2), (8.0, 0.2), (10.0, 0.5))]
-    said = soak.told(due, took_ms, held, [(0.0, 0.01)], [], stolen=[(9.0, 0.02)])
+    said = soak.told(due, took_ms, held, probes.Felt(slept=[(0.0, 0.01)], stolen=[(9.0, 0.02)]))
     counted = ("pauses_above_50_ms", "and_in_which_it_waited_for_no_core", "and_in_which_nothing_was_stolen")
     assert [said[name] for name in counted] == [2, 2, 1], "a tenth of a second of which a fifth was taken away is not ours"
     assert said["longest_of_those_ms"] == pytest.approx(80)
@@ -83,3 +85,28 @@ def test_a_pause_is_our_own_only_where_the_sleeper_slept_well() -> None:
     assert soak.slope_per_hour(at, 200 + at / 3600 * 7) == pytest.approx(7)
     windows = soak.by_window(np.arange(0, 30, 0.1), np.full(300, 2.0))
     assert windows["p99"].tolist() == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.fault("C34")
+def test_a_pause_in_which_the_same_work_cost_more_is_the_processors() -> None:
+    due, took_ms = np.array([0.0, 5.0, 9.0, 20.0]), np.array([80.0, 90.0, 1.0, 60.0])
+    held = [soak.Process(0.0, 100.0, 9, 9, 0.0), soak.Process(25.0, 100.0, 9, 9, 1.0)]
+    usual = [(at / 10, 1e-4) for at in range(250)]
+    felt = probes.Felt(worked=[(at, 1.6e-4 if 4.9 < at < 5.1 else 1.4e-4 if at < 0.1 else cost) for at, cost in usual])
+    said = soak.told(due, took_ms, held, felt)
+    assert [said["and_in_which_nothing_was_stolen"], said["and_in_which_the_processor_was_no_slower"]] == [3, 2]
+    assert said["longest_of_those_ms"] == pytest.approx(80), "work that costs 1.4 times as much excuses nothing"
+    assert said["longest_minutes_without_a_pause"] == pytest.approx(15 / 60)
+    assert said["and_without_one_of_those"] == pytest.approx(20 / 60)
+    assert probes.at_speed([(0.0, 0.1)], []) == [(0.0, 0.1)], "where nobody worked nobody is excused"
+    assert soak.worked_us([0.0, 5.0, 10.0], felt) == [(0.0, pytest.approx(100.8)), (5.0, pytest.approx(101.2))]
+
+
+def test_the_processes_beside_a_service_say_what_they_felt(tmp_path: Path) -> None:
+    with probes.probing(os.getpid(), None, None, tmp_path / "felt.txt") as felt:
+        end = time.monotonic() + 30
+        while (tmp_path / "felt.txt").read_text().count("worked") < 5 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert felt.worked == [], "what they said is read when they are done"
+    assert len(felt.worked) >= 3
+    assert all(at >= 0 and 0 < cost < 1 for at, cost in felt.worked)
