@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sys
 import time
 from collections.abc import Callable
+from fcntl import ioctl
+from termios import FIONREAD
 from typing import Any, cast
 
 import msgspec
@@ -23,6 +26,9 @@ from serving.schemas import ErrorBody, Problem
 
 HEAD_S = 10.0
 """A request line and its headers that are not there by then are not waited for."""
+KEEP_S = 75.0
+"""A caller who was answered may ask again for so long: longer than the 60 s after which most balancers and pools let a connection go, so that
+it is they who end it. Who is the first to end it may end it under a request that is on its way."""
 TAKE_S = 30.0
 """A caller who takes nothing of an answer for so long is dropped."""
 LINGER_S = 2.0
@@ -75,13 +81,16 @@ class Bounded(HttpToolsProtocol):
     """A connection of a caller."""
 
     head_s = HEAD_S
+    keep_s = KEEP_S
     take_s = TAKE_S
     linger_s = LINGER_S
     most = CONNECTIONS
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
+        self.timeout_keep_alive = self.keep_s  # type: ignore[assignment]
         self._head_bytes = 0
+        self._is_leaving = False
         self._is_head = True
         """Whether a request line or headers are awaited, or on their way."""
         self._is_refused = False
@@ -93,10 +102,20 @@ class Bounded(HttpToolsProtocol):
         """Whether no answer is on its way."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _is_asked(self) -> bool:
+        """Whether bytes wait that were not read yet: closed now, the connection would be reset, and a request lost that nobody saw.
+
+        It may have come after the loop last looked, which is a while ago where many are answered or this process stood still.
+        """
+        line = self.transport.get_extra_info("socket")
+        if line is None or line.fileno() < 0:
+            return False
+        return int.from_bytes(ioctl(line.fileno(), FIONREAD, bytes(4)), sys.byteorder) > 0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room, and wait for a request no longer than the limit."""
         if len(self.connections) >= self.most:
-            idle = next((each for each in self.connections if isinstance(each, Bounded) and each.is_idle), None)
+            idle = next((each for each in self.connections if isinstance(each, Bounded) and each.is_idle and not each._is_asked()), None)
             (transport if idle is None else idle.transport).close()
         super().connection_made(cast(asyncio.Transport, _Line(transport, self._lingers)))
         self._deadline = self.loop.call_later(self.head_s, self._too_slow)
@@ -147,6 +166,7 @@ class Bounded(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """From here on it stands in line; what waited for an answer of its own connection was not in it."""
         cast(dict[str, Any], cycle.scope)[Arrival.KEY] = Arrival(time.monotonic())
+        cycle.keep_alive = cycle.keep_alive and not self._is_leaving
         super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
@@ -160,6 +180,19 @@ class Bounded(HttpToolsProtocol):
             self._taking.cancel()
             self._taking = None
         super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked for long: end it, unless something is just being asked."""
+        if self._is_asked():
+            self.timeout_keep_alive_task = self.loop.call_later(self.keep_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """The service stops: end it, or once what is asked on it was answered."""
+        self._is_leaving = True
+        if not (self.is_idle and (self._head_bytes or self._is_asked())):
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we
         """What is no HTTP is told in the one shape too."""
@@ -177,7 +210,9 @@ class Bounded(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._head_bytes == 0:
+        if self._head_bytes == 0 and self._is_asked():
+            self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+        elif self._head_bytes == 0:
             # Nothing was asked, so nothing is answered: what comes next on the connection would take it for its own answer.
             self.transport.close()
         elif not self.transport.is_closing():

@@ -10,14 +10,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import uvicorn
+import uvloop
 
 from serving.connections import HEAD_BYTES, Bounded
 from serving.guard import Guard, Receive, Scope, Send
 
 OK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+STAND = b"GET /stand HTTP/1.1\r\nhost: x\r\n\r\n"
+STAND_S = 1.5
 
 
 class Impatient(Bounded):
@@ -25,6 +29,16 @@ class Impatient(Bounded):
     take_s = 0.3
     linger_s = 0.5
     most = 8
+
+
+class Brief(Impatient):
+    keep_s = 0.4
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if data == STAND:
+            # Between the moment at which the loop learned what is there to be read and its timers.
+            time.sleep(STAND_S)
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,3 +182,90 @@ def test_who_goes_on_sending_after_the_answer_is_cut_off(port: int) -> None:
                 connection.sendall(b"x" * 65536)
     assert time.monotonic() < began + 5
     assert fine(port)
+
+
+@dataclass
+class Standing:
+    """A service that can be made to stand still, on the event loop that the service has."""
+
+    port: int
+    server: uvicorn.Server
+
+    def stands(self) -> socket.socket:
+        """Make it stand still; return the connection that asked for it."""
+        connection = socket.create_connection(("127.0.0.1", self.port), 10)
+        connection.sendall(STAND)
+        time.sleep(0.3)
+        return connection
+
+
+@pytest.fixture
+def standing() -> Iterator[Standing]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(Guard(app, ("/", "/stand"), 1000), http=Brief, ws="none", lifespan="off", log_config=None))
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(server.serve([listening]))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield Standing(listening.getsockname()[1], server)
+        server.should_exit = True
+        thread.join()
+
+
+def kept(port: int, ask: bytes = OK) -> socket.socket:
+    """A connection that was answered, if it asked, and is kept."""
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    connection.sendall(ask)
+    received = b"" if ask else b"xx"
+    while not received.endswith(b"xx"):
+        received += connection.recv(65536)
+    return connection
+
+
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("before", [OK, b""], ids=["asked before", "never asked"])
+def test_a_request_that_came_while_the_service_stood_still_is_answered_though_its_connection_was_due_to_end(
+    standing: Standing, before: bytes
+) -> None:
+    with kept(standing.port, before) as connection, standing.stands():
+        connection.sendall(OK)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        # Then the time runs anew, and it ends without a word.
+        assert connection.recv(65536) in (b"", b"xx")
+        assert connection.recv(65536) == b""
+
+
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("ask", [OK, OK[:9]], ids=["whole", "its beginning"])
+def test_a_request_that_came_before_the_end_of_the_service_is_answered_and_ends_its_connection(standing: Standing, ask: bytes) -> None:
+    with kept(standing.port) as connection, kept(standing.port) as silent, standing.stands():
+        connection.sendall(ask)
+        standing.server.should_exit = True
+        # While it stands, or after what was sent was read.
+        time.sleep(0.1 if ask == OK else STAND_S - 0.2)
+        connection.sendall(OK[len(ask) :])
+        received = b""
+        while piece := connection.recv(65536):
+            received += piece
+        assert received.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in received
+        assert silent.recv(65536) == b""
+
+
+@pytest.mark.fault("C12")
+def test_a_connection_on_which_something_was_asked_makes_no_room(standing: Standing) -> None:
+    asked = [kept(standing.port) for _ in range(6)]
+    idle = kept(standing.port)
+    stands = standing.stands()
+    late = [socket.create_connection(("127.0.0.1", standing.port), 10) for _ in range(3)]
+    for connection in asked:
+        connection.sendall(OK)
+    try:
+        assert [connection.recv(65536)[:12] for connection in asked] == [b"HTTP/1.1 200"] * 6
+        assert idle.recv(65536) == b""
+    finally:
+        for connection in (*asked, idle, stands, *late):
+            connection.close()
