@@ -205,7 +205,10 @@ def lists(argv: Sequence[str]) -> int:
 
 def _bentoml(root: Path, host: str, port: int) -> int:
     """BentoML's own server as a child, so that its settings of the process stay its own."""
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Retain", "--host", host, "--port", str(port)]
+    from serving.connections import KEEP_S
+
+    keep = ("--timeout-keep-alive", f"{KEEP_S:.0f}")
+    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Retain", "--host", host, "--port", str(port), *keep]
     child = subprocess.Popen(command, env=inherited(RETAIN_WORKSPACE=str(root), BENTOML_DO_NOT_TRACK="true"))
     try:
         return child.wait()

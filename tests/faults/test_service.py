@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import resource
@@ -224,6 +225,25 @@ def held(port: int, count: int) -> list[socket.socket]:
         line.connect(("127.0.0.1", port))
         lines.append(line)
     return lines
+
+
+@pytest.mark.slow
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("runner", ["uvicorn", "bentoml"])
+def test_who_was_answered_may_ask_again_on_the_same_connection(place: Workspace, running: Running, runner: str) -> None:
+    """For longer than uvicorn's own 5 s: who sends just as the other side ends a connection learns only that it was reset."""
+    with running(place, runner) as (client, _):
+        line = http.client.HTTPConnection("127.0.0.1", port_of(client), timeout=10)
+        line.connect()
+        of_ours = line.sock.getsockname()
+        for pause in (6.5, 0.0):
+            path, body = mixed(0)
+            line.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+            answer = line.getresponse()
+            assert (answer.status, bool(answer.read())) == (200, True)
+            time.sleep(pause)
+        assert line.sock.getsockname() == of_ours, "it was opened once"
+        line.close()
 
 
 @pytest.mark.slow
