@@ -108,7 +108,8 @@ class Bounded(HttpToolsProtocol):
         It may have come after the loop last looked, which is a while ago where many are answered or this process stood still.
         """
         line = self.transport.get_extra_info("socket")
-        if line is None or line.fileno() < 0:
+        # Who was refused and goes on sending asks nothing, and holds no place.
+        if self._is_refused or line is None or line.fileno() < 0:
             return False
         return int.from_bytes(ioctl(line.fileno(), FIONREAD, bytes(4)), sys.byteorder) > 0
 
@@ -191,7 +192,7 @@ class Bounded(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The service stops: end it, or once what is asked on it was answered."""
         self._is_leaving = True
-        if not (self.is_idle and (self._head_bytes or self._is_asked())):
+        if self._is_refused or not (self.is_idle and (self._head_bytes or self._is_asked())):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we

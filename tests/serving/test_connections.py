@@ -269,3 +269,23 @@ def test_a_connection_on_which_something_was_asked_makes_no_room(standing: Stand
     finally:
         for connection in (*asked, idle, stands, *late):
             connection.close()
+
+
+@pytest.mark.fault("C10", "C12")
+def test_who_was_refused_and_goes_on_sending_holds_no_place_and_holds_up_no_end(standing: Standing) -> None:
+    refused = [kept(standing.port) for _ in range(8)]
+    for connection in refused:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400")
+        connection.sendall(b"x")
+    assert fine(standing.port), "one of them made room"
+    for connection in refused:
+        with contextlib.suppress(OSError):
+            connection.sendall(b"x" * 65536)
+    standing.server.should_exit = True
+    began = time.monotonic()
+    while standing.server.server_state.connections and time.monotonic() < began + 10:
+        time.sleep(0.01)
+    assert not standing.server.server_state.connections
+    for connection in refused:
+        connection.close()
