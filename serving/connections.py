@@ -58,8 +58,8 @@ def room() -> int:
 class _Line:
     """A transport that asks before it ends."""
 
-    def __init__(self, transport: asyncio.Transport, lingers: Callable[[], bool]) -> None:
-        self._transport, self._lingers = transport, lingers
+    def __init__(self, transport: asyncio.Transport, lingers: Callable[[], bool], untaken: Callable[[], None]) -> None:
+        self._transport, self._lingers, self._untaken = transport, lingers, untaken
         self._is_over = False
         self.write = transport.write
 
@@ -74,6 +74,8 @@ class _Line:
         """End it, now or when the caller has seen why."""
         if self._is_over or not self._lingers():
             self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._untaken()
         self._is_over = True
 
 
@@ -102,23 +104,34 @@ class Bounded(HttpToolsProtocol):
         """Whether no answer is on its way."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def _is_late_body(self) -> bool:
+        """Whether what comes is the body of a request that was answered before it came: read and dropped, for a while."""
+        return not self._is_head and self.is_idle
+
     def _is_asked(self) -> bool:
         """Whether bytes wait that were not read yet: closed now, the connection would be reset, and a request lost that nobody saw.
 
         It may have come after the loop last looked, which is a while ago where many are answered or this process stood still.
         """
         line = self.transport.get_extra_info("socket")
-        # Who was refused and goes on sending asks nothing, and holds no place.
-        if self._is_refused or line is None or line.fileno() < 0:
+        # Who was refused or answered and goes on sending asks nothing, and holds no place.
+        if self._is_refused or self._is_late_body or line is None or line.fileno() < 0:
             return False
         return int.from_bytes(ioctl(line.fileno(), FIONREAD, bytes(4)), sys.byteorder) > 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Make room, and wait for a request no longer than the limit."""
         if len(self.connections) >= self.most:
-            idle = next((each for each in self.connections if isinstance(each, Bounded) and each.is_idle and not each._is_asked()), None)
-            (transport if idle is None else idle.transport).close()
-        super().connection_made(cast(asyncio.Transport, _Line(transport, self._lingers)))
+            others = [each for each in self.connections if isinstance(each, Bounded)]
+            ending = next((each for each in others if each.transport.is_closing()), None)
+            idle = next((each for each in others if each.is_idle and not each.transport.is_closing() and not each._is_asked()), None)
+            if idle is not None or ending is None:
+                (transport if idle is None else idle.transport).close()
+            else:
+                # It waits for a caller who takes nothing.
+                ending.transport.abort()
+        super().connection_made(cast(asyncio.Transport, _Line(transport, self._lingers, self._untaken)))
         self._deadline = self.loop.call_later(self.head_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,19 +139,37 @@ class Bounded(HttpToolsProtocol):
         for timer in (self._deadline, self._taking):
             if timer is not None:
                 timer.cancel()
+        # Of a connection that was reset uvicorn keeps it, and with it all of this.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Count what belongs to a request's head."""
         if self._is_refused:
             return
-        if self._is_head:
+        if self._is_late_body:
+            if self._deadline is None:
+                self._deadline = self.loop.call_later(self.linger_s, self.transport.close)
+        elif self._is_head:
             self._head_bytes += len(data)
             if self._deadline is None:
                 self._deadline = self.loop.call_later(self.head_s, self._too_slow)
         super().data_received(data)
         if self._is_head and self._head_bytes > HEAD_BYTES:
             self._refuse(431, LONG_HEAD)
+        if self._is_leaving and self.cycle is not None:
+            # The last of those that came; nothing of it was answered yet.
+            self.cycle.keep_alive = False
+        if self.is_idle and self._head_bytes == 0 and self.timeout_keep_alive_task is None:
+            # uvicorn starts it with an answer only, and whatever comes then ends it.
+            self.timeout_keep_alive_task = self.loop.call_later(self.keep_s, self.timeout_keep_alive_handler)
+
+    def on_message_begin(self) -> None:
+        """A head begins, perhaps behind a request that came in the same piece."""
+        self._head_bytes = max(self._head_bytes, 1)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The head is whole.
@@ -159,6 +190,9 @@ class Bounded(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole; the next bytes begin another."""
         self._is_head = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         arrival = cast(dict[str, Any], self.cycle.scope).get(Arrival.KEY)
         if arrival is not None:
             arrival.at, arrival.is_whole = time.monotonic(), True
@@ -167,7 +201,6 @@ class Bounded(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """From here on it stands in line; what waited for an answer of its own connection was not in it."""
         cast(dict[str, Any], cycle.scope)[Arrival.KEY] = Arrival(time.monotonic())
-        cycle.keep_alive = cycle.keep_alive and not self._is_leaving
         super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
@@ -180,6 +213,8 @@ class Bounded(HttpToolsProtocol):
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
+        if self.transport.is_closing():
+            self._untaken()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -194,6 +229,10 @@ class Bounded(HttpToolsProtocol):
         self._is_leaving = True
         if self._is_refused or not (self.is_idle and (self._head_bytes or self._is_asked())):
             super().shutdown()
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(self.linger_s, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we
         """What is no HTTP is told in the one shape too."""
@@ -209,9 +248,15 @@ class Bounded(HttpToolsProtocol):
         self._taking = self.loop.call_later(self.linger_s, self.transport.abort)
         return True
 
+    def _untaken(self) -> None:
+        """An ended connection waits for its caller to take what is left; for a while."""
+        if self._taking is None:
+            self._taking = self.loop.call_later(self.take_s, self.transport.abort)
+
     def _too_slow(self) -> None:
         self._deadline = None
-        if self._head_bytes == 0 and self._is_asked():
+        if (self._head_bytes == 0 and self._is_asked()) or not self.is_idle:
+            # What comes behind a request is not waited for while that is being answered: a refusal would stand in the place of its answer.
             self._deadline = self.loop.call_later(self.head_s, self._too_slow)
         elif self._head_bytes == 0:
             # Nothing was asked, so nothing is answered: what comes next on the connection would take it for its own answer.
@@ -223,9 +268,13 @@ class Bounded(HttpToolsProtocol):
         if self._is_refused or self.transport.is_closing():
             return
         self._is_refused = True
+        if self.cycle is not None and not self.is_idle and not self.cycle.more_body:
+            # It stands behind a whole request that is being answered: that answer is the last.
+            self.cycle.keep_alive = False
+            return
         body = msgspec.json.encode(ErrorBody(problem))
         head = f"HTTP/1.1 {status} Refused\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         # Closed at once, what the caller is still sending would reset the connection, and the refusal be lost: we read on for a moment, and drop it.
         self.transport.write_eof()
-        self._taking = self.loop.call_later(self.take_s, self.transport.abort)
+        self._taking = self.loop.call_later(self.linger_s if self._is_leaving else self.take_s, self.transport.abort)

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from benchmarks.serving.servers import pinned
 
 PAUSE_MS = 50.0
-STOLEN = 0.1
-"""A pause of which the machine below took so much of a core is not ours: half of a core that is half used leaves the other half to answer."""
+STOLEN, STOLEN_S = 0.1, 0.015
+"""A pause of which the machine below took such a share of a core, and at least so long, is not ours: half of a core that is half used leaves the
+other half to answer. The kernel counts what is stolen in hundredths of a second, and one of them says little."""
 SLOWER = 1.5
 """So many times what it costs at the median makes a service that is half used nearly wholly used, and a queue of what comes in bursts."""
 LATE_MS = 10.0
@@ -105,9 +106,12 @@ def probing(service: int, core: str | None, others: str | None, said: Path) -> I
             begin = time.monotonic()
             yield felt
         finally:
+            died = [probe.args for probe in probes if probe.poll() is not None]
             for probe in probes:
                 probe.terminate()
                 probe.wait()
+        if died:
+            raise RuntimeError(f"{len(died)} of {len(probes)} processes beside the service ended before it: what they would have felt is not known")
         for kind, at, long in (line.split() for line in said.read_text().splitlines() if line.count(" ") == 2):
             if float(at) >= begin:
                 getattr(felt, kind).append((float(at) - begin, float(long)))
@@ -129,17 +133,24 @@ def pauses(due: Floats, took_ms: Floats, least_ms: float = PAUSE_MS) -> list[Str
     return found
 
 
-def own(found: Sequence[Stretch], gaps: Sequence[Stretch], share: float = 0.3) -> list[Stretch]:
-    """Pauses of which the sleeping process missed less than that share: nobody but us made them.
+def own(found: Sequence[Stretch], gaps: Sequence[Stretch], share: float = 0.3, least_s: float = 0.0) -> list[Stretch]:
+    """Pauses of which the sleeping process missed less than that share, or so little: nobody but us made them. Gaps that overlap count once.
 
-    >>> own([(0.0, 0.1), (5.0, 5.1)], [(0.01, 0.06)])
+    >>> own([(0.0, 0.1), (5.0, 5.1)], [(0.01, 0.06), (0.02, 0.01)])
     [(5.0, 5.1)]
     """
+    merged: list[Stretch] = []
+    for begin, end in sorted((at, at + long) for at, long in gaps):
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((begin, end))
+    begins, ends = np.array(merged).reshape(-1, 2).T
 
     def missed(begin: float, end: float) -> float:
-        return sum(max(0.0, min(end, at + long) - max(begin, at)) for at, long in gaps)
+        return float(np.maximum(0.0, np.minimum(end, ends) - np.maximum(begin, begins)).sum())
 
-    return [(begin, end) for begin, end in found if missed(begin, end) < share * (end - begin)]
+    return [(begin, end) for begin, end in found if missed(begin, end) < max(share * (end - begin), least_s)]
 
 
 def at_speed(found: Sequence[Stretch], worked: Sequence[Stretch], slower: float = SLOWER) -> list[Stretch]:
@@ -158,3 +169,23 @@ def at_speed(found: Sequence[Stretch], worked: Sequence[Stretch], slower: float 
         return bool(within.any()) and float(cost[within].mean()) >= slower * usual
 
     return [(begin, end) for begin, end in found if not slowed(begin, end)]
+
+
+def left(found: Sequence[Stretch], felt: Felt) -> dict[str, list[Stretch]]:
+    """Of those pauses the ones that nobody shows, after one sign and then the next."""
+    ours = own(found, felt.slept)
+    alone = own(ours, felt.waited)
+    kept = own(alone, felt.stolen, STOLEN, STOLEN_S)
+    return {
+        "pauses_that_the_sleeper_does_not_show": ours,
+        "and_in_which_it_waited_for_no_core": alone,
+        "and_in_which_nothing_was_stolen": kept,
+        "and_in_which_the_processor_was_no_slower": at_speed(kept, felt.worked),
+    }
+
+
+def chance(found: Sequence[Stretch], felt: Felt, seconds: float, long_s: float = 0.1) -> float:
+    """Share of stretches without a pause that would not be counted as ours either: what a pause of ours would be excused by chance."""
+    begins = np.arange(0.0, max(seconds - long_s, 0.0), 1.0)
+    quiet = [(begin, begin + long_s) for begin in begins.tolist() if not any(begin < end and begin + long_s > start for start, end in found)]
+    return 1 - len(left(quiet, felt)["and_in_which_the_processor_was_no_slower"]) / max(len(quiet), 1)

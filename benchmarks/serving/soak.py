@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.serving.probes import PAUSE_MS, STOLEN, Felt, at_speed, own, pauses, probing
+from benchmarks.serving.probes import PAUSE_MS, Felt, chance, left, pauses, probing
 from benchmarks.serving.servers import HERE, Server, bodies, compiled, copied, cores, free_port, load, pinned, running
 from retain.workspace import Workspace
 from training import svg
@@ -106,18 +106,16 @@ def worked_us(at: Sequence[float], felt: Felt) -> list[tuple[float, float]]:
 
 def longest_minutes(due: Floats, found: list[tuple[float, float]]) -> float:
     """The longest time in a row without any of those pauses."""
-    begins = [0.0, *(begin for begin, _ in found), float(due[-1])]
-    return max(after - before for before, after in pairwise(begins)) / 60
+    edges = [(0.0, 0.0), *found, (float(due[-1]), float(due[-1]))]
+    return max(begin - end for (_, end), (begin, _) in pairwise(edges)) / 60
 
 
 def told(due: Floats, took_ms: Floats, held: list[Process], felt: Felt) -> dict[str, Any]:
     """The figures of a run."""
     windows = by_window(due, took_ms)
     found = pauses(due, took_ms)
-    ours = own(found, felt.slept)
-    alone = own(ours, felt.waited)
-    kept = own(alone, felt.stolen, share=STOLEN)
-    left = at_speed(kept, felt.worked)
+    after_each = left(found, felt)
+    ours = after_each["and_in_which_the_processor_was_no_slower"]
     costs, work = [each for _, each in cost_us(due, held)], [each * 1e6 for _, each in felt.worked]
     quarters = np.array_split(windows["p99"], min(4, len(windows["p99"])))
     at = np.array([each.at for each in held])
@@ -130,13 +128,11 @@ def told(due: Floats, took_ms: Floats, held: list[Process], felt: Felt) -> dict[
         "max_ms": float(took_ms.max()),
         "p99_first_and_last_quarter_ms": [float(np.median(quarters[0])), float(np.median(quarters[-1]))],
         "pauses_above_50_ms": len(found),
-        "pauses_that_the_sleeper_does_not_show": len(ours),
-        "and_in_which_it_waited_for_no_core": len(alone),
-        "and_in_which_nothing_was_stolen": len(kept),
-        "and_in_which_the_processor_was_no_slower": len(left),
-        "longest_of_those_ms": max((1000 * (end - begin) for begin, end in left), default=0.0),
+        **{name: len(each) for name, each in after_each.items()},
+        "share_of_quiet_stretches_that_would_be_excused": chance(found, felt, float(due[-1])),
+        "longest_of_those_ms": max((1000 * (end - begin) for begin, end in ours), default=0.0),
         "longest_minutes_without_a_pause": longest_minutes(due, found),
-        "and_without_one_of_those": longest_minutes(due, left),
+        "and_without_one_of_those": longest_minutes(due, ours),
         "seconds_stolen": sum(long for _, long in felt.stolen),
         "cpu_us_of_a_request_least_median_most": np.quantile(costs, (0.0, 0.5, 1.0)).tolist() if costs else [],
         "cpu_us_of_the_same_work_least_median_p99_most": np.quantile(work, (0.0, 0.5, 0.99, 1.0)).tolist() if work else [],

@@ -79,7 +79,8 @@ def test_a_pause_is_our_own_only_where_the_sleeper_slept_well() -> None:
     counted = ("pauses_above_50_ms", "and_in_which_it_waited_for_no_core", "and_in_which_nothing_was_stolen")
     assert [said[name] for name in counted] == [2, 2, 1], "a tenth of a second of which a fifth was taken away is not ours"
     assert said["longest_of_those_ms"] == pytest.approx(80)
-    assert said["longest_minutes_without_a_pause"] == pytest.approx(9 / 60)
+    assert said["longest_minutes_without_a_pause"] == pytest.approx(8.92 / 60)
+    assert said["share_of_quiet_stretches_that_would_be_excused"] == 0.0
     assert said["cpu_us_of_a_request_least_median_most"] == pytest.approx([0.0, 1e5, 3e5])
     at = np.linspace(0, 3600, 100)
     assert soak.slope_per_hour(at, 200 + at / 3600 * 7) == pytest.approx(7)
@@ -96,8 +97,11 @@ def test_a_pause_in_which_the_same_work_cost_more_is_the_processors() -> None:
     said = soak.told(due, took_ms, held, felt)
     assert [said["and_in_which_nothing_was_stolen"], said["and_in_which_the_processor_was_no_slower"]] == [3, 2]
     assert said["longest_of_those_ms"] == pytest.approx(80), "work that costs 1.4 times as much excuses nothing"
-    assert said["longest_minutes_without_a_pause"] == pytest.approx(15 / 60)
-    assert said["and_without_one_of_those"] == pytest.approx(20 / 60)
+    assert said["longest_minutes_without_a_pause"] == pytest.approx(14.91 / 60)
+    assert said["and_without_one_of_those"] == pytest.approx(19.92 / 60)
+    assert said["share_of_quiet_stretches_that_would_be_excused"] == 0.0
+    assert probes.chance([], probes.Felt(stolen=[(at + 0.02, 0.02) for at in range(0, 20, 2)]), 20.0) == pytest.approx(0.5)
+    assert probes.own([(0.0, 0.06)], [(0.01, 0.01)], 0.1, 0.015), "one hundredth of a second excuses nothing"
     assert probes.at_speed([(0.0, 0.1)], []) == [(0.0, 0.1)], "where nobody worked nobody is excused"
     assert soak.worked_us([0.0, 5.0, 10.0], felt) == [(0.0, pytest.approx(100.8)), (5.0, pytest.approx(101.2))]
 
@@ -110,3 +114,8 @@ def test_the_processes_beside_a_service_say_what_they_felt(tmp_path: Path) -> No
         assert felt.worked == [], "what they said is read when they are done"
     assert len(felt.worked) >= 3
     assert all(at >= 0 and 0 < cost < 1 for at, cost in felt.worked)
+
+
+def test_a_process_beside_a_service_that_dies_is_not_taken_for_one_that_felt_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="1 of 3 processes"), probes.probing(2**22 + 1, None, None, tmp_path / "felt.txt"):
+        pass
