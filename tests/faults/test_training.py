@@ -169,11 +169,11 @@ def test_memory_that_does_not_suffice_is_told_before_and_after(own: Workspace, h
     )
     process = begun(own, before=limited)
     said = process.communicate(timeout=300)[1]
+    stands(own, before)
+    assert "warning: " in said
     assert process.returncode == 1, said
     assert "Traceback" not in said
-    assert "warning: " in said
     assert "ran out of memory" in said
-    stands(own, before)
     happened("warned with an estimate before, told after, exit code 1, the champion stood")
 
 
