@@ -93,6 +93,7 @@ class Bounded(HttpToolsProtocol):
         self.timeout_keep_alive = self.keep_s  # type: ignore[assignment]
         self._head_bytes = 0
         self._is_leaving = False
+        """Whether the service stops: what was asked is answered, and then the connection ends."""
         self._is_head = True
         """Whether a request line or headers are awaited, or on their way."""
         self._is_refused = False
@@ -132,13 +133,13 @@ class Bounded(HttpToolsProtocol):
                 # It waits for a caller who takes nothing.
                 ending.transport.abort()
         super().connection_made(cast(asyncio.Transport, _Line(transport, self._lingers, self._untaken)))
-        self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+        self._wait(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
-        for timer in (self._deadline, self._taking):
-            if timer is not None:
-                timer.cancel()
+        self._wait_no_more()
+        if self._taking is not None:
+            self._taking.cancel()
         # Of a connection that was reset uvicorn keeps it, and with it all of this.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -148,12 +149,10 @@ class Bounded(HttpToolsProtocol):
         if self._is_refused:
             return
         if self._is_late_body:
-            if self._deadline is None:
-                self._deadline = self.loop.call_later(self.linger_s, self.transport.close)
+            self._wait(self.linger_s)
         elif self._is_head:
             self._head_bytes += len(data)
-            if self._deadline is None:
-                self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+            self._wait(self.head_s)
         super().data_received(data)
         if self._is_head and self._head_bytes > HEAD_BYTES:
             self._refuse(431, LONG_HEAD)
@@ -167,8 +166,7 @@ class Bounded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins, perhaps behind a request that came in the same piece."""
         self._head_bytes = max(self._head_bytes, 1)
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+        self._wait(self.head_s)
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -182,17 +180,13 @@ class Bounded(HttpToolsProtocol):
             self._refuse(431, LONG_HEAD)
             raise HttpParserError(LONG_HEAD.message)
         self._is_head, self._head_bytes = False, 0
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._wait_no_more()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The request is whole; the next bytes begin another."""
         self._is_head = True
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._wait_no_more()
         arrival = cast(dict[str, Any], self.cycle.scope).get(Arrival.KEY)
         if arrival is not None:
             arrival.at, arrival.is_whole = time.monotonic(), True
@@ -230,9 +224,8 @@ class Bounded(HttpToolsProtocol):
         if self._is_refused or not (self.is_idle and (self._head_bytes or self._is_asked())):
             super().shutdown()
             return
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(self.linger_s, self._too_slow)
+        self._wait_no_more()
+        self._wait(self.linger_s)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn says what; so do we
         """What is no HTTP is told in the one shape too."""
@@ -253,13 +246,24 @@ class Bounded(HttpToolsProtocol):
         if self._taking is None:
             self._taking = self.loop.call_later(self.take_s, self.transport.abort)
 
+    def _wait(self, seconds: float) -> None:
+        """What is on its way has to be here within that time; where something is waited for already, within what is left of that."""
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _wait_no_more(self) -> None:
+        """It is here."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def _too_slow(self) -> None:
         self._deadline = None
         if (self._head_bytes == 0 and self._is_asked()) or not self.is_idle:
             # What comes behind a request is not waited for while that is being answered: a refusal would stand in the place of its answer.
-            self._deadline = self.loop.call_later(self.head_s, self._too_slow)
+            self._wait(self.head_s)
         elif self._head_bytes == 0:
-            # Nothing was asked, so nothing is answered: what comes next on the connection would take it for its own answer.
+            # Nothing was asked, or what came belongs to what was answered. Nothing is said: what comes next would take it for its own answer.
             self.transport.close()
         elif not self.transport.is_closing():
             self._refuse(408, Problem("too_slow", f"no whole request was here within {self.head_s:g} s"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ other half to answer. The kernel counts what is stolen in hundredths of a second
 SLOWER = 1.5
 """So many times what it costs at the median makes a service that is half used nearly wholly used, and a queue of what comes in bursts."""
 LATE_MS = 10.0
+"""Who slept so much longer than it meant to says so."""
 Stretch = tuple[float, float]
 Floats = NDArray[np.float64]
 SLEEPER = """
@@ -106,12 +107,12 @@ def probing(service: int, core: str | None, others: str | None, said: Path) -> I
             begin = time.monotonic()
             yield felt
         finally:
-            died = [probe.args for probe in probes if probe.poll() is not None]
+            died = sum(probe.poll() is not None for probe in probes)
             for probe in probes:
                 probe.terminate()
                 probe.wait()
         if died:
-            raise RuntimeError(f"{len(died)} of {len(probes)} processes beside the service ended before it: what they would have felt is not known")
+            raise RuntimeError(f"{died} of {len(probes)} processes beside the service ended before it: what they would have felt is not known")
         for kind, at, long in (line.split() for line in said.read_text().splitlines() if line.count(" ") == 2):
             if float(at) >= begin:
                 getattr(felt, kind).append((float(at) - begin, float(long)))
@@ -124,8 +125,13 @@ def pauses(due: Floats, took_ms: Floats, least_ms: float = PAUSE_MS) -> list[Str
     [(0.0, 0.08)]
     """
     slow = took_ms > least_ms
+    return joined(zip(due[slow].tolist(), (due[slow] + took_ms[slow] / 1000).tolist(), strict=True))
+
+
+def joined(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """Stretches, as (begin, end), in order; those that overlap are one."""
     found: list[Stretch] = []
-    for begin, end in sorted(zip(due[slow].tolist(), (due[slow] + took_ms[slow] / 1000).tolist(), strict=True)):
+    for begin, end in sorted(stretches):
         if found and begin <= found[-1][1]:
             found[-1] = (found[-1][0], max(found[-1][1], end))
         else:
@@ -139,13 +145,7 @@ def own(found: Sequence[Stretch], gaps: Sequence[Stretch], share: float = 0.3, l
     >>> own([(0.0, 0.1), (5.0, 5.1)], [(0.01, 0.06), (0.02, 0.01)])
     [(5.0, 5.1)]
     """
-    merged: list[Stretch] = []
-    for begin, end in sorted((at, at + long) for at, long in gaps):
-        if merged and begin <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
-        else:
-            merged.append((begin, end))
-    begins, ends = np.array(merged).reshape(-1, 2).T
+    begins, ends = np.array(joined((at, at + long) for at, long in gaps)).reshape(-1, 2).T
 
     def missed(begin: float, end: float) -> float:
         return float(np.maximum(0.0, np.minimum(end, ends) - np.maximum(begin, begins)).sum())
