@@ -99,6 +99,7 @@ class Bounded(HttpToolsProtocol):
         self._is_refused = False
         self._deadline: asyncio.TimerHandle | None = None
         self._taking: asyncio.TimerHandle | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -138,8 +139,9 @@ class Bounded(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is waited for any more."""
         self._wait_no_more()
-        if self._taking is not None:
-            self._taking.cancel()
+        for timer in (self._taking, self._ending):
+            if timer is not None:
+                timer.cancel()
         # Of a connection that was reset uvicorn keeps it, and with it all of this.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
@@ -207,8 +209,6 @@ class Bounded(HttpToolsProtocol):
         if self._taking is not None:
             self._taking.cancel()
             self._taking = None
-        if self.transport.is_closing():
-            self._untaken()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -243,8 +243,7 @@ class Bounded(HttpToolsProtocol):
 
     def _untaken(self) -> None:
         """An ended connection waits for its caller to take what is left; for a while."""
-        if self._taking is None:
-            self._taking = self.loop.call_later(self.take_s, self.transport.abort)
+        self._ending = self.loop.call_later(self.take_s, self.transport.abort)
 
     def _wait(self, seconds: float) -> None:
         """What is on its way has to be here within that time; where something is waited for already, within what is left of that."""
@@ -259,8 +258,7 @@ class Bounded(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
-        if (self._head_bytes == 0 and self._is_asked()) or not self.is_idle:
-            # What comes behind a request is not waited for while that is being answered: a refusal would stand in the place of its answer.
+        if self._head_bytes == 0 and self._is_asked():
             self._wait(self.head_s)
         elif self._head_bytes == 0:
             # Nothing was asked, or what came belongs to what was answered. Nothing is said: what comes next would take it for its own answer.

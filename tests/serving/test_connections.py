@@ -23,7 +23,8 @@ from serving.guard import Guard, Receive, Scope, Send
 
 OK = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 STAND = b"GET /stand HTTP/1.1\r\nhost: x\r\n\r\n"
-STAND_S = 1.5
+STAND_S = 1.0
+ENDLESS = b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000000\r\n\r\n"
 
 
 class Impatient(Bounded):
@@ -44,7 +45,9 @@ class Brief(Impatient):
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers what it is asked for: a little or a lot."""
+    """Answers what it is asked for: a little or a lot, or after a while."""
+    if scope["path"] == "/wait":
+        await asyncio.sleep(1.5)
     body = b"x" * (64_000_000 if scope["path"] == "/big" else 2)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]})
     await send({"type": "http.response.body", "body": body})
@@ -211,7 +214,7 @@ class Standing:
 
 async def doors(scope: Scope, receive: Receive, send: Send) -> None:
     """Some paths are answered before a body is read, as those are that say whether a service lives."""
-    await (app if scope["path"] in ("/livez", "/big") else Guard(app, ("/", "/stand"), 1000))(scope, receive, send)
+    await (app if scope["path"] in ("/livez", "/big") else Guard(app, ("/", "/stand", "/wait"), 1000))(scope, receive, send)
 
 
 @pytest.fixture
@@ -238,6 +241,16 @@ class Patient(Brief):
     head_s = keep_s = take_s = 60.0
 
 
+class Deep(Brief):
+    """Takes from the application all that it has, and is never paused."""
+
+    keep_s = 60.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        transport.set_write_buffer_limits(2**30, 2**29)
+        super().connection_made(transport)
+
+
 class Crowded(Patient):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self.most:
@@ -252,6 +265,14 @@ def kept(port: int, ask: bytes = OK) -> socket.socket:
     received = b"" if ask else b"xx"
     while not received.endswith(b"xx"):
         received += connection.recv(65536)
+    return connection
+
+
+def kept_open(port: int, sent: bytes) -> socket.socket:
+    """A connection that was answered something."""
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    connection.sendall(sent)
+    assert connection.recv(65536).startswith(b"HTTP/1.1 ")
     return connection
 
 
@@ -301,14 +322,11 @@ def test_what_was_asked_one_behind_the_other_is_all_answered_before_the_end(stan
 
 @pytest.mark.fault("C14")
 @pytest.mark.parametrize("standing", [Patient], indirect=True)
-@pytest.mark.parametrize(
-    "sent", [OK[:9], OK + OK[:9], b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000000\r\n\r\nx", b"\x16\x03\x01\r\n\r\n"]
-)
+@pytest.mark.parametrize("sent", [OK[:9], OK + OK[:9], ENDLESS + b"x", b"\x16\x03\x01\r\n\r\n"])
 def test_who_never_ends_what_they_began_holds_up_no_end(standing: Standing, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", standing.port), 10) as connection:
         connection.sendall(sent)
         time.sleep(0.2)
-        connection.sendall(b"x")
         assert standing.ends(5)
 
 
@@ -333,7 +351,7 @@ def test_a_connection_on_which_something_was_asked_makes_no_room(standing: Stand
 @pytest.mark.parametrize("standing", [Patient], indirect=True)
 @pytest.mark.parametrize(
     "sent",
-    [b"\x16\x03\x01\r\n\r\n", b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000000000\r\n\r\nx", b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n"],
+    [b"\x16\x03\x01\r\n\r\n", ENDLESS + b"x", b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n"],
 )
 def test_who_goes_on_sending_or_takes_nothing_holds_no_place(standing: Standing, sent: bytes) -> None:
     strange = [socket.create_connection(("127.0.0.1", standing.port), 10) for _ in range(8)]
@@ -345,6 +363,7 @@ def test_who_goes_on_sending_or_takes_nothing_holds_no_place(standing: Standing,
             with contextlib.suppress(OSError):
                 connection.sendall(b"x" * 65536)
         assert [fine(standing.port) for _ in range(12)] == [True] * 12, "they made room"
+        assert len(standing.server.server_state.connections) <= Patient.most
         # Who still reads is given the time that the service has.
         assert sent.startswith(b"GET") or standing.ends(5)
     finally:
@@ -352,26 +371,83 @@ def test_who_goes_on_sending_or_takes_nothing_holds_no_place(standing: Standing,
             connection.close()
 
 
+ANNOUNCED = b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n"
+
+
+@pytest.mark.fault("C10", "C12")
+@pytest.mark.parametrize("standing", [Crowded], indirect=True)
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\r\n\r\n", ENDLESS], ids=["refused", "answered"])
+def test_who_just_sends_more_of_what_nobody_wants_makes_room_all_the_same(standing: Standing, sent: bytes) -> None:
+    strange = [kept_open(standing.port, sent) for _ in range(8)]
+    try:
+        with socket.create_connection(("127.0.0.1", standing.port), 10) as late:
+            time.sleep(0.3)
+            for connection in strange:
+                connection.sendall(b"x" * 100)
+            late.sendall(OK)
+            assert late.recv(65536).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in strange:
+            connection.close()
+
+
 @pytest.mark.fault("C11")
-def test_an_answer_before_the_body_leaves_a_connection_that_can_be_asked_again_and_ends(standing: Standing) -> None:
-    with kept(standing.port, b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n") as connection:
+@pytest.mark.parametrize("standing", [Patient], indirect=True)
+def test_a_body_that_comes_after_its_answer_leaves_a_connection_that_can_be_asked_again(standing: Standing) -> None:
+    with kept(standing.port, ANNOUNCED) as connection:
         connection.sendall(b"12345")
-        time.sleep(0.1)
+        # Longer than a body is waited for that nobody reads.
+        time.sleep(Patient.linger_s + 0.3)
         connection.sendall(OK)
-        assert rest(connection).count(b"HTTP/1.1 200") == 1
-    with kept(standing.port, b"POST /livez HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n") as connection:
-        connection.sendall(b"1")
-        assert rest(connection) == b"", "it ends, though what was announced never comes"
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.fault("C11")
-def test_what_comes_behind_a_request_never_stands_in_the_place_of_its_answer(standing: Standing) -> None:
-    for behind in (OK[:9], b"\x16\x03\x01\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", standing.port), 10) as connection:
-            connection.sendall(STAND + behind)
-            received = rest(connection)
-        assert received.startswith(b"HTTP/1.1 200"), received
-        assert received.count(b"HTTP/1.1 ") <= 2
+@pytest.mark.parametrize("standing", [Patient], indirect=True)
+def test_a_body_that_comes_after_its_answer_is_not_read_for_ever(standing: Standing) -> None:
+    with kept(standing.port, ENDLESS) as connection:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 10:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+    assert time.monotonic() < began + 8
+
+
+@pytest.mark.fault("C11")
+def test_a_connection_ends_in_time_after_a_body_that_came_after_its_answer(standing: Standing) -> None:
+    with kept(standing.port, ANNOUNCED) as connection:
+        connection.sendall(b"12345")
+        assert rest(connection) == b""
+
+
+@pytest.mark.fault("C11")
+def test_a_head_that_began_in_one_piece_with_a_request_is_not_waited_for(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(OK + OK[:9])
+        received = rest(connection)
+        assert (received.count(b"HTTP/1.1 200"), received.count(b"HTTP/1.1 408")) == (1, 1)
+
+
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("behind", [OK[:9], b"\x16\x03\x01\r\n\r\n"], ids=["half a head", "no HTTP"])
+def test_what_comes_behind_a_request_never_stands_in_the_place_of_its_answer(standing: Standing, behind: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", standing.port), 10) as connection:
+        connection.sendall(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n" + behind)
+        received = rest(connection)
+    assert received.startswith(b"HTTP/1.1 200"), received
+
+
+@pytest.mark.fault("C11")
+@pytest.mark.parametrize("standing", [Deep], indirect=True)
+def test_an_ended_connection_does_not_wait_for_ever_for_what_its_caller_does_not_take(standing: Standing) -> None:
+    with socket.create_connection(("127.0.0.1", standing.port), 10) as connection:
+        connection.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        time.sleep(0.1)
+        end = time.monotonic() + 5
+        while standing.server.server_state.connections and time.monotonic() < end:
+            time.sleep(0.01)
+        assert not standing.server.server_state.connections
 
 
 @pytest.mark.fault("C11")
