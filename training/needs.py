@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from retain.errors import RetainError
@@ -52,19 +54,70 @@ def need(state: State, task: str, cutoffs: int) -> Need:
 
 @contextmanager
 def within(found: Need) -> Iterator[None]:
-    """Warn where memory will hardly do; turn the end of it into a sentence.
+    """Warn where memory will hardly do; turn the end of it into a sentence, also where the process is not left to say one.
 
     Raises:
-        RetainError: there was not enough. Nothing was changed, and nobody else was disturbed.
+        RetainError: there was not enough. No model was left half-written, and nobody else was disturbed.
     """
     free = free_bytes()
     if free is not None and free < found.size:
         note(f"warning: {found.words}, and {gigabytes(free)} is free; less history or `--models` with fewer names takes less")
+    told = f"ran out of memory: {found.words}; free memory, raise the limit of the process, or train fewer models. No model was left half-written"
+    with _witness(f"training was ended before it could say why; most likely it {told}"):
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(error, MemoryError) and "bad_alloc" not in str(error):
+                raise
+            raise RetainError(f"training {told}") from error
+
+
+@contextmanager
+def _witness(sentence: str) -> Iterator[None]:
+    """Somebody beside us who says ``sentence`` on standard error if this process ends inside of the block.
+
+    The system kills who takes the memory of a machine, and a library that gets none may abort: neither leaves a moment for words.
+    A shell needs next to nothing, so that it is not the one to be killed. Where none can be started, there is none.
+    """
     try:
+        # In a group of its own, so that neither a stop nor an interrupt of the terminal is meant for it.
+        witness = subprocess.Popen(
+            ["sh", "-c", _HEARD, "sh", sentence],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            bufsize=0,
+            process_group=0,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except (OSError, MemoryError):
+        witness = None
+    try:
+        _tell(witness, b"begun\n")
         yield
-    except Exception as error:
-        if not isinstance(error, MemoryError) and "bad_alloc" not in str(error):
-            raise
-        raise RetainError(
-            f"training ran out of memory: {found.words}; free memory, raise the limit of the process, or train fewer models. What stood before stands"
-        ) from error
+    finally:
+        _tell(witness, b"done\n")
+        _leave(witness)
+
+
+_HEARD = """trap '' INT TERM TTOU; read -r begun || exit 0; read -r done || printf '%s\\n' "$1" >&2"""
+"""From the first line on it hears a second one, or the end of whom it listens to."""
+
+
+def _tell(witness: subprocess.Popen[bytes] | None, line: bytes) -> None:
+    if witness is not None and witness.stdin is not None:
+        with suppress(OSError):
+            witness.stdin.write(line)
+
+
+def _leave(witness: subprocess.Popen[bytes] | None) -> None:
+    if witness is not None and witness.stdin is not None:
+        witness.stdin.close()
+        try:
+            witness.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            witness.kill()
+            witness.wait()
+
+
+PATIENCE_S = 2.0
+"""A witness that somebody has stopped is not waited for."""

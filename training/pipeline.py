@@ -168,22 +168,23 @@ def train(
         show: Progress on a terminal.
 
     Raises:
-        RetainError: memory did not suffice; what stood before stands.
+        RetainError: memory did not suffice; no model was left half-written.
     """
     chosen = plan(task, workspace.state().churn)
     experiments: Iterable[Experiment] = chosen.experiments(tuple(models), quick)
     first = chosen.experiments()[0]
     need = needs.need(workspace.state(), first.question().name, len(cutoffs(first, workspace)))
-    with workspace.lock(f"retain train {task}"), needs.within(need):
-        promotions.follow(workspace)
-        opened = guarded(bench(chosen, workspace), workspace)
-        name = opened.trial.name
-        remove_partials(workspace.models / name)
-        lost = unusable(workspace, name)
-        if show:
-            experiments = progress(experiments, len(list(experiments)), f"models of {name}")
-        trained = tuple(run(experiment, workspace, opened, commit) for experiment in experiments)
-        verdicts = choose(workspace, name, trained, lambda model: opened.judge(model).evidence, reason)
+    with workspace.lock(f"retain train {task}"):
+        with needs.within(need):
+            promotions.follow(workspace)
+            opened = guarded(bench(chosen, workspace), workspace)
+            name = opened.trial.name
+            remove_partials(workspace.models / name)
+            lost = unusable(workspace, name)
+            if show:
+                experiments = progress(experiments, len(list(experiments)), f"models of {name}")
+            trained = tuple(run(experiment, workspace, opened, commit) for experiment in experiments)
+            verdicts = choose(workspace, name, trained, lambda model: opened.judge(model).evidence, reason)
         at = champion(workspace, name)
         return Outcome(name, trained, verdicts, None if at is None else at.name, mirror(workspace, name), lost)
 
