@@ -140,16 +140,8 @@ class Engine:
 
     def _run(self, work: Callable[[], T]) -> T:
         try:
-            return work()
-        except duckdb.OutOfMemoryException as error:
-            raise RetainError(f"SQL ran out of memory or disk ({_first_line(error)}); {_MORE}") from error
-        except RuntimeError as error:
-            # DuckDB takes Ctrl-C for itself and tells of it in its own words.
-            if str(error) == "Query interrupted":
-                raise KeyboardInterrupt from error
-            raise
-        except duckdb.IOException as error:
-            raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
+            with told():
+                return work()
         except duckdb.Error as error:
             # A file that was cut short or written over: its reader's own errors have no kind. Anything else is a statement of ours that is wrong.
             is_of_file = isinstance(error, duckdb.InvalidInputException) and "parquet" in str(error).lower()
@@ -170,6 +162,27 @@ class Engine:
         if any(str(path) in said for path in paths):
             return "it"
         return next((f"{path.parent.name}/{path.name}" for path in paths if not _was_whole(path, path.stat().st_mtime_ns)), "it")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What stops DuckDB, whoever runs it, in our words.
+
+    Raises:
+        KeyboardInterrupt: the process was told to stop.
+        RetainError: memory or disk did not suffice, or a file could not be read or written.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise RetainError(f"SQL ran out of memory or disk ({_first_line(error)}); {_MORE}") from error
+    except RuntimeError as error:
+        # DuckDB takes Ctrl-C for itself and tells of it in its own words.
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
+    except duckdb.IOException as error:
+        raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
 
 
 def of(workspace: Workspace) -> Engine:

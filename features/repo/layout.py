@@ -15,6 +15,7 @@ import yaml
 from feast import FeatureStore
 from feast.infra.online_stores.helpers import get_online_store_from_config
 
+from retain.engine import told
 from retain.files import atomic_path, remove_partials, write_text
 from retain.settings import Settings
 from retain.workspace import Workspace
@@ -57,7 +58,12 @@ def publish(workspace: Workspace, folder: Path, *names: str) -> None:
 
 @contextlib.contextmanager
 def engine(workspace: Workspace) -> Iterator[None]:
-    """Feast's DuckDB on our clock and within our limits; by default it takes all memory, all cores and the machine's time zone."""
+    """Feast's DuckDB on our clock and within our limits; by default it takes all memory, all cores and the machine's time zone.
+
+    Raises:
+        KeyboardInterrupt: a query was interrupted.
+        RetainError: memory or disk did not suffice, or a file could not be read or written.
+    """
     limits = Settings.read()
     workspace.temporary.mkdir(parents=True, exist_ok=True)
     before = ibis.options.default_backend
@@ -68,7 +74,8 @@ def engine(workspace: Workspace) -> Iterator[None]:
         connection.raw_sql("set TimeZone = 'UTC'")
         ibis.set_backend(connection)
         try:
-            yield
+            with told():
+                yield
         finally:
             ibis.options.default_backend = before
             connection.disconnect()
