@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -82,12 +81,11 @@ def _witness(sentence: str) -> Iterator[None]:
     try:
         # In a group of its own, so that neither a stop nor an interrupt of the terminal is meant for it.
         witness = subprocess.Popen(
-            ["sh", "-c", _HEARD, "sh", sentence],
+            ["env", "LC_ALL=C", "sh", "-c", _HEARD, "sh", sentence],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             bufsize=0,
             process_group=0,
-            env={**os.environ, "LC_ALL": "C"},
         )
     except (OSError, MemoryError):
         witness = None
