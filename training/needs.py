@@ -17,6 +17,10 @@ BASE_BYTES = 700 * 2**20
 """Libraries and the interpreter, measured on the simulated shop."""
 COPIES = 14
 """Of the frame, while models are fitted: 100,000 customers, at the bound, took 4.7 GB for churn."""
+_HEARD = """trap '' INT TERM TTOU; read -r begun || exit 0; read -r done || printf '%s\\n' "$1" >&2"""
+"""From the first line on it hears a second one, or the end of whom it listens to."""
+PATIENCE_S = 2.0
+"""A witness that somebody has stopped is not waited for."""
 
 
 @dataclass(frozen=True)
@@ -97,25 +101,19 @@ def _witness(sentence: str) -> Iterator[None]:
         _leave(witness)
 
 
-_HEARD = """trap '' INT TERM TTOU; read -r begun || exit 0; read -r done || printf '%s\\n' "$1" >&2"""
-"""From the first line on it hears a second one, or the end of whom it listens to."""
-
-
 def _tell(witness: subprocess.Popen[bytes] | None, line: bytes) -> None:
     if witness is not None and witness.stdin is not None:
+        # One that was killed hears nothing.
         with suppress(OSError):
             witness.stdin.write(line)
 
 
 def _leave(witness: subprocess.Popen[bytes] | None) -> None:
-    if witness is not None and witness.stdin is not None:
-        witness.stdin.close()
-        try:
-            witness.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            witness.kill()
-            witness.wait()
-
-
-PATIENCE_S = 2.0
-"""A witness that somebody has stopped is not waited for."""
+    if witness is None or witness.stdin is None:
+        return
+    witness.stdin.close()
+    try:
+        witness.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        witness.kill()
+        witness.wait()
