@@ -25,10 +25,10 @@ check:
 $(READY): requirements.lock pyproject.toml | check
 	@echo "Setting up $(VENV) from requirements.lock (once; about 1 GB) ..."
 	@if command -v uv >/dev/null; then \
-	  uv venv -q --seed --allow-existing --python $(PYTHON) $(VENV) && uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock \
+	  uv venv -q --seed --allow-existing --python $(PYTHON) $(VENV) && uv pip install -q --python $(BIN)/python --require-hashes --no-deps -r requirements.lock \
 	  && uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
 	else \
-	  $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock \
+	  $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r requirements.lock \
 	  && $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
 	fi
 	@touch $(READY)

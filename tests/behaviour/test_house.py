@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +121,32 @@ def test_the_lock_pins_with_hashes_what_the_project_asks_for() -> None:
     assert lock.count("--hash=sha256:") > len(pinned)
     assert "http" + "://" not in lock
     assert "https" + "://" not in lock
+
+
+def test_the_lock_is_complete_so_that_nothing_is_resolved_at_set_up() -> None:
+    """Where `uvicorn` is locked and `uvicorn[standard]` asked for, pip looks at the newest release and ends: one elsewhere would break our set-up."""
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pinned: dict[str, list[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)(?:\[[^\]]+\])?==([^\s;]+)", lock, re.MULTILINE):
+        pinned.setdefault(name, []).append(version)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    everything = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    todo, seen = [(Requirement(line), frozenset({""})) for line in everything], set[tuple[str, frozenset[str]]]()
+    while todo:
+        wanted, extras = todo.pop()
+        if wanted.marker is not None and not any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        name, further = canonicalize_name(wanted.name), frozenset({"", *wanted.extras})
+        assert any(wanted.specifier.contains(version, prereleases=True) for version in pinned.get(name, [])), wanted
+        if (name, further) not in seen:
+            seen.add((name, further))
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                todo += [(Requirement(line), further) for line in metadata.requires(name) or ()]
+    assert len(seen) > 100
+    for file in ("Makefile", ".ci/run"):
+        commands = re.findall(r".*-r requirements\.lock.*", (ROOT / file).read_text(encoding="utf-8"))
+        assert commands
+        assert all("--require-hashes --no-deps" in command for command in commands), file
 
 
 def test_no_path_of_a_machine_is_in_the_tree() -> None:
