@@ -57,6 +57,11 @@ def test_thousands_of_requests_leave_memory_files_and_threads_where_they_were(
         for _ in range(3):
             load(6)
         after = soak.looked(process.pid, 1.0)
+        # The last connections may still be closing; what is kept stays.
+        end = time.monotonic() + 5
+        while after.files > before.files + 1 and time.monotonic() < end:
+            time.sleep(0.05)
+            after = soak.looked(process.pid, 1.0)
     assert after.resident_mb - before.resident_mb < 40
     # Fewer files are no leak: connections of the warm-up may still have been closing then. Nor is the one that has room for the next segment.
     assert after.files <= before.files + 1
