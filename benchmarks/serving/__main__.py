@@ -3,8 +3,9 @@
     python -m benchmarks.serving --workspace DIR [--seconds 20] [--out DIR]
     python -m benchmarks.serving soak --workspace DIR [--minutes 60]
 
-The workspace must be published (the issue's size: `retain demo --simulate 100000`, with `--per-category 417` for 10,000 products). The load
-generator is compiled from ``load.c``; with two cores the server has the first and the generator the second. Receipts are on.
+The workspace must be published: `retain simulate --customers 100000 --per-category 417` (10,000 products), `retain features build`,
+`retain train TASK --quick` of churn, clv and recommend, `retain publish`; 11 minutes. The load generator is compiled from ``load.c``; with
+two cores the server has the first and the generator the second. Receipts are on.
 """
 
 from __future__ import annotations
