@@ -66,7 +66,7 @@ lock: ## resolve requirements.lock anew (needs uv)
 	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes --no-header -q -o requirements.lock
 
 wheel: $(READY) ## build the wheel into dist/
-	@$(BIN)/python -m hatchling build -t wheel
+	@rm -rf dist && $(BIN)/python -m hatchling build -t wheel
 
 clean: ## remove the environment and the default workspace
 	rm -rf $(VENV) var dist .pytest_cache .mypy_cache .ruff_cache

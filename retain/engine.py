@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from retain.errors import IntegrityError, NotReadyError, RetainError
-from retain.files import atomic_path
+from retain.files import atomic_path, passing_folder
 from retain.settings import Settings
 from retain.tables import TABLES
 from retain.workspace import Workspace
@@ -51,12 +51,12 @@ class Engine:
     """
 
     def __init__(self, temporary: Path | None = None, threads: int = 2, memory_gb: float = 2.0) -> None:
-        base = Path(tempfile.gettempdir()) if temporary is None else temporary
         # A folder of its own: two processes that spill into one folder overwrite each other's files.
-        self._temporary = base / f"sql-{uuid.uuid4().hex[:12]}"
-        # DuckDB makes its own folder when it first spills, but not those above it. Where nothing may be written, reading still works.
+        self._temporary, self._spill = (temporary or Path(tempfile.gettempdir())) / f"sql-{uuid.uuid4().hex[:12]}", ExitStack()
+        # Where nothing may be written, reading still works.
         with suppress(OSError):
-            base.mkdir(parents=True, exist_ok=True)
+            if temporary is not None:
+                self._temporary = self._spill.enter_context(passing_folder(temporary, "sql"))
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -81,6 +81,8 @@ class Engine:
     def close(self) -> None:
         """Let go of memory and of what was spilled."""
         self._connection.close()
+        self._spill.close()
+        # Without a folder that was given DuckDB makes one when it first spills.
         shutil.rmtree(self._temporary, ignore_errors=True)
 
     def attach(self, tables: Mapping[str, Relation]) -> None:

@@ -6,15 +6,18 @@ new one. A folder is built beside its place with its manifest last; a folder wit
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from retain.errors import DataError, IntegrityError
@@ -22,6 +25,10 @@ from retain.errors import DataError, IntegrityError
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"
 """How the name of what is half-written begins."""
+_PASSING = re.compile(r"[a-z]+-[0-9a-f]{12}")
+"""Names of folders for what nobody needs afterwards."""
+_AT_CWD, _EXCHANGE = -100, 2
+"""Of Linux's ``renameat2``: paths as they are given, and both names change places."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -70,15 +77,28 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
         mark = sign(files)
         write_json(partial / MANIFEST, {"files": files} if mark is None else {"files": files, "signature": mark})
         if target.exists():
-            old = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-old"
-            target.rename(old)
-            partial.rename(target)
-            shutil.rmtree(old)
+            _change_places(partial, target)
         else:
             partial.rename(target)
         sync_folder(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _change_places(one: Path, other: Path) -> None:
+    """Each folder gets the other's name, at no moment none: a kill between two renames would leave nothing under a name that pointers know."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is not None and call(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE) == 0:
+        return
+    # Neither every system nor every file system can.
+    aside = other.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-old"
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def verify_folder(folder: Path) -> dict[str, str]:
@@ -103,12 +123,77 @@ def verify_folder(folder: Path) -> dict[str, str]:
     return dict(listed)
 
 
-def remove_partials(folder: Path) -> int:
-    """Remove what an interrupted process left in ``folder``; return how many."""
+def remove_partials(folder: Path, held: Mapping[str, Path] = MappingProxyType({})) -> int:
+    """Remove what an interrupted process left in ``folder``; return how many.
+
+    Args:
+        folder: where nobody else writes now but ``held``.
+        held: names of files that others write here, each while they hold a path (``alone``).
+    """
     orphans = list(folder.glob(f"{PARTIAL}*")) if folder.is_dir() else []
     for orphan in orphans:
-        shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink(missing_ok=True)
+        path = next((path for name, path in held.items() if orphan.name.endswith(f"-{name}")), None)
+        with nullcontext() if path is None else alone(path):
+            shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink(missing_ok=True)
     return len(orphans)
+
+
+@contextmanager
+def passing_folder(base: Path, kind: str) -> Iterator[Path]:
+    """Yield a new folder ``base/<kind>-...`` for what nobody needs afterwards; it is removed however the block ends. ``base`` is for such alone.
+
+    It is held while the block lasts, and the kernel lets go when a process is killed: whoever makes the next one removes those that nobody holds.
+    Where a file system cannot hold a folder, what was left there stays.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    base.mkdir(parents=True, exist_ok=True)
+    with _holding(base):
+        # Under the same hold, or somebody would remove ours between its making and its holding.
+        for other in base.glob("*-*"):
+            if _PASSING.fullmatch(other.name) and _is_free(other):
+                shutil.rmtree(other, ignore_errors=True)
+        folder = base / f"{kind}-{uuid.uuid4().hex[:12]}"
+        folder.mkdir()
+        handle = _held(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[None]:
+    handle = _held(folder)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _held(folder: Path) -> int:
+    """A handle that holds a folder until it is closed, as far as the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether nobody holds a folder; not where that cannot be said."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def sha256(path: Path) -> str:
@@ -133,7 +218,10 @@ def append_line(path: Path, line: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     try:
-        os.write(handle, (line.rstrip("\n") + "\n").encode())
+        rest = memoryview((line.rstrip("\n") + "\n").encode())
+        while rest:
+            # On a disk with room for a part, a part is written and no error raised: that comes with the rest.
+            rest = rest[os.write(handle, rest) :]
         os.fsync(handle)
     finally:
         os.close(handle)

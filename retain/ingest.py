@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, time
@@ -17,7 +16,7 @@ from retain.engine import Engine, empty, quoted
 from retain.erasure import Tombstones
 from retain.errors import DataError
 from retain.facts import GRACE
-from retain.files import atomic_folder, remove_partials, write_json, write_text
+from retain.files import atomic_folder, passing_folder, write_json, write_text
 from retain.inputs import Opened, located, opened, unused
 from retain.mapping import Source, data_folder, load
 from retain.merge import Merged, merge
@@ -61,23 +60,16 @@ def ingest(
     files = located(mapping, data_folder(mapping, data))
     buried = erasure.tombstones(erasure.place(workspace))
     with workspace.lock("retain ingest"):
-        remove_partials(workspace.root)
-        for orphan in workspace.temporary.glob("ingest-*"):
-            shutil.rmtree(orphan)
-        folder = workspace.temporary / f"ingest-{uuid.uuid4().hex[:12]}"
-        folder.mkdir(parents=True)
-        try:
-            with empty(workspace) as engine:
-                engine.restrict([path for paths in files.values() for path in paths], [workspace.root])
-                say("opening the files")
-                readable = opened(engine, files, folder)
-                staged, as_of, erased = _staged(engine, mapping, readable, folder, now or computer_time(), buried, say)
-                ignored = unused(mapping, readable)
-                warnings = _warnings(mapping, staged, ignored, dropped)
-                read = _Read(staged, as_of if until is None else until, until, sample, ignored, warnings, erased)
-                return _written(engine, mapping, workspace, read, say)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        workspace.tidy()
+        with passing_folder(workspace.temporary, "ingest") as folder, empty(workspace) as engine:
+            engine.restrict([path for paths in files.values() for path in paths], [workspace.root])
+            say("opening the files")
+            readable = opened(engine, files, folder)
+            staged, as_of, erased = _staged(engine, mapping, readable, folder, now or computer_time(), buried, say)
+            ignored = unused(mapping, readable)
+            warnings = _warnings(mapping, staged, ignored, dropped)
+            read = _Read(staged, as_of if until is None else until, until, sample, ignored, warnings, erased)
+            return _written(engine, mapping, workspace, read, say)
 
 
 @dataclass(frozen=True)

@@ -86,12 +86,20 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str], left: Container[
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
+def _hung_up(_number: int, _frame: object) -> None:
+    """The terminal is gone: a polite stop like any other, whoever takes those by now."""
+    signal.raise_signal(signal.SIGTERM)
+
+
 def run(name: str, load: Callable[[], Callable[[Sequence[str]], int]], arguments: Sequence[str]) -> int:
     """Load and run one command; turn what it raises into one sentence and an exit code."""
     wants_json = "--json" in arguments
     if threading.current_thread() is threading.main_thread():
         # A polite stop is an interrupt: whatever is half-done is undone on the way out. The service puts its own handler in this place.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            # Whoever asked for that to be ignored (nohup) is heard.
+            signal.signal(signal.SIGHUP, _hung_up)
     mask = os.umask(CLOSED)
     # Whoever closes more than we do keeps it closed.
     os.umask(mask | CLOSED)

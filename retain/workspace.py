@@ -19,10 +19,12 @@ from zoneinfo import ZoneInfo
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from retain.errors import DataError, LockedError, NotReadyError, RefusedError
-from retain.files import read_json, write_json
+from retain.files import read_json, remove_partials, write_json
 
 DEFAULT = Path("var")
 STATE = "workspace.json"
+PULLS_HEAD = "pulls.head.json"
+"""How the log of pulls ends, beside it."""
 
 
 class Assumption(BaseModel):
@@ -176,6 +178,10 @@ class Workspace:
     def temporary(self) -> Path:
         """Where SQL spills."""
         return self.root / "temporary"
+
+    def tidy(self) -> None:
+        """Remove what an interrupted command left in the root, under the lock; a service beside writes its keys and who pulled what without it."""
+        remove_partials(self.root, {self.keys.name: self.keys, PULLS_HEAD: self.pulls})
 
     def table(self, name: str) -> Path:
         """The Parquet file of a contract table; it may not exist."""

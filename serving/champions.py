@@ -69,7 +69,7 @@ def packages(workspace: Workspace, task: str, load: Callable[[Path], Package] = 
             folder = find(workspace, task)
             if folder is not None:
                 return load(folder), code
-        except (IntegrityError, DataError):
+        except (IntegrityError, DataError, OSError):
             # The next rung of the ladder answers, and every answer says so.
             tried = True
             continue

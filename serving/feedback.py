@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from retain.digest import digest
 from retain.engine import Engine, identifier, of, quoted
-from retain.files import atomic_folder, read_json, remove_partials, write_json
+from retain.files import atomic_folder, read_json, write_json
 from retain.tables import TABLES
 from retain.workspace import STATE, State, Workspace
 from serving.basis import Instead
@@ -94,7 +94,7 @@ def feedback(workspace: Workspace) -> Flowed:
         LockedError: somebody else is at work in the workspace.
     """
     with workspace.lock("retain feedback"):
-        remove_partials(workspace.root)
+        workspace.tidy()
         _heal(workspace)
         state, now = workspace.state(), workspace.now()
         read = reading(workspace.ledger, lambda ledger: _rows(ledger, now, state)) if workspace.ledger.is_dir() else ({}, 0, 0, None)

@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import pwd
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from retain.errors import DataError, IntegrityError, NotReadyError
 from retain.files import alone, append_line, read_json, write_json
-from retain.workspace import Workspace, computer_time
+from retain.workspace import PULLS_HEAD, Workspace, computer_time
 from serving.keys import Key
 from serving.schemas import ChurnList
 
 START = "0" * 64
-HEAD = "pulls.head.json"
+HEAD = PULLS_HEAD
 TOGETHER = 32
 """At most so many lines are written with one sync, and stand without a head after a crash."""
 TAIL = 2**18
@@ -118,6 +119,9 @@ def keep_all(path: Path, given: Sequence[Pulled]) -> list[Pulled]:
     found: list[Pulled] = []
     with alone(path):
         sequence, chain = _end(path)
+        if (sequence, chain) != _head(path):
+            # What a crash left without it, or a disk that refused it: first that, or lines that nobody names would become more than one crash leaves.
+            write_json(path.with_name(HEAD), {"sequence": sequence, "chain": chain})
         for entry in given:
             whole = entry.model_copy(update={"sequence": sequence + 1})
             whole = whole.model_copy(update={"chain": _link(chain, whole)})
@@ -136,7 +140,9 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
     """
     found: list[Pulled] = []
     chain = START
-    for number, line in enumerate(_lines(path), start=1):
+    with _undisturbed(path):
+        lines, said = _lines(path), _head(path)
+    for number, line in enumerate(lines, start=1):
         try:
             entry = Pulled.model_validate_json(line)
         except ValidationError as error:
@@ -145,7 +151,6 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
             raise IntegrityError(f"{path.name}: line {number} does not follow from the one before; it was changed, or lines were removed or added")
         chain = entry.chain
         found.append(entry)
-    said = _head(path)
     if said[0] > len(found):
         raise IntegrityError(f"{path.name}: {said[0] - len(found)} lines are missing at the end; {len(found)} stand, {HEAD} says {said[0]}")
     if said[0] < len(found) - TOGETHER or (said[0] and found[said[0] - 1].chain != said[1]):
@@ -153,6 +158,16 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
     if head is not None and head not in [START, *(entry.chain for entry in found)]:
         raise IntegrityError(f"{path.name}: no line has the hash {head[:12]}...; the log was written anew since it was noted")
     return found
+
+
+@contextmanager
+def _undisturbed(path: Path) -> Iterator[None]:
+    """Nobody appends meanwhile, or the head would name lines that were not read; whoever may only read takes the log as it is."""
+    with ExitStack() as held:
+        if path.parent.is_dir():
+            with suppress(OSError):
+                held.enter_context(alone(path))
+        yield
 
 
 def _end(path: Path) -> tuple[int, str]:

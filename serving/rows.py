@@ -430,11 +430,12 @@ def open_rows(workspace: Workspace, open_version: Callable[[Path], Rows] = Rows.
     Raises:
         NotReadyError: nothing was published.
         IntegrityError: neither version verifies.
+        OSError: neither can be read.
     """
     version, before = versions(workspace)
     try:
         return open_version(version)
-    except IntegrityError:
+    except (IntegrityError, OSError):
         if before is None:
             raise
         return open_version(before)
@@ -445,11 +446,14 @@ def versions(workspace: Workspace) -> tuple[Path, Path | None]:
 
     Raises:
         NotReadyError: nothing was published.
+        IntegrityError: the pointer names nothing.
     """
     pointer = workspace.rows / POINTER
     if not pointer.is_file():
         raise NotReadyError(f"the workspace {workspace.root} has no serving rows; run `retain publish` first")
     named = read_json(pointer)
+    if not isinstance(named, dict) or not isinstance(named.get("version"), str):
+        raise IntegrityError(f"{POINTER} of the serving rows names no version; run `retain publish`")
     return workspace.rows / named["version"], workspace.rows / named["previous"] if named.get("previous") else None
 
 

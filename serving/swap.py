@@ -81,7 +81,8 @@ class Swap:
         except SwapError as error:
             self._refused(stamps, error.part, error.message)
             return False
-        except (RetainError, OSError) as error:
+        except Exception as error:
+            # Whatever it was, what answered before answers on, and answers say so.
             self._refused(stamps, "swap_refused", error.message if isinstance(error, RetainError) else type(error).__name__)
             return False
         self._opener.taken()

@@ -80,7 +80,8 @@ def _witness(sentence: str) -> Iterator[None]:
     """Somebody beside us who says ``sentence`` on standard error if this process ends inside of the block.
 
     The system kills who takes the memory of a machine, and a library that gets none may abort: neither leaves a moment for words.
-    A shell needs next to nothing, so that it is not the one to be killed. Where none can be started, there is none.
+    A shell needs next to nothing, so that it is not the one to be killed. Where none can be started, there is none; nor is one left where all
+    are killed together (the first process of a container, a control group that ends as one).
     """
     try:
         # In a group of its own, so that neither a stop nor an interrupt of the terminal is meant for it.

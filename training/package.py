@@ -138,9 +138,20 @@ def package(
         card = card.model_copy(update={"model_id": f"{card.task}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"})
         write_json(stage / "card.json", card.model_dump(mode="json"))
         target = home / card.model_id
-        with atomic_folder(target, signature) as partial:
-            shutil.copytree(stage, partial, dirs_exist_ok=True)
+        if not _stands(target):
+            with atomic_folder(target, signature) as partial:
+                shutil.copytree(stage, partial, dirs_exist_ok=True)
     return target
+
+
+def _stands(folder: Path) -> bool:
+    """Whether a model is there, whole and signed as the deployment wants it: its id says what it holds, and it may be the one that answers."""
+    try:
+        verify_folder(folder)
+        checked(folder)
+    except (IntegrityError, DataError, OSError):
+        return False
+    return True
 
 
 def read_card(folder: Path) -> Card:
@@ -209,7 +220,10 @@ def _pointed(workspace: Workspace, task: str, field: str) -> Path | None:
     pointer = workspace.models / task / POINTER
     if not pointer.is_file():
         return None
-    name = read_json(pointer).get(field)
+    named = read_json(pointer)
+    if not isinstance(named, dict):
+        raise IntegrityError(f"{POINTER} of {task} names no model; run `retain promote {task} MODEL`")
+    name = named.get(field)
     if not name:
         return None
     if not isinstance(name, str) or Path(name).name != name:

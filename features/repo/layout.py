@@ -16,7 +16,7 @@ from feast import FeatureStore
 from feast.infra.online_stores.helpers import get_online_store_from_config
 
 from retain.engine import told
-from retain.files import atomic_path, remove_partials, write_text
+from retain.files import atomic_path, passing_folder, remove_partials, write_text
 from retain.settings import Settings
 from retain.workspace import Workspace
 
@@ -65,11 +65,10 @@ def engine(workspace: Workspace) -> Iterator[None]:
         RetainError: memory or disk did not suffice, or a file could not be read or written.
     """
     limits = Settings.read()
-    workspace.temporary.mkdir(parents=True, exist_ok=True)
     before = ibis.options.default_backend
-    with tempfile.TemporaryDirectory(dir=workspace.temporary, prefix="feast-") as spill:
+    with passing_folder(workspace.temporary, "feast") as spill:
         connection = ibis.duckdb.connect(
-            threads=limits.threads, memory_limit=f"{int(limits.memory_gb * 1024)}MiB", temp_directory=spill, autoinstall_known_extensions=False
+            threads=limits.threads, memory_limit=f"{int(limits.memory_gb * 1024)}MiB", temp_directory=str(spill), autoinstall_known_extensions=False
         )
         connection.raw_sql("set TimeZone = 'UTC'")
         ibis.set_backend(connection)

@@ -17,7 +17,7 @@ from retain import derive
 from retain.engine import Engine, empty
 from retain.errors import ConfigError
 from retain.facts import PURCHASE
-from retain.files import atomic_folder, remove_partials, sha256
+from retain.files import atomic_folder, sha256
 from retain.simulate import baskets, behaviour, campaigns, oracle, records, sales, traces, truth
 from retain.simulate.columns import SOURCE, Clock, Files, customer_ids, merge
 from retain.simulate.market import EVERGREEN, PER_CATEGORY, Market, market, seasons, waves
@@ -68,7 +68,7 @@ def simulate(
     _check(customers, days, as_of, lines_per_customer, per_category)
     clock = Clock(as_of.astimezone(UTC))
     with workspace.lock("retain simulate"):
-        remove_partials(workspace.root)
+        workspace.tidy()
         rate = _order_rate(seed, days, clock, lines_per_customer)
         firsts = range(0, customers, BLOCK)
         with atomic_folder(workspace.root / TRUTH) as known, atomic_folder(workspace.tables) as tables:

@@ -68,21 +68,23 @@ def writing(workspace: Workspace) -> Iterator[None]:
 @pytest.mark.fault("B2")
 def test_told_to_stop_it_stops_soon_and_leaves_nothing(own: Workspace, happened: Happened) -> None:
     before, slowest = champion(own, "churn"), 0.0
-    for after in (0.5, 2.0, 5.0):
+    # A terminal that is closed is a polite stop too.
+    for after, number in ((0.5, signal.SIGTERM), (2.0, signal.SIGHUP), (5.0, signal.SIGTERM)):
         (own.root / ".lock").unlink(missing_ok=True)
         process = begun(own)
         with writing(own):
             time.sleep(after)
         start = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         said = process.communicate(timeout=60)[1]
         slowest = max(slowest, time.monotonic() - start)
         assert process.returncode == 130, said
         assert "interrupted" in said
+        assert "out of memory" not in said
         assert not list(own.root.rglob(f"{PARTIAL}*"))
         stands(own, before)
     assert slowest < 10
-    happened(f"three SIGTERMs at different moments: gone after {slowest:.1f} s at most, exit code 130, nothing left")
+    happened(f"two SIGTERMs and a SIGHUP at different moments: gone after {slowest:.1f} s at most, exit code 130, nothing left")
 
 
 @pytest.mark.slow
@@ -96,7 +98,7 @@ def test_a_whole_training_killed_at_fifty_points(own: Workspace, happened: Happe
         "from training import registry\nfrom features import store\n"
         "workspace, rng = Workspace.at(Path(sys.argv[1])), random.Random(3)\n"
         "def work():\n    train('churn', workspace, models=sys.argv[3:], quick=True)\n"
-        "start = time.monotonic()\n"
+        "shutil.rmtree(workspace.judgements, ignore_errors=True)\nstart = time.monotonic()\n"
         "if (child := os.fork()) == 0:\n    work(); os._exit(0)\n"
         "assert os.waitpid(child, 0)[1] == 0\ntook = time.monotonic() - start\nkilled = 0\n"
         "for _ in range(int(sys.argv[2])):\n"
@@ -108,6 +110,7 @@ def test_a_whole_training_killed_at_fifty_points(own: Workspace, happened: Happe
     )
     done = subprocess.run([sys.executable, "-c", code, str(own.root), "50", *MODELS], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 25, "most end by the kill and not before it"
     stands(own, champion(own, "churn"))
     assert champion(own, "churn") == before
     assert main(["train", "churn", "--quick", "--models", *MODELS, "--workspace", str(own.root)]) == 0
@@ -126,6 +129,8 @@ def test_out_of_disk_the_whole_run_is_a_sentence(own: Workspace, limit: int, hap
     )
     process = begun(own, "--models", *MODELS, before=limited)
     said = process.communicate(timeout=300)[1]
+    # The largest file of such a run is between the last two.
+    assert process.returncode == 1 or limit > 60_000, said
     assert process.returncode in (0, 1), said
     assert "Traceback" not in said
     stands(own, before)
@@ -244,6 +249,6 @@ def test_what_is_needed_is_less_than_what_is_free_on_a_machine_that_trains(train
 
     found = need(trained.state(), "churn", 40)
     assert found.customers == trained.state().tables["customers"]
-    assert found.size == found.size
-    assert (free_bytes() or 0) > 100 * 2**20
+    free = free_bytes()
+    assert free is None or found.size < free
     assert need(trained.state(), "churn", 10**6).size == need(trained.state(), "churn", 10**7).size, "a frame is bounded"

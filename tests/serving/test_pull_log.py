@@ -219,6 +219,43 @@ def test_many_go_down_with_one_sync_and_a_crash_before_their_head_is_healed(tmp_
         keep(path, entries_of(AT))
 
 
+@pytest.mark.fault("E7")
+def test_who_looks_while_lists_go_out_sees_no_forgery(tmp_path: Path) -> None:
+    path, over, failed = fill(tmp_path), threading.Event(), []
+
+    def look() -> None:
+        try:
+            while not over.is_set():
+                entries(path)
+        except IntegrityError as error:
+            failed.append(error.message)
+
+    looks = threading.Thread(target=look)
+    looks.start()
+    for _ in range(100):
+        keep(path, entries_of(AT))
+    over.set()
+    looks.join()
+    assert failed == []
+    assert len(entries(path)) == 105
+
+
+@pytest.mark.fault("C23")
+def test_a_head_that_could_not_be_written_for_long_closes_nothing_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, original = fill(tmp_path, 3), pull_log.write_json
+
+    def full(_place: Path, _value: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(pull_log, "write_json", full)
+    for _ in range(5):
+        with pytest.raises(OSError, match="no room"):
+            keep_all(path, [entries_of(AT)] * TOGETHER)
+    monkeypatch.setattr(pull_log, "write_json", original)
+    keep(path, entries_of(AT))
+    assert [each.sequence for each in entries(path)] == list(range(1, 3 + TOGETHER + 2))
+
+
 def test_a_log_that_is_longer_than_its_tail_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pull_log, "TAIL", 1000)
     path = fill(tmp_path, 12)

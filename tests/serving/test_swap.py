@@ -19,11 +19,13 @@ import numpy as np
 import pytest
 
 from retain import config, erasure
+from retain.errors import IntegrityError
 from retain.files import MANIFEST, read_json, sha256, write_json
 from retain.workspace import Workspace
 from serving import grounds, scored
 from serving.answers import Answers
 from serving.basis import unpacked
+from serving.champions import packages
 from serving.decisions.facts import Customer
 from serving.decisions.prices import Prices
 from serving.desk import Desk
@@ -31,11 +33,12 @@ from serving.lists import prices
 from serving.metrics import Metrics
 from serving.opening import Opener
 from serving.overlay import Made
-from serving.rows import Fed
+from serving.rows import POINTER, Fed, Rows, open_rows
 from serving.runner import Health
 from serving.schemas import DecisionRequest, EventsRequest, OutcomeRequest, ScoresRequest
 from serving.swap import Swap
 from tests.serving.pointed import VALUE, Pointed, constant, point, pointed
+from training import package
 
 PATIENCE_S = 20.0
 
@@ -263,6 +266,72 @@ def test_rows_that_do_not_verify_change_nothing(service: Service, place: Pointed
     place.rows("r2", now + timedelta(minutes=5))
     assert service.swap.look(), "its manifest is another"
     assert service.decide()["models"]["rows"] == "r2"
+
+
+@pytest.mark.fault("C18")
+@pytest.mark.parametrize("what", [MemoryError(), ValueError("of the ledger"), OSError("no room")])
+def test_what_goes_wrong_while_answers_change_is_told_and_tried_again(
+    service: Service, place: Pointed, what: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Answers) -> None:
+        raise what
+
+    churn = place.promote("churn", 0.25)
+    with monkeypatch.context() as broken:
+        broken.setattr(service.desk, "take_up", fails)
+        assert not service.swap.look()
+    assert service.decide()["degraded"] == ["swap_refused"]
+    assert service.counted["swap", "refused"] == 1
+    service.at = 1.1
+    assert service.swap.look()
+    assert service.decide()["models"]["churn"] == churn.name
+
+
+@pytest.mark.fault("C18")
+@pytest.mark.parametrize("content", ["[]", "7", '"r1"', "{}", "null"])
+def test_a_pointer_that_names_nothing_is_told(service: Service, place: Pointed, content: str) -> None:
+    (place.workspace.rows / POINTER).write_text(content)
+    assert not service.swap.look()
+    assert service.decide()["degraded"] == ["previous_rows"]
+    with pytest.raises(IntegrityError, match="names no version"):
+        Desk.open(place.workspace)
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.parametrize("content", ["[]", "7", '"m"'])
+def test_a_pointer_of_models_that_names_nothing_is_told(service: Service, place: Pointed, content: str) -> None:
+    (place.workspace.models / "churn" / "champion.json").write_text(content)
+    assert not service.swap.look()
+    assert service.decide()["degraded"] == ["churn_previous_model"]
+    again = Desk.open(place.workspace)
+    try:
+        assert "churn_model_refused" in again.answers.codes
+    finally:
+        again.close()
+
+
+@pytest.mark.fault("B10")
+def test_what_the_account_of_the_service_may_not_read_is_answered_by_the_one_before(place: Pointed, now: datetime) -> None:
+    """As by a command of another account with a mask of its own; the superuser reads everything, so reading is refused by hand."""
+    before = read_json(place.workspace.models / "churn" / "champion.json")["model_id"]
+    folder = place.promote("churn", 0.25)
+
+    def reads(path: Path) -> package.Package:
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return package.load(path)
+
+    found, code = packages(place.workspace, "churn", reads)
+    assert found is not None
+    assert (found.folder.name, code) == (before, "churn_previous_model")
+    place.publish("r2", now + timedelta(minutes=5))
+
+    def opens(path: Path) -> Rows:
+        if path.name == "r2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return Rows.open(path)
+
+    assert open_rows(place.workspace, opens).card.version == "r1"
 
 
 def test_one_refused_part_holds_back_the_others(service: Service, place: Pointed) -> None:

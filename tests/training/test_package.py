@@ -88,6 +88,17 @@ def test_an_unsigned_or_wrongly_signed_champion_is_refused_and_the_one_before_ke
                 load(folder)
 
 
+@pytest.mark.fault("B1")
+def test_an_equal_model_made_again_leaves_the_one_that_may_be_answering_where_it_is(made: Made) -> None:
+    folder = made()
+    stood = folder.stat().st_ino
+    assert made().stat().st_ino == stood
+    (folder / "evidence.npz").write_bytes(b"changed")
+    assert made() == folder
+    assert folder.stat().st_ino != stood
+    load(folder)
+
+
 @pytest.mark.fault("B10")
 def test_one_flipped_bit_anywhere_is_refused(made: Made) -> None:
     folder = made()
