@@ -29,6 +29,8 @@ ROW_GROUP = 100_000
 _MORE = "raise RETAIN_MEMORY_GB or free disk space"
 _UNPACKING = re.compile(r"""file ["'](.+?)["']: .*decompress""", re.IGNORECASE)
 """What DuckDB says of a file whose pages it could not unpack: because they are damaged, or because there was no memory to do it in."""
+_INTERRUPTED = re.compile(r"(^|: )KeyboardInterrupt(:|$)", re.MULTILINE)
+"""What DuckDB says where the process was told to stop while it ran Python of ours, an object's text or the next batch of a table."""
 
 Relation: TypeAlias = Path | pd.DataFrame | pa.Table
 T = TypeVar("T")
@@ -183,7 +185,11 @@ def told() -> Iterator[None]:
         if str(error) == "Query interrupted":
             raise KeyboardInterrupt from error
         raise
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
+        if _INTERRUPTED.search(str(error)):
+            raise KeyboardInterrupt from error
+        if not isinstance(error, duckdb.IOException):
+            raise
         raise RetainError(f"SQL could not read or write a file ({_first_line(error)}); what stood before is unchanged") from error
 
 

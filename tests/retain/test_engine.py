@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -77,6 +78,26 @@ def test_what_does_not_fit_into_memory_spills_and_is_removed(tmp_path: Path) -> 
 def test_too_little_memory_is_one_sentence() -> None:
     with Engine(memory_gb=0.02) as sql, pytest.raises(RetainError, match="RETAIN_MEMORY_GB"):
         sql.execute("select list(i) from range(20000000) as t(i)")
+
+
+def _told_to_stop() -> Iterator[pa.RecordBatch]:
+    yield pa.record_batch({"a": [1, 2]})
+    raise KeyboardInterrupt
+
+
+class _ToldToStop:
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_a_stop_that_finds_duckdb_in_python_of_ours_is_a_stop() -> None:
+    """DuckDB tells of it as of an error of its own, and of a different kind each time."""
+    asked = [pa.RecordBatchReader.from_batches(pa.schema([("a", pa.int64())]), _told_to_stop()), pd.DataFrame({"a": [_ToldToStop()] * 2})]
+    for table in asked:
+        with Engine() as sql, pytest.raises(KeyboardInterrupt):
+            sql.query("select * from given", given=table)
+    with Engine() as sql, pytest.raises(duckdb.ConversionException):
+        sql.query("select cast('KeyboardInterrupt' as bigint)")
 
 
 def test_a_restricted_engine_opens_nothing_else(tmp_path: Path) -> None:
