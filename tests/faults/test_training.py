@@ -72,7 +72,8 @@ def writing(workspace: Workspace) -> Iterator[None]:
 def test_told_to_stop_it_stops_soon_and_leaves_nothing(own: Workspace, happened: Happened) -> None:
     def told_after(wait: float, number: int | None) -> tuple[bool, float, int, str]:
         (own.root / ".lock").unlink(missing_ok=True)
-        process = begun(own)
+        # Whoever runs these tests may have asked for SIGHUP to be ignored (nohup), and a training hears that.
+        process = begun(own, before="import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n")
         with writing(own):
             began = time.monotonic()
             with suppress(subprocess.TimeoutExpired):
@@ -80,12 +81,13 @@ def test_told_to_stop_it_stops_soon_and_leaves_nothing(own: Workspace, happened:
         took, ended, told = time.monotonic() - began, process.poll() is not None, time.monotonic()
         if number is not None and not ended:
             process.send_signal(number)
-        said = process.communicate(timeout=60)[1]
+        said = "".join(process.communicate(timeout=60))
         return ended, took if ended else time.monotonic() - told, process.returncode, said
 
-    # The first ends by itself: the moments are shares of what it took on this machine, and its candidate stays.
-    ended, whole, status, said = told_after(300, None)
-    assert (ended, status) == (True, 0), said
+    # Two end by themselves: the moments are shares of what the faster took on this machine.
+    for ended, took, status, said in (first := [told_after(300, None) for _ in range(2)]):
+        assert (ended, status) == (True, 0), said
+    whole = min(took for _, took, _, _ in first)
     before, slowest, stopped, rng = champion(own, "churn"), 0.0, 0, random.Random(2)
     for trial in range(TRIALS):
         # A terminal that is closed is a polite stop too.
