@@ -182,14 +182,22 @@ def reject(engine: Engine, path: Path, columns: Iterable[str], buried: Tombstone
     return before - kept
 
 
-def sweep_tables(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
-    """Remove erased customers from tables, truth and quarantine; return rows removed by file. The state follows the tables."""
+def _untold(_before: str, _after: str) -> None:
+    """Nobody follows."""
+
+
+def sweep_tables(workspace: Workspace, buried: Tombstones, follow: Callable[[str, str], None] = _untold) -> dict[str, int]:
+    """Remove erased customers from tables, truth and quarantine; return rows removed by file.
+
+    The state follows the tables, and before it whoever else names them by their digest: is told the one of before and the one of now.
+    """
     removed = {f"tables/{name}": rows for name, rows in sweep_folder(workspace.tables, buried).items()}
     if (workspace.tables / MANIFEST).is_file() and workspace.is_filled:
         counts = {name: pq.ParquetFile(workspace.table(name)).metadata.num_rows for name in TABLES if workspace.table(name).is_file()}
         state = workspace.state()
         swept = state.model_copy(update={"tables": {**state.tables, **counts}, "digest": digest(workspace.tables)})
         if swept != state:
+            follow(state.digest, swept.digest)
             workspace.write_state(swept)
     for folder in (workspace.truth, workspace.quarantine):
         removed |= {f"{folder.name}/{name}": rows for name, rows in sweep_folder(folder, buried).items()}

@@ -27,6 +27,8 @@ PARTIAL = ".partial-"
 """How the name of what is half-written begins."""
 _PASSING = re.compile(r"[a-z]+-[0-9a-f]{12}")
 """Names of folders for what nobody needs afterwards."""
+_ASIDE = re.compile(re.escape(PARTIAL) + r"aside-[0-9a-f]{12}-(.+)", re.DOTALL)
+"""Names of folders that stood under a name and wait for another to take it."""
 _AT_CWD, _EXCHANGE = -100, 2
 """Of Linux's ``renameat2``: paths as they are given, and both names change places."""
 
@@ -59,11 +61,16 @@ def _unsigned(_files: Mapping[str, str]) -> str | None:
     """Nobody signs."""
 
 
+def _nothing() -> None:
+    """Nothing goes before."""
+
+
 @contextmanager
-def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] = _unsigned) -> Iterator[Path]:
+def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] = _unsigned, last: Callable[[], None] = _nothing) -> Iterator[Path]:
     """Yield a new folder beside ``target``; on success a manifest of hashes is written last, signed, and it becomes ``target``.
 
-    A folder that stood there before is replaced. On any error the new one is removed and the old one stays.
+    A folder that stood there before is replaced. On any error the new one is removed and the old one stays. What must go before the new one stands
+    goes in ``last``, when all that takes long or may fail is done.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
@@ -76,8 +83,9 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
         files = {name: sha256(partial / name) for name in _files(partial)}
         mark = sign(files)
         write_json(partial / MANIFEST, {"files": files} if mark is None else {"files": files, "signature": mark})
+        last()
         if target.exists():
-            _change_places(partial, target)
+            change_places(partial, target)
         else:
             partial.rename(target)
         sync_folder(target.parent)
@@ -85,18 +93,22 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _change_places(one: Path, other: Path) -> None:
-    """Each folder gets the other's name, at no moment none: a kill between two renames would leave nothing under a name that pointers know."""
+def change_places(one: Path, other: Path) -> None:
+    """Each folder gets the other's name, at no moment none: a kill between two renames would leave nothing under a name that pointers know.
+
+    Where a file system cannot, ``other`` stands aside for a moment; who is killed in it leaves it to ``remove_partials``, which puts it back.
+    """
     call = getattr(ctypes.CDLL(None), "renameat2", None)
     if call is not None and call(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE) == 0:
         return
     # Neither every system nor every file system can.
-    aside = other.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-old"
-    other.rename(aside)
+    aside = other.parent / f"{PARTIAL}aside-{uuid.uuid4().hex[:12]}-{other.name}"
     try:
+        other.rename(aside)
         one.rename(other)
-    except OSError:
-        aside.rename(other)
+    except BaseException:
+        if aside.exists() and not other.exists():
+            aside.rename(other)
         raise
     aside.rename(one)
 
@@ -124,18 +136,27 @@ def verify_folder(folder: Path) -> dict[str, str]:
 
 
 def remove_partials(folder: Path, held: Mapping[str, Path] = MappingProxyType({})) -> int:
-    """Remove what an interrupted process left in ``folder``; return how many.
+    """Remove what an interrupted process left in ``folder``, but put back what only stood aside; return how many.
 
     Args:
         folder: where nobody else writes now but ``held``.
         held: names of files that others write here, each while they hold a path (``alone``).
     """
+    put_back(folder)
     orphans = list(folder.glob(f"{PARTIAL}*")) if folder.is_dir() else []
     for orphan in orphans:
         path = next((path for name, path in held.items() if orphan.name.endswith(f"-{name}")), None)
         with nullcontext() if path is None else alone(path):
             shutil.rmtree(orphan) if orphan.is_dir() else orphan.unlink(missing_ok=True)
     return len(orphans)
+
+
+def put_back(folder: Path) -> None:
+    """Whatever stands aside in ``folder`` and has no successor gets its name back."""
+    for orphan in folder.glob(f"{PARTIAL}aside-*"):
+        aside = _ASIDE.fullmatch(orphan.name)
+        if aside is not None and not (folder / aside[1]).exists():
+            orphan.rename(folder / aside[1])
 
 
 @contextmanager
@@ -229,10 +250,19 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a file against other processes that do the same, for a change that reads it first; the kernel lets go however the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+def alone(path: Path, *, is_made: bool = True) -> Iterator[None]:
+    """Hold a file against other processes that do the same, for a change that reads it first; the kernel lets go however the process ends.
+
+    Args:
+        path: what is held, by a lock beside it.
+        is_made: whether a lock is made where there is none; without one there was no change yet.
+
+    Raises:
+        OSError: the lock cannot be opened.
+    """
+    if is_made:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | (os.O_CREAT if is_made else 0), 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -121,7 +121,14 @@ def _last_complete_day(engine: Engine, transactions: Staged, source: Source) -> 
 def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, say: Callable[[str], None]) -> Report:
     """Write tables, quarantine, report and state; the old ones stand until the new ones are whole."""
     staged = read.staged
-    with atomic_folder(workspace.quarantine) as refused, atomic_folder(workspace.tables) as tables:
+
+    def emptied() -> None:
+        # Between the new tables and their state there is no state at all: whoever is killed there finds an empty workspace, not a wrong one.
+        (workspace.root / STATE).unlink(missing_ok=True)
+        shutil.rmtree(workspace.truth, ignore_errors=True)
+
+    # The tables take their place last: whatever fails before leaves those of before with their state.
+    with atomic_folder(workspace.tables, last=emptied) as tables, atomic_folder(workspace.quarantine) as refused:
         reports: dict[str, TableReport] = {}
         for name, table in TABLES.items():
             if name not in staged:
@@ -152,9 +159,6 @@ def _written(engine: Engine, source: Source, workspace: Workspace, read: _Read, 
         )
         write_json(refused / "report.json", report.model_dump(mode="json"))
         write_text(refused / "report.txt", report.text())
-        # Between the new tables and their state there is no state at all: whoever is killed there finds an empty workspace, not a wrong one.
-        (workspace.root / STATE).unlink(missing_ok=True)
-        shutil.rmtree(workspace.truth, ignore_errors=True)
     workspace.write_state(state)
     return report
 

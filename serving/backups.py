@@ -24,7 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from retain import __version__, erasure, signing
 from retain.errors import NotReadyError, RefusedError
-from retain.files import MANIFEST, PARTIAL, alone, atomic_folder, read_json, write_json
+from retain.files import MANIFEST, PARTIAL, alone, atomic_folder, put_back, read_json, write_json
 from retain.workspace import Workspace, computer_time
 from serving.pull_log import HEAD
 from serving.segments import parse
@@ -139,7 +139,8 @@ def damaged(folder: Path, files: dict[str, str]) -> Iterator[str]:
 
 
 def remove_halves(target: Path) -> None:
-    """Take away what a killed command left of the same target."""
+    """Take away what a killed command left of the same target, but for what stood there before."""
+    put_back(target.parent)
     for half in target.parent.glob(f"{PARTIAL}*-{glob.escape(target.name)}"):
         shutil.rmtree(half)
 

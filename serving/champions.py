@@ -17,6 +17,8 @@ from training.models.explained import contributions
 from training.package import Package, champion, load, previous
 
 SCORED = ("churn", "clv")
+BROKEN = (IntegrityError, DataError)
+"""What is raised by a model that is there and is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,27 @@ class Champions:
         return self.scorers[task].model_id if task in self.scorers else None
 
 
-def packages(workspace: Workspace, task: str, load: Callable[[Path], Package] = load) -> tuple[Package | None, str | None]:
-    """The champion of a task, or the one before where the champion does not verify; and what is degraded by that."""
+def packages(
+    workspace: Workspace,
+    task: str,
+    load: Callable[[Path], Package] = load,
+    passed: tuple[type[Exception], ...] = (*BROKEN, OSError),
+) -> tuple[Package | None, str | None]:
+    """The champion of a task, or the one before where the champion does not verify; and what is degraded by that.
+
+    Args:
+        workspace: where the pointers are.
+        task: whose champion.
+        load: opens a model's folder, verified.
+        passed: after which errors the one before is taken.
+    """
     tried = False
     for find, code in ((champion, None), (previous, f"{task}_previous_model")):
         try:
             folder = find(workspace, task)
             if folder is not None:
                 return load(folder), code
-        except (IntegrityError, DataError, OSError):
+        except passed:
             # The next rung of the ladder answers, and every answer says so.
             tried = True
             continue

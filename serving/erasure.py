@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 from retain import erasure
 from retain.engine import Engine, quoted
 from retain.erasure import Tombstones
-from retain.files import MANIFEST, read_json, sha256, write_json, write_text
+from retain.files import MANIFEST, PARTIAL, read_json, remove_partials, sha256, write_json, write_text
 from retain.workspace import Workspace, computer_time
 from serving import grounds, listed, overwriting
 from serving.decisions.facts import Shop
 from serving.entries import Conflict, Entry, Outcome
-from serving.feedback import MARK
+from serving.feedback import follow
 from serving.incoming import Fact
 from serving.ledger import CONFLICT, DECISION, FACT, OUTCOME, Ledger, reading, rekeyed
 from serving.older import TAKEN
@@ -47,9 +48,10 @@ def erase(workspace: Workspace, customer_id: str | None, random: bytes, now: dat
     folder = erasure.place(workspace)
     buried = erasure.tombstones(folder) if customer_id is None else erasure.bury(folder, customer_id, random)
     with workspace.lock("retain customer erase"):
+        _clear(workspace)
         ids = sorted({*known(workspace, buried), *([] if customer_id is None else [customer_id])})
         before = workspace.state().digest if workspace.is_filled else ""
-        removed = erasure.sweep_tables(workspace, buried)
+        removed = erasure.sweep_tables(workspace, buried, partial(follow, workspace))
         removed |= _features(workspace, buried, ids, before)
         removed |= sweep_rows(workspace, buried, before)
         removed |= sweep_ledger(workspace, buried)
@@ -92,14 +94,14 @@ def export(workspace: Workspace, customer_id: str) -> dict[str, Any]:
 
 
 def known(workspace: Workspace, buried: Tombstones) -> Iterator[str]:
-    """Ids of the erased that published rows or tables still name."""
+    """Ids of the erased that published rows, tables or snapshots still name."""
     if not buried:
         return
     for folder in _versions(workspace):
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         yield from (name for one in ids if (name := bytes(one).decode()) in buried)
     with Engine(workspace.temporary) as engine:
-        for path in sorted(workspace.tables.glob("*.parquet")):
+        for path in (*sorted(workspace.tables.glob("*.parquet")), *sorted(workspace.snapshots.glob("*/[!.]*.parquet"))):
             if erasure.is_in(path, buried) and "customer_id" in _columns(path):
                 rows = engine.rows(f"select distinct customer_id from read_parquet({quoted(path)}) where customer_id is not null")
                 yield from (str(one) for (one,) in rows if str(one) in buried)
@@ -174,9 +176,6 @@ def sweep_ledger(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
         overwriting.done(workspace.ledger)
     finally:
         ledger.close()
-    mark = workspace.ledger / MARK
-    if mark.is_file() and found and workspace.is_filled:
-        write_json(mark, {**read_json(mark), "digest": workspace.state().digest})
     return counts
 
 
@@ -194,7 +193,7 @@ def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     removed: dict[str, int] = {}
     if not buried:
         return removed
-    whole = {manifest.parent for manifest in workspace.lists.rglob(MANIFEST)}
+    whole = {manifest.parent for manifest in workspace.lists.rglob(MANIFEST) if not _is_half(manifest)}
     for folder in sorted(whole):
         removed |= {f"lists/{folder.relative_to(workspace.lists)}/{name}": rows for name, rows in erasure.sweep_folder(folder, buried).items()}
     for path in _listing(workspace):
@@ -210,6 +209,22 @@ def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
             if old in text and path.is_file():
                 write_text(summary, text.replace(old, sha256(path)))
     return removed
+
+
+def _clear(workspace: Workspace) -> None:
+    """What a killed command left half-written goes: it may name anybody, and cannot be read.
+
+    Lists are written without the lock: one that is being written meanwhile is ended, its command says so, and it is made again.
+    """
+    workspace.tidy()
+    for folder in (workspace.rows, workspace.feast, workspace.snapshots, *workspace.snapshots.glob("*/")):
+        remove_partials(folder)
+    for folder in sorted({half.parent for half in workspace.lists.rglob(f"{PARTIAL}*")}):
+        remove_partials(folder)
+
+
+def _is_half(path: Path) -> bool:
+    return any(part.startswith(PARTIAL) for part in path.parts)
 
 
 def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: str) -> dict[str, int]:
@@ -292,7 +307,7 @@ def _row(workspace: Workspace, customer_id: str) -> dict[str, Any] | None:
 
 
 def _versions(workspace: Workspace) -> list[Path]:
-    return sorted(path.parent for path in workspace.rows.glob("*/ids.npy"))
+    return sorted(path.parent for path in workspace.rows.glob("[!.]*/ids.npy"))
 
 
 def _kept(folder: Path, buried: Tombstones) -> NDArray[np.bool_]:
@@ -306,7 +321,7 @@ def _named(folder: Path, buried: Tombstones) -> int:
 
 
 def _listing(workspace: Workspace) -> list[Path]:
-    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix.lower() in listed.KINDS)
+    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix.lower() in listed.KINDS and not _is_half(path))
 
 
 def _columns(path: Path) -> list[str]:

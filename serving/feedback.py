@@ -119,6 +119,13 @@ def fed(workspace: Workspace, tables: str) -> Fed | None:
     return msgspec.convert(found, Fed) if found.get("digest") == tables else None
 
 
+def follow(workspace: Workspace, before: str, after: str) -> None:
+    """Tables of one digest became those of another, and know of the ledger what they knew: nothing, unless the mark is theirs."""
+    mark = workspace.ledger / MARK
+    if mark.is_file() and (found := read_json(mark)).get("digest") == before:
+        write_json(mark, {**found, "digest": after})
+
+
 def _rows(ledger: Ledger, now: datetime, state: State) -> tuple[dict[str, pa.Table], int, int, Fed]:
     """What the ledger holds as rows of tables, how many wait, how many of them for a decision, and how far this went."""
     until, at, since = ledger.journal.end, stamp(now), None
@@ -289,7 +296,12 @@ def _differ(engine: Engine, name: str, union: str) -> bool:
 
 def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[str, str]) -> State:
     """Replace the tables that change, all at once, and then say so in the state."""
-    with atomic_folder(workspace.tables) as folder:
+
+    def emptied() -> None:
+        # Between new tables and their state there is no state at all, as in ingest; ``_heal`` takes the one that lies among them.
+        (workspace.root / STATE).unlink(missing_ok=True)
+
+    with atomic_folder(workspace.tables, last=emptied) as folder:
         for name in TABLES:
             if name not in made:
                 os.link(workspace.table(name), folder / f"{name}.parquet")
@@ -298,8 +310,6 @@ def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[s
         counts = {**state.tables, **{name: _count(folder / f"{name}.parquet") for name in made}}
         state = state.model_copy(update={"tables": counts, "digest": digest(folder)})
         write_json(folder / BESIDE, state.model_dump(mode="json"))
-        # Between new tables and their state there is no state at all, as in ingest; ``_heal`` takes the one that lies among them.
-        (workspace.root / STATE).unlink(missing_ok=True)
     workspace.write_state(state)
     return state
 

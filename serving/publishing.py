@@ -22,7 +22,7 @@ from retain.signing import signature
 from retain.terminal import progress
 from retain.workspace import State, Workspace, shift_days
 from serving import candidates, effects, explaining, fixed, gather, likely, new_items, newcomers, records
-from serving.champions import SCORED, on_rows, packages
+from serving.champions import BROKEN, SCORED, on_rows, packages
 from serving.circumstances import circumstances
 from serving.decisions.causes import causes
 from serving.decisions.facts import HABITS, WORDS, Estimate, Shop
@@ -93,7 +93,8 @@ def content(workspace: Workspace) -> Content:
     """Gather, score and rank everybody who is known now."""
     state, now = workspace.state(), workspace.now()
     rules, wishes = segments.rules(), controls()
-    models = {task: packages(workspace, task) for task in (*SCORED, "uplift", "recommend")}
+    # What cannot be read at all may be read a moment later: no reason to replace good rows by others.
+    models = {task: packages(workspace, task, passed=BROKEN) for task in (*SCORED, "uplift", "recommend")}
     words = _Words()
     with of(workspace) as engine:
         gather.attach_current(engine, now)

@@ -141,7 +141,8 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
     found: list[Pulled] = []
     chain = START
     with _undisturbed(path):
-        lines, said = _lines(path), _head(path)
+        # The head first: lines that come between are more than it names, which a crash leaves too, and never fewer.
+        said, lines = _head(path), _lines(path)
     for number, line in enumerate(lines, start=1):
         try:
             entry = Pulled.model_validate_json(line)
@@ -162,11 +163,10 @@ def entries(path: Path, head: str | None = None) -> list[Pulled]:
 
 @contextmanager
 def _undisturbed(path: Path) -> Iterator[None]:
-    """Nobody appends meanwhile, or the head would name lines that were not read; whoever may only read takes the log as it is."""
+    """Nobody appends meanwhile; whoever may only read takes the log as it is. A reader makes no lock: writers might not open it."""
     with ExitStack() as held:
-        if path.parent.is_dir():
-            with suppress(OSError):
-                held.enter_context(alone(path))
+        with suppress(OSError):
+            held.enter_context(alone(path, is_made=False))
         yield
 
 

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from retain import erasure, signing
 from retain.erasure import HASHES
 from retain.errors import DataError, IntegrityError, NotReadyError, RefusedError, RetainError
-from retain.files import MANIFEST, PARTIAL, read_json, sync_folder
+from retain.files import MANIFEST, PARTIAL, change_places, put_back, read_json, sync_folder
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import pull_log
@@ -69,9 +69,11 @@ def restore(folder: Path, workspace: Workspace, newer: Path | None = None) -> Re
         NotReadyError: there is no backup.
     """
     files, signed, about = _checked(folder)
+    put_back(workspace.root.parent)
     _free(workspace)
     workspace.root.parent.mkdir(parents=True, exist_ok=True)
     remove_halves(workspace.root)
+    remove_halves(workspace.mlruns)
     mark = uuid.uuid4().hex[:12]
     root = workspace.root.with_name(f"{PARTIAL}{mark}-{workspace.root.name}")
     is_inside = workspace.mlruns.is_relative_to(workspace.root)
@@ -246,13 +248,13 @@ def _name(made: Workspace, workspace: Workspace) -> None:
         list(syncs.map(sync_folder, paths))
     if not made.mlruns.is_relative_to(made.root):
         made.mlruns.rename(workspace.mlruns)
-    before = made.root.with_name(f"{made.root.name}-before")
     if workspace.root.exists():
         for path in workspace.root.glob("erasures/*.json"):
             kept = made.root / "erasures" / path.name
             kept.parent.mkdir(exist_ok=True)
             shutil.copy2(path, kept)
-        workspace.root.rename(before)
-    made.root.rename(workspace.root)
+        # At no moment without the tombstones that stood there: they go with what changed places.
+        change_places(made.root, workspace.root)
+    else:
+        made.root.rename(workspace.root)
     sync_folder(workspace.root.parent)
-    shutil.rmtree(before, ignore_errors=True)

@@ -21,6 +21,8 @@ from serving.opening import Opener, Stamps, SwapError
 LOOK_S = 0.25
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
+FELL = ("previous_rows", "_previous_model", "_model_refused")
+"""How codes end that say that what is named was not opened."""
 ERASED_UNKNOWN = "erased_unknown"
 """The code while it cannot be read who was erased: every answer is a 503 then."""
 _LOG = logging.getLogger("retain.serving")
@@ -38,7 +40,9 @@ class Swap:
         self._opener = opener
         self._tell = tell
         self._tick = tick
-        self._seen: Stamps = opener.opened
+        # Where the start took one of before, or none, what is named is tried again from now on: a disk may have failed for that moment only.
+        is_named = not any(code.endswith(FELL) for code in desk.current.codes)
+        self._seen: Stamps | None = opener.opened if is_named else None
         self._told: Stamps | None = None
         self._codes: tuple[str, ...] = ()
         self._pause_s, self._again_at = FIRST_PAUSE_S, 0.0

@@ -71,7 +71,13 @@ def simulate(
         workspace.tidy()
         rate = _order_rate(seed, days, clock, lines_per_customer)
         firsts = range(0, customers, BLOCK)
-        with atomic_folder(workspace.root / TRUTH) as known, atomic_folder(workspace.tables) as tables:
+
+        def emptied() -> None:
+            # From here until the new state stands, the workspace is empty: never old words about new tables.
+            (workspace.root / STATE).unlink(missing_ok=True)
+            shutil.rmtree(workspace.quarantine, ignore_errors=True)
+
+        with atomic_folder(workspace.root / TRUTH) as known, atomic_folder(workspace.tables, last=emptied) as tables:
             with Files(tables) as facts, Files(known) as hidden, empty(workspace) as engine:
                 shop = market(seed, per_category)
                 facts.append_contract("products", _with_category(engine, records.products(seed, shop, clock)))
@@ -79,9 +85,6 @@ def simulate(
                 for first in shown(firsts, len(firsts), "blocks of customers") if progress else firsts:
                     _block(engine, facts, hidden, people(seed, first, min(BLOCK, customers - first), days, rate), shop, clock, days)
             digest = _digest(tables)
-            # From here until the new state stands, the workspace is empty: never old words about new tables.
-            (workspace.root / STATE).unlink(missing_ok=True)
-            shutil.rmtree(workspace.quarantine, ignore_errors=True)
         state = State(
             source=SOURCE,
             title=f"synthetic shop of {customers:,} customers (seed {seed})",

@@ -85,7 +85,7 @@ def test_told_to_stop_it_stops_soon_and_leaves_nothing(own: Workspace, happened:
         return ended, took if ended else time.monotonic() - told, process.returncode, said
 
     # Two end by themselves: the moments are shares of what the faster took on this machine.
-    for ended, took, status, said in (first := [told_after(300, None) for _ in range(2)]):
+    for ended, _, status, said in (first := [told_after(300, None) for _ in range(2)]):
         assert (ended, status) == (True, 0), said
     whole = min(took for _, took, _, _ in first)
     before, slowest, stopped, rng = champion(own, "churn"), 0.0, 0, random.Random(2)

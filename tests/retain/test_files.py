@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     _build(folder, a="1")
 
     def refuses(self: Path, target: Path) -> Path:
-        if target == folder and not self.name.endswith("-old"):
+        if target == folder and "-aside-" not in self.name:
             raise OSError("no")
         return original(self, target)
 
@@ -181,6 +181,31 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
         _build(folder, a="2")
     assert (folder / "a").read_text() == "1"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_only_stood_aside_when_its_process_was_killed_gets_its_name_back(tmp_path: Path) -> None:
+    _build(tmp_path / "model", a="1")
+    (tmp_path / "model").rename(tmp_path / ".partial-aside-0123456789ab-model")
+    (tmp_path / ".partial-ba9876543210-model").mkdir()
+    remove_partials(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "a").read_text() == "1"
+
+
+def test_what_must_go_before_a_folder_stands_goes_only_when_nothing_can_fail_any_more(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.write_text("of the old")
+
+    def refuses(_: object) -> str:
+        assert state.exists()
+        raise OSError("no key")
+
+    with pytest.raises(OSError, match="no key"), atomic_folder(tmp_path / "tables", refuses, state.unlink):
+        pass
+    assert state.exists()
+    with atomic_folder(tmp_path / "tables", last=state.unlink):
+        pass
+    assert not state.exists()
 
 
 def test_what_others_write_under_a_hold_of_their_own_is_left_until_they_let_go(tmp_path: Path) -> None:

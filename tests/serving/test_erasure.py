@@ -534,3 +534,26 @@ def test_rows_lose_their_entries_in_ragged_tables_and_keep_what_is_the_shops() -
 def test_wrong_options_of_customer_are_told(tmp_path: Path, wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["customer", *wrong, "--workspace", str(tmp_path)]) == 2
     assert "name one customer" in capsys.readouterr().err
+
+
+def test_what_a_killed_command_left_half_written_neither_stops_an_erasure_nor_outlives_it(own: Workspace) -> None:
+    gone = people(own)[1]
+    halves = [own.snapshots / "customer_orders" / ".partial-0123456789ab-x.parquet", own.lists / ".partial-0123456789ab-arms.parquet"]
+    halves += [own.rows / ".partial-0123456789ab-v" / "ids.npy", own.root / ".partial-0123456789ab-tables" / "customers.parquet"]
+    for half in halves:
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.write_bytes(b"PAR1" + gone.encode())
+    erase(own, gone, bytes(32), WHEN)
+    assert traces(own, gone) == []
+    assert not any(half.exists() for half in halves)
+
+
+@pytest.mark.parametrize("is_theirs", [True, False])
+def test_the_tables_of_an_erasure_know_of_the_ledger_what_they_knew(own: Workspace, is_theirs: bool) -> None:
+    """A mark of other tables vouches for none: what was fed into those would no longer count, an opt-out among it."""
+    mark, gone = own.ledger / "fed.json", people(own)[1]
+    write_json(mark, {"digest": own.state().digest if is_theirs else "other"})
+    before = own.state().digest
+    erase(own, gone, bytes(32), WHEN)
+    assert own.state().digest != before
+    assert read_json(mark)["digest"] == (own.state().digest if is_theirs else "other")
