@@ -27,6 +27,8 @@ PARTIAL = ".partial-"
 """How the name of what is half-written begins."""
 _PASSING = re.compile(r"[a-z]+-[0-9a-f]{12}")
 """Names of folders for what nobody needs afterwards."""
+_HALF = re.compile(re.escape(PARTIAL) + r"[0-9a-f]{12}-.")
+"""Names of what is half-written begin like this."""
 _ASIDE = re.compile(re.escape(PARTIAL) + r"aside-[0-9a-f]{12}-(.+)", re.DOTALL)
 """Names of folders that stood under a name and wait for another to take it."""
 _AT_CWD, _EXCHANGE = -100, 2
@@ -74,8 +76,7 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.parent / f"{PARTIAL}{uuid.uuid4().hex[:12]}-{target.name}"
-    partial.mkdir()
-    try:
+    with half_folder(partial):
         yield partial
         for file in _files(partial):
             with (partial / file).open("rb") as handle:
@@ -89,8 +90,29 @@ def atomic_folder(target: Path, sign: Callable[[Mapping[str, str]], str | None] 
         else:
             partial.rename(target)
         sync_folder(target.parent)
+
+
+@contextmanager
+def half_folder(partial: Path, mode: int = 0o777) -> Iterator[None]:
+    """Make a folder that gets another name in this block, and hold it as long; whatever has its name at the end is removed."""
+    partial.mkdir(mode=mode, parents=True)
+    handle = _held(partial)
+    try:
+        yield
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+def remove_halves(target: Path) -> None:
+    """Remove folders that killed processes left half-made beside ``target``; what stood aside gets its name back.
+
+    Those are the ones that nobody holds, and all of its own name: where a file system cannot hold a folder, that at least can be said.
+    """
+    put_back(target.parent)
+    for half in target.parent.glob(f"{PARTIAL}*"):
+        if half.name.endswith(f"-{target.name}") or (_HALF.match(half.name) is not None and _is_free(half)):
+            shutil.rmtree(half, ignore_errors=True)
 
 
 def change_places(one: Path, other: Path) -> None:

@@ -8,7 +8,6 @@ else copied. What is written in place is never linked: the backup stays what it 
 from __future__ import annotations
 
 import fcntl
-import glob
 import mmap
 import os
 import shutil
@@ -24,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from retain import __version__, erasure, signing
 from retain.errors import NotReadyError, RefusedError
-from retain.files import MANIFEST, PARTIAL, alone, atomic_folder, put_back, read_json, write_json
+from retain.files import MANIFEST, PARTIAL, alone, atomic_folder, read_json, remove_halves, write_json
 from retain.workspace import Workspace, computer_time
 from serving.pull_log import HEAD
 from serving.segments import parse
@@ -136,13 +135,6 @@ def damaged(folder: Path, files: dict[str, str]) -> Iterator[str]:
         for within, digest in (said if isinstance(said, dict) else {}).items():
             if files.get(f"{place}/{within}") != digest:
                 yield f"{place}/{within}"
-
-
-def remove_halves(target: Path) -> None:
-    """Take away what a killed command left of the same target, but for what stood there before."""
-    put_back(target.parent)
-    for half in target.parent.glob(f"{PARTIAL}*-{glob.escape(target.name)}"):
-        shutil.rmtree(half)
 
 
 class _Copy:

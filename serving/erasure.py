@@ -101,10 +101,11 @@ def known(workspace: Workspace, buried: Tombstones) -> Iterator[str]:
         ids = np.load(folder / "ids.npy", mmap_mode="r", allow_pickle=False)
         yield from (name for one in ids if (name := bytes(one).decode()) in buried)
     with Engine(workspace.temporary) as engine:
-        for path in (*sorted(workspace.tables.glob("*.parquet")), *sorted(workspace.snapshots.glob("*/[!.]*.parquet"))):
-            if erasure.is_in(path, buried) and "customer_id" in _columns(path):
-                rows = engine.rows(f"select distinct customer_id from read_parquet({quoted(path)}) where customer_id is not null")
-                yield from (str(one) for (one,) in rows if str(one) in buried)
+        files = (*sorted(workspace.tables.glob("*.parquet")), *sorted(workspace.snapshots.glob("*/[!.]*.parquet")))
+        held = [quoted(path) for path in files if "customer_id" in _columns(path) and erasure.is_in(path, buried)]
+        if held:
+            sql = f"select distinct customer_id from read_parquet([{', '.join(held)}], union_by_name = true) where customer_id is not null"
+            yield from (str(one) for (one,) in engine.rows(sql) if str(one) in buried)
 
 
 def sweep_rows(workspace: Workspace, buried: Tombstones, before: str) -> dict[str, int]:
@@ -193,7 +194,7 @@ def sweep_lists(workspace: Workspace, buried: Tombstones) -> dict[str, int]:
     removed: dict[str, int] = {}
     if not buried:
         return removed
-    whole = {manifest.parent for manifest in workspace.lists.rglob(MANIFEST) if not _is_half(manifest)}
+    whole = {manifest.parent for manifest in workspace.lists.rglob(MANIFEST)}
     for folder in sorted(whole):
         removed |= {f"lists/{folder.relative_to(workspace.lists)}/{name}": rows for name, rows in erasure.sweep_folder(folder, buried).items()}
     for path in _listing(workspace):
@@ -221,10 +222,6 @@ def _clear(workspace: Workspace) -> None:
         remove_partials(folder)
     for folder in sorted({half.parent for half in workspace.lists.rglob(f"{PARTIAL}*")}):
         remove_partials(folder)
-
-
-def _is_half(path: Path) -> bool:
-    return any(part.startswith(PARTIAL) for part in path.parts)
 
 
 def _features(workspace: Workspace, buried: Tombstones, ids: list[str], before: str) -> dict[str, int]:
@@ -321,7 +318,9 @@ def _named(folder: Path, buried: Tombstones) -> int:
 
 
 def _listing(workspace: Workspace) -> list[Path]:
-    return sorted(path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix.lower() in listed.KINDS and not _is_half(path))
+    # Whole ones only. The workspace itself may be a half, while it is restored.
+    found = (path for path in workspace.lists.rglob("*") if path.is_file() and path.suffix.lower() in listed.KINDS)
+    return sorted(path for path in found if not any(part.startswith(PARTIAL) for part in path.relative_to(workspace.lists).parts))
 
 
 def _columns(path: Path) -> list[str]:

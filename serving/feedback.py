@@ -106,6 +106,9 @@ def feedback(workspace: Workspace) -> Flowed:
                 state = _written(engine, workspace, state, changed)
         if fed is not None:
             write_json(workspace.ledger / MARK, {"digest": state.digest, **msgspec.to_builtins(fed)})
+        if changed:
+            # After the mark, or rows of these tables would count everything a second time.
+            workspace.write_state(state)
         counts = {name: len(made.get(name, ())) for name in FED}
         return Flowed(waiting=waiting, is_changed=bool(changed), digest=state.digest, unknown=unknown, **counts)
 
@@ -295,7 +298,7 @@ def _differ(engine: Engine, name: str, union: str) -> bool:
 
 
 def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[str, str]) -> State:
-    """Replace the tables that change, all at once, and then say so in the state."""
+    """Replace the tables that change, all at once; return the state that is theirs, which lies among them until it is written."""
 
     def emptied() -> None:
         # Between new tables and their state there is no state at all, as in ingest; ``_heal`` takes the one that lies among them.
@@ -310,7 +313,6 @@ def _written(engine: Engine, workspace: Workspace, state: State, made: Mapping[s
         counts = {**state.tables, **{name: _count(folder / f"{name}.parquet") for name in made}}
         state = state.model_copy(update={"tables": counts, "digest": digest(folder)})
         write_json(folder / BESIDE, state.model_dump(mode="json"))
-    workspace.write_state(state)
     return state
 
 

@@ -112,7 +112,7 @@ class Opener:
             rows = self._rows(versions(self._workspace)[0])
         scorers: dict[str, Scorer] = {}
         for task in SCORED:
-            with _refused(f"{task}_previous_model"):
+            with _refused(f"{task}_previous_model" if now.champions.model_id(task) is not None else f"{task}_model_refused"):
                 folder = champion(self._workspace, task)
                 if folder is not None:
                     scorers[task] = on_rows(self._model(folder), rows.card.columns, rows.card.vocabulary)

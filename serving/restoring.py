@@ -13,7 +13,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,11 +23,11 @@ from pydantic import ValidationError
 from retain import erasure, signing
 from retain.erasure import HASHES
 from retain.errors import DataError, IntegrityError, NotReadyError, RefusedError, RetainError
-from retain.files import MANIFEST, PARTIAL, change_places, put_back, read_json, sync_folder
+from retain.files import MANIFEST, PARTIAL, change_places, half_folder, put_back, read_json, remove_halves, sync_folder
 from retain.settings import Settings
 from retain.workspace import Workspace
 from serving import pull_log
-from serving.backups import ABOUT, CATALOGUE, TOMBSTONES, WORKSPACE, About, damaged, remove_halves
+from serving.backups import ABOUT, CATALOGUE, TOMBSTONES, WORKSPACE, About, damaged
 from serving.erasure import erase
 from serving.keys import load as keys_of
 from serving.ledger import reading
@@ -78,7 +78,7 @@ def restore(folder: Path, workspace: Workspace, newer: Path | None = None) -> Re
     root = workspace.root.with_name(f"{PARTIAL}{mark}-{workspace.root.name}")
     is_inside = workspace.mlruns.is_relative_to(workspace.root)
     made = Workspace(root, root / "mlruns" if is_inside else workspace.mlruns.with_name(f"{PARTIAL}{mark}-mlruns"))
-    try:
+    with half_folder(made.root, 0o700), nullcontext() if is_inside else half_folder(made.mlruns, 0o700):
         targets = {WORKSPACE: made.root, CATALOGUE: made.mlruns, TOMBSTONES: made.root / "backed-up-tombstones"}
         for target in targets.values():
             target.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,9 +91,6 @@ def restore(folder: Path, workspace: Workspace, newer: Path | None = None) -> Re
         _relocate(made, about.catalogue, str(workspace.mlruns.resolve()))
         removed = erase(made, None, b"")["removed"] if buried else {}
         _name(made, workspace)
-    finally:
-        for path in (made.root, made.mlruns):
-            shutil.rmtree(path, ignore_errors=True)
     try:
         keys = sum(key.revoked_at is None for key in keys_of(workspace.keys))
     except RetainError as error:

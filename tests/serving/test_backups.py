@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -27,9 +28,9 @@ from retain import signing
 from retain.cli import main
 from retain.erasure import bury, place, tombstones
 from retain.errors import IntegrityError, LockedError, RefusedError
-from retain.files import MANIFEST, atomic_folder, read_json, sha256, verify_folder, write_json
+from retain.files import MANIFEST, atomic_folder, half_folder, read_json, sha256, verify_folder, write_json
 from retain.workspace import Workspace
-from serving import backups, pull_log
+from serving import backups, pull_log, restoring
 from serving.answers import Answers
 from serving.backups import backup
 from serving.desk import Desk
@@ -195,6 +196,51 @@ def test_whoever_was_erased_after_the_backup_does_not_come_back(own: Workspace, 
         assert gone not in [entry.customer_id for entry in reading(new.ledger, lambda ledger: list(ledger.decisions()))]
     later = restore(tmp_path / "backup", Workspace.at(tmp_path / "later"))
     assert (later.tombstones, later.is_later_known) == (1, False), "nobody told it of the other one"
+
+
+@pytest.mark.fault("E8")
+def test_no_list_that_comes_back_holds_whoever_was_erased_since(own: Workspace, tmp_path: Path) -> None:
+    """While it is restored the whole workspace has the name of something half-made."""
+    ids, new = people(own), Workspace.at(tmp_path / "new")
+    with atomic_folder(own.lists / "campaigns" / "c" / "run") as folder:
+        pq.write_table(pa.table({"customer_id": ids}), folder / "arms.parquet")
+    (own.lists / "calls.csv").write_text("rank,customer_id\r\n" + "".join(f"{rank},{each}\r\n" for rank, each in enumerate(ids)))
+    backup(own, tmp_path / "backup", NOW)
+    erase(own, ids[1], bytes(32), NOW)
+    removed = restore(tmp_path / "backup", new).removed
+    assert {"lists/campaigns/c/run/arms.parquet", "lists/calls.csv"} <= set(removed)
+    assert (new.lists / "calls.csv").read_text().count("\n") == len(ids)
+    verify_folder(new.lists / "campaigns" / "c" / "run")
+
+
+@pytest.mark.fault("E8")
+@pytest.mark.parametrize("killed", ["before", "after", "between"])
+def test_a_restore_killed_while_names_change_loses_no_tombstones(
+    own: Workspace, tmp_path: Path, killed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two names only where a file system cannot let them change places."""
+    gone, new, original = people(own)[1], Workspace.at(tmp_path / "new"), restoring.change_places
+    backup(own, tmp_path / "backup", NOW)
+    erase(own, gone, bytes(32), NOW)
+    shutil.copytree(place(own), place(new))
+    shutil.rmtree(own.root)
+
+    def dies(one: Path, other: Path) -> None:
+        if killed == "after":
+            original(one, other)
+        if killed == "between":
+            other.rename(other.with_name(f"{backups.PARTIAL}aside-0123456789ab-{other.name}"))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "change_places", dies)
+        with pytest.raises(KeyboardInterrupt):
+            restore(tmp_path / "backup", new)
+    if killed != "after":
+        restore(tmp_path / "backup", new)
+    assert gone in tombstones(place(new))
+    assert gone not in people(new)
+    assert not list(tmp_path.glob(f"{backups.PARTIAL}*"))
 
 
 @pytest.mark.fault("E8")
@@ -374,6 +420,16 @@ def test_killed_anywhere_nothing_half_made_has_the_name_and_the_next_one_works(o
     shutil.rmtree(target)
     assert main(argv) == 0
     assert not list(tmp_path.glob(f"{backups.PARTIAL}*"))
+
+
+def test_what_a_killed_backup_left_under_another_name_goes_with_the_next_and_what_one_holds_stays(own: Workspace, tmp_path: Path) -> None:
+    left, theirs, alien = (tmp_path / f"{backups.PARTIAL}{name}" for name in ("0123456789ab-monday", "ba9876543210-tuesday", "of-somebody-else"))
+    for folder in (left, alien):
+        folder.mkdir()
+    with half_folder(theirs):
+        backup(own, tmp_path / "wednesday", NOW)
+        assert (left.exists(), theirs.exists(), alien.exists()) == (False, True, True)
+    assert not theirs.exists()
 
 
 def test_a_full_disk_leaves_nothing_behind(own: Workspace, tmp_path: Path) -> None:

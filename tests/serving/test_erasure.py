@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from features import catalog
+from features import catalog, store
 from features.snapshot import build
 from retain.cli import main
 from retain.digest import digest
@@ -557,3 +557,22 @@ def test_the_tables_of_an_erasure_know_of_the_ledger_what_they_knew(own: Workspa
     erase(own, gone, bytes(32), WHEN)
     assert own.state().digest != before
     assert read_json(mark)["digest"] == (own.state().digest if is_theirs else "other")
+
+
+def test_who_was_in_the_online_store_only_by_snapshots_is_found_without_the_name(own: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted after the tables, with nothing published: `--again` is told no name."""
+    gone = people(own)[1]
+    shutil.rmtree(own.rows)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(store, "forget", lambda _, ids: (asked.append(ids), {})[1])
+
+    def dies(*_: Any) -> dict[str, int]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, "_features", dies)
+        with pytest.raises(KeyboardInterrupt):
+            erase(own, gone, bytes(32), WHEN)
+    erase(own, None, b"", WHEN)
+    assert asked == [[gone]]
+    assert traces(own, gone) == []

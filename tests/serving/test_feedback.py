@@ -16,6 +16,7 @@ import pytest
 
 from features import catalog
 from features.snapshot import snapshot
+from retain import files
 from retain.cli import main
 from retain.engine import of
 from retain.erasure import Erased
@@ -31,7 +32,7 @@ from serving.decisions.facts import Customer, Offer
 from serving.decisions.policy import Policy
 from serving.decisions.receipts import decision_id
 from serving.desk import Desk
-from serving.feedback import fed, feedback
+from serving.feedback import MARK, fed, feedback
 from serving.fresh import Fresh, since
 from serving.ledger import Ledger
 from serving.schemas import DecisionRequest, OutcomeRequest
@@ -271,6 +272,26 @@ def test_killed_between_tables_and_state_the_next_run_heals(place: Workspace, ow
     again = feedback(place)
     assert (again.is_changed, again.digest) == (False, done.digest)
     assert place.state().digest == done.digest
+
+
+def test_killed_between_tables_and_mark_nothing_is_counted_twice(place: Workspace, own: Desk, now: datetime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of tables that no mark knows would have everything of the ledger on top; without their state there are no such rows."""
+    answer, original = decided(own), files.write_json
+    came(own, "o1", answer["decision_id"], "shown", now, offer_id=answer["offers"][0]["offer_id"])
+
+    def dies(path: Path, value: Any) -> None:
+        if path.name == MARK:
+            raise KeyboardInterrupt
+        original(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.feedback.write_json", dies)
+        with pytest.raises(KeyboardInterrupt):
+            feedback(place)
+    assert not place.is_filled
+    done = feedback(place)
+    assert place.state().digest == done.digest
+    assert fed(place, done.digest) is not None
 
 
 def test_a_full_disk_leaves_the_tables_as_they_were(place: Workspace, own: Desk, now: datetime) -> None:

@@ -237,6 +237,27 @@ def test_who_looks_while_a_list_goes_out_sees_no_forgery(tmp_path: Path, monkeyp
     assert len(entries(path)) == 6
 
 
+@pytest.mark.fault("E7")
+def test_who_only_reads_makes_no_lock_and_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock made by an account that may read everything could not be opened by the service, and no list would go out any more."""
+    lock, path, original = tmp_path / ".pulls.jsonl.lock", tmp_path / "pulls.jsonl", pull_log._head
+    assert entries(path) == []
+    assert list(tmp_path.iterdir()) == []
+    assert fill(tmp_path) == path
+    lock.unlink()
+    assert len(entries(path)) == 5
+    assert not lock.exists()
+
+    def meanwhile(place: Path) -> tuple[int, str]:
+        found = original(place)
+        monkeypatch.setattr(pull_log, "_head", original)
+        keep(path, entries_of(AT))
+        return found
+
+    monkeypatch.setattr(pull_log, "_head", meanwhile)
+    assert len(entries(path)) == 6, "without a lock a pull may come between head and lines"
+
+
 @pytest.mark.fault("C23")
 def test_a_head_that_could_not_be_written_for_long_closes_nothing_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, original = fill(tmp_path, 3), pull_log.write_json

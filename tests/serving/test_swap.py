@@ -33,10 +33,11 @@ from serving.lists import prices
 from serving.metrics import Metrics
 from serving.opening import Opener
 from serving.overlay import Made
+from serving.publishing import publish
 from serving.rows import POINTER, Fed, Rows, open_rows
 from serving.runner import Health
 from serving.schemas import DecisionRequest, EventsRequest, OutcomeRequest, ScoresRequest
-from serving.swap import Swap
+from serving.swap import FIRST_PAUSE_S, Swap
 from tests.serving.pointed import VALUE, Pointed, constant, point, pointed
 from training import package
 
@@ -332,6 +333,47 @@ def test_what_the_account_of_the_service_may_not_read_is_answered_by_the_one_bef
         return Rows.open(path)
 
     assert open_rows(place.workspace, opens).card.version == "r1"
+
+
+@pytest.mark.fault("B10")
+@pytest.mark.parametrize("part", ["rows", "churn", "only churn"])
+def test_what_could_not_be_read_at_the_start_is_tried_again(place: Pointed, now: datetime, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails for a moment, or a mode that is put right, changes no pointer and no manifest."""
+    if part == "only churn":
+        (place.workspace.models / "churn" / "champion.json").unlink()
+    named = place.publish("r2", now + timedelta(minutes=5)) if part == "rows" else place.promote("churn", 0.25)
+    opens, loads, is_broken = Rows.open, package.load, True
+
+    def refused(path: Path) -> None:
+        if path == named and is_broken:
+            raise OSError(5, "Input/output error", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Rows, "open", lambda path: (refused(path), opens(path))[1])
+        patch.setattr("serving.opening.load", lambda path: (refused(path), loads(path))[1])
+        service = Service(place)
+        code = {"rows": "previous_rows", "churn": "churn_previous_model", "only churn": "churn_model_refused"}[part]
+        assert service.desk.answers.codes[0] == code
+        for _ in range(2):
+            assert not service.swap.look(), "tried once, and again after a pause"
+        assert (service.counted["swap", "refused"], service.desk.answers.refused) == (1, (code,))
+        is_broken, service.at = False, FIRST_PAUSE_S
+        assert service.swap.look()
+    assert code not in service.desk.answers.codes
+    models = service.decide()["models"]
+    assert models["rows" if part == "rows" else "churn"] == named.name
+    service.close()
+
+
+def test_rows_are_not_published_anew_because_a_model_cannot_be_read_for_a_moment(place: Pointed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_workspace: Workspace, _task: str) -> Path:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("serving.champions.champion", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        publish(place.workspace)
+    assert open_rows(place.workspace).card.version == "r1"
+    assert packages(place.workspace, "churn")[1] == "churn_model_refused", "an answer is owed, and the next rung gives it"
 
 
 def test_one_refused_part_holds_back_the_others(service: Service, place: Pointed) -> None:
